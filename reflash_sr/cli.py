@@ -1,0 +1,68 @@
+"""The ``basicsr`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from reflash_sr import pipeline
+from reflash_sr.errors import UserError
+
+PLUGIN_GROUP = 'basicsr.plugins'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``basicsr train`` or ``basicsr test``.
+
+    Args:
+        argv: Arguments. Default: those of the process.
+
+    Returns:
+        The exit status: 0, 2 for a mistake in what was given, 1 for a run that had to stop, 130 for Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    load_plugins()
+    flags = {'launcher': args.launcher, 'debug': args.debug, 'force_yml': args.force_yml, 'root': os.getcwd()}
+    if args.local_rank is not None:
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        if args.command == 'train':
+            pipeline.train(args.opt, auto_resume=args.auto_resume, **flags)
+        else:
+            pipeline.test(args.opt, **flags)
+    except UserError as error:
+        print(f'basicsr: error: {error}', file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print('basicsr: stopped; continue with --auto_resume', file=sys.stderr)
+        return 130
+    return 0
+
+
+def load_plugins() -> None:
+    """Import every installed package that announces itself in the entry-point group ``basicsr.plugins``."""
+    for entry in entry_points(group=PLUGIN_GROUP):
+        try:
+            entry.load()
+        except Exception as error:  # another package's fault must not keep this one from working
+            print(f'basicsr: warning: plugin {entry.name} ({entry.value}) cannot be loaded: {error}', file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='basicsr', description='Train and test BasicSR networks, and those of plugins.')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='{train,test}')
+    for name, text in (('train', 'train a network as an option file says'), ('test', 'test a trained network')):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.')
+        command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
+        command.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
+                             help='how several processes are started (default: none)')
+        command.add_argument('--auto_resume', action='store_true',
+                             help='continue from the newest state of the experiment, where there is one')
+        command.add_argument('--debug', action='store_true', help='log, save and validate often, under another name')
+        command.add_argument('--local_rank', '--local-rank', type=int, default=None, help='set by launchers')
+        command.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
+                             help='change options, as in train:total_iter=1000')
+    return parser

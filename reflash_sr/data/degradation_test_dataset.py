@@ -1,0 +1,90 @@
+"""Degradation-test pairs: a folder of GT pictures in, LQ pictures made on the fly (paper Sec. 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from reflash_sr.data import source
+from reflash_sr.data.degradations import EIGHT, check_name, degrade, mod_crop, noise_rng
+from reflash_sr.data.images import check_all
+from reflash_sr.data.training_dataset import to_tensor
+from reflash_sr.errors import UserError
+from reflash_sr.rules import ANY, COUNT, POSITIVE_INT, TEXT
+
+
+@DATASET_REGISTRY.register()
+class DegradationTestDataset(Dataset):
+    """Pictures × degradations, one picture's degradations after another. Equal on every machine and at every call.
+
+    Args:
+        opt: Section of an option file: ``dataroot_gt``, ``scale``, and ``degradation`` (one name of
+            ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``; default ``clean``) or ``degradations`` (a list of
+            them, or ``all``: the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each picture and
+            degradation apart; it is not the run's ``manual_seed``, so that runs are compared on the same pictures.
+
+    Raises:
+        UserError: No pictures, an unknown degradation, or a picture that cannot be read: in testing every one counts.
+    """
+
+    OPTIONS = {
+        **source.OPTIONS,
+        'scale': POSITIVE_INT,
+        'degradation': TEXT,
+        'degradations': ANY,
+        'noise_seed': COUNT,
+    }
+
+    def __init__(self, opt: Mapping[str, Any]):
+        super().__init__()
+        self.opt = opt
+        self.scale = opt['scale']
+        self.seed = opt.get('noise_seed', 0)
+        self.degradations = _names(opt)
+        self.source = source.ImageSource(opt)
+        if self.source.others:
+            raise UserError(f'{self.source.others[0]}: not a picture; in testing every file counts, so take it away or '
+                            'list the pictures in a meta_info file')
+        if self.source.on_disk:
+            check_all(self.source.paths, self.scale, f'at scale {self.scale} a side needs {self.scale} px')
+
+    def __len__(self) -> int:
+        return len(self.source) * len(self.degradations)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Make one pair.
+
+        Returns:
+            ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1], GT cropped to a multiple of
+            the scale; ``gt_path``; ``lq_path``, a name of its own for each pair; ``degradation``.
+        """
+        place, which = divmod(index, len(self.degradations))
+        name, degradation = self.source.names[place], self.degradations[which]
+        gt = mod_crop(self.source.read(place), self.scale)
+        lq = degrade(gt, degradation, self.scale, noise_rng(self.seed, name, degradation))
+        return {
+            'lq': to_tensor(lq),
+            'gt': to_tensor(gt),
+            'lq_path': str(Path(degradation, f'{name}_{degradation}.png')),
+            'gt_path': str(self.source.paths[place]),
+            'degradation': degradation,
+        }
+
+
+def _names(opt: Mapping[str, Any]) -> list[str]:
+    if 'degradation' in opt and 'degradations' in opt:
+        raise UserError("degradation, degradations: both are given; write one of them ('degradations: all' is the "
+                        'eight of Table 1)')
+    names = opt.get('degradations', opt.get('degradation', 'clean'))
+    names = list(EIGHT) if names == 'all' else [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)) or not names:
+        raise UserError(f"degradations: must be 'all' or a list of names, not {names!r}")
+    for name in names:
+        check_name(name)
+    if len(set(names)) < len(names):
+        raise UserError(f'degradations: a name stands twice in {list(names)}')
+    return list(names)

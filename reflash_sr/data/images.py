@@ -1,0 +1,122 @@
+"""Pictures on disk: find them, read them, refuse what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from reflash_sr.errors import UserError
+
+SUFFIXES = frozenset('.png .jpg .jpeg .jpe .jfif .bmp .tif .tiff .webp .ppm .pgm .pbm .pnm .gif .jp2 .tga'.split())
+_IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # put there by file managers, not by the user
+_SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
+
+
+def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
+    """Read a picture as 8-bit RGB.
+
+    Grey and palette pictures become RGB, 16 bits become 8 (rounded), transparency is dropped, the EXIF orientation is
+    applied.
+
+    Args:
+        source: A path, or the bytes of a file.
+        name: What to call it in an error. Default: the path.
+
+    Returns:
+        The picture, (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: The file is missing, truncated, or not a picture.
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else 'picture')
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode in _SIXTEEN_BIT:
+                grey = np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(image.convert('RGB'))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UserError(f'{name}: cannot be read as a picture ({reason}); replace it or take it away') from error
+
+
+def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
+    """List the pictures in a folder, also in folders inside it.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The files with a picture's ending and the others, both in natural order (``img2`` before ``img10``). Hidden
+        files, and those that file managers leave behind, are in neither.
+
+    Raises:
+        UserError: The folder does not exist, or holds no picture.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise UserError(f'{root}: no such folder; write the folder that holds the pictures')
+    files = []
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        files += [Path(folder, name) for name in names if not name.startswith('.') and name.lower() not in _IGNORED]
+    files.sort(key=lambda path: natural_key(str(path.relative_to(root))))
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise UserError(f'{root}: no picture in this folder ({len(files)} other files); known endings: '
+                        f'{" ".join(sorted(SUFFIXES))}')
+    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+
+
+def natural_key(text: str) -> list:
+    """Sort key by which numbers count as numbers: ``img2`` before ``img10``."""
+    return [(0, int(part), '') if part.isdigit() else (1, 0, part) for part in re.split(r'(\d+)', text) if part]
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Read a picture's size from its header, upright.
+
+    Returns:
+        Height and width, px.
+
+    Raises:
+        UserError: The header cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 exchange the sides
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path}: cannot be read as a picture ({error}); replace it or take it away') from error
+    return (width, height) if turned else (height, width)
+
+
+def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
+    """Decode every picture once, so that a broken one is found before a run and not in the middle of it.
+
+    Args:
+        paths: The pictures.
+        min_size: Smallest side that will do, px.
+        why: Where ``min_size`` comes from, for the message.
+
+    Raises:
+        UserError: Names the first picture that is broken or too small.
+    """
+
+    def check(path: Path) -> None:
+        height, width = read_image(path).shape[:2]
+        if min(height, width) < min_size:
+            raise UserError(f'{path}: {width}×{height} px is too small: {why}')
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(check, paths):
+            pass

@@ -1,0 +1,59 @@
+"""Blind SR training pairs: the second-order degradation of Real-ESRGAN, made per sample in the loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from reflash_sr.data import real_degradation
+from reflash_sr.data.training_dataset import TrainingDataset
+from reflash_sr.errors import UserError
+from reflash_sr.rules import BOOL, POSITIVE_INT
+
+
+@DATASET_REGISTRY.register()
+class RealDegradationDataset(TrainingDataset):
+    """Pairs for the multi-degradation setting (paper Sec. 5.1), for any BasicSR model.
+
+    Every sample of a batch is degraded differently, so no pool of pairs is needed. A GT crop of ``crop_pad_size`` is
+    cut out (a smaller picture is padded by reflection), degraded, and a ``gt_size`` patch of it returned; what the
+    patch does not depend on is not computed.
+
+    Args:
+        opt: Section of an option file: the keys of :class:`TrainingDataset`, Real-ESRGAN's keys of the degradation
+            (``real_degradation.OPTIONS``, with its published values as defaults), ``crop_pad_size`` (px; default 400)
+            and ``gt_usm`` (default true: sharpen the GT, which costs PSNR on test sets that are not sharpened).
+
+    Raises:
+        UserError: No pictures, pictures smaller than ``gt_size``, or sizes that do not fit each other.
+    """
+
+    OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': POSITIVE_INT, 'gt_usm': BOOL}
+
+    def __init__(self, opt: Mapping[str, Any]):
+        super().__init__(opt)
+        self.crop_pad_size = opt.get('crop_pad_size', 400)
+        self.gt_usm = opt.get('gt_usm', True)
+        self.settings = real_degradation.DEFAULTS | {k: opt[k] for k in real_degradation.OPTIONS if k in opt}
+        if self.crop_pad_size < self.gt_size or self.crop_pad_size % self.scale:
+            raise UserError(f'crop_pad_size: {self.crop_pad_size} px must be a multiple of the scale, {self.scale}, and '
+                            f'at least gt_size, {self.gt_size}: the crop is degraded, and the GT patch cut out of it')
+
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        crop = self._crop_or_pad(image, rng)
+        recipe = real_degradation.draw_degradation(rng, self.settings, crop.shape[:2], self.scale)
+        top, left = rng.integers(0, (self.crop_pad_size - self.gt_size) // self.scale + 1, 2) * self.scale
+        window = (top, top + self.gt_size, left, left + self.gt_size)
+        return real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
+
+    def _crop_or_pad(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        size = self.crop_pad_size
+        down, right = (max(0, size - side) for side in image.shape[:2])
+        if down or right:
+            image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT_101)
+        top, left = (rng.integers(0, side - size + 1) for side in image.shape[:2])
+        return image[top:top + size, left:left + size]

@@ -1,0 +1,54 @@
+"""Training pairs of one test degradation: the conventional setting (bicubic), or any other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from reflash_sr.data.degradations import BLUR_RADIUS, check_name, degrade, mod_crop
+from reflash_sr.data.training_dataset import TrainingDataset
+from reflash_sr.rules import TEXT
+
+_JPEG_CELL = 16  # px of LQ: with 4:2:0, JPEG works in cells of 16×16
+_BICUBIC_REACH = 2  # px of LQ on each side
+
+
+@DATASET_REGISTRY.register()
+class SingleDegradationDataset(TrainingDataset):
+    """Pairs for the single-degradation setting (paper Sec. 5.1): bicubic downscaling and nothing else, by default.
+
+    A patch is what one would cut out of the whole degraded picture, noise apart; only its surroundings are degraded.
+
+    Args:
+        opt: Section of an option file: the keys of :class:`TrainingDataset`, and ``degradation``, one of
+            ``clean blur noise jpeg b+n b+j n+j b+n+j nearest`` (default ``clean``).
+
+    Raises:
+        UserError: No pictures, pictures smaller than ``gt_size``, or an unknown degradation.
+    """
+
+    OPTIONS = {**TrainingDataset.OPTIONS, 'degradation': TEXT}
+
+    def __init__(self, opt: Mapping[str, Any]):
+        super().__init__(opt)
+        self.degradation = check_name(opt.get('degradation', 'clean'))
+
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        image = mod_crop(image, self.scale)
+        cell = _JPEG_CELL * self.scale
+        margin = BLUR_RADIUS + _BICUBIC_REACH * self.scale
+        outer, inner = [], []
+        for side in image.shape[:2]:
+            start = int(rng.integers(0, (side - self.gt_size) // self.scale + 1)) * self.scale
+            stop = start + self.gt_size
+            first = max(0, start - margin) // cell * cell
+            last = min(side, -(-(stop + margin) // cell) * cell)
+            outer.append(slice(first, last))
+            inner.append(slice(start - first, stop - first))
+        gt = image[tuple(outer)]
+        lq = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)
+        small = tuple(slice(part.start // self.scale, part.stop // self.scale) for part in inner)
+        return gt[tuple(inner)], lq[small]

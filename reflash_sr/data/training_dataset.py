@@ -1,0 +1,148 @@
+"""What the training datasets share: find, read, flip and crop GT pictures, and make a pair of each."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from reflash_sr.data import source
+from reflash_sr.data.images import image_size
+from reflash_sr.data.stream import draw_rng
+from reflash_sr.errors import UserError
+from reflash_sr.rules import BOOL, COUNT, POSITIVE_INT
+
+# BasicSR's logger; asking BasicSR for it here would start it before its log file is known.
+logger = logging.getLogger('basicsr')
+
+
+class TrainingDataset(Dataset, ABC):
+    """GT pictures in, pairs out; a subclass says how the LQ picture is made.
+
+    Args:
+        opt: Section of an option file; its keys are those of ``OPTIONS``.
+
+    Raises:
+        UserError: No pictures, or pictures smaller than ``gt_size``.
+    """
+
+    OPTIONS = {
+        **source.OPTIONS,
+        'scale': POSITIVE_INT,
+        'gt_size': POSITIVE_INT,
+        'use_hflip': BOOL,
+        'use_rot': BOOL,
+        'manual_seed': COUNT,
+    }
+
+    def __init__(self, opt: Mapping[str, Any]):
+        super().__init__()
+        self.opt = opt
+        self.scale = opt['scale']
+        self.gt_size = opt['gt_size']
+        self.seed = opt.get('manual_seed') or 0
+        self.source = source.ImageSource(opt)
+        if self.gt_size % self.scale:
+            raise UserError(f'gt_size: {self.gt_size} is not a multiple of the scale, {self.scale}; write '
+                            f'{self.gt_size // self.scale * self.scale or self.scale}')
+        for path in self.source.others[:3]:
+            logger.warning('%s: not a picture, skipped', path)
+        if self.source.on_disk:
+            self._check_headers()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Make one pair.
+
+        Args:
+            index: Which picture; a ``Draw`` makes the sample reproducible.
+
+        Returns:
+            ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32 RGB in [0, 1];
+            ``gt_path`` and ``lq_path``, the picture's file.
+        """
+        _spare_threads()
+        rng = draw_rng(index, self.seed)
+        image, path = self._read(int(index))
+        gt, lq = self.make_pair(self._flip(image, rng), rng)
+        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': str(path), 'gt_path': str(path)}
+
+    @abstractmethod
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Cut a GT patch out of a picture and degrade it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, sides at least ``gt_size``.
+            rng: Source of everything random.
+
+        Returns:
+            GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1].
+        """
+
+    def _read(self, index: int) -> tuple[np.ndarray, Any]:
+        """Read a picture, or the next one that can be read: one broken file must not end a run of days."""
+        for attempt in range(len(self.source)):
+            place = (index + attempt) % len(self.source)
+            try:
+                return self.source.read(place), self.source.paths[place]
+            except UserError as error:
+                _warn_once(f'skipped: {error}')
+        raise UserError(f'{self.source.root}: not one of its {len(self.source)} pictures can be read')
+
+    def _flip(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        across, down, transpose = rng.random(3) < 0.5
+        if self.opt.get('use_hflip', True) and across:
+            image = image[:, ::-1]
+        if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn apart
+            image = image[::-1] if down else image
+            image = image.transpose(1, 0, 2) if transpose else image
+        return image
+
+    def _check_headers(self) -> None:
+
+        def size_of(path: Any) -> tuple[int, int] | None:
+            try:
+                return image_size(path)
+            except UserError as error:
+                logger.warning('skipped: %s', error)
+                return None
+
+        with ThreadPoolExecutor() as pool:
+            sizes = list(pool.map(size_of, self.source.paths))
+        for path, size in zip(self.source.paths, sizes):
+            if size is not None and min(size) < self.gt_size:
+                raise UserError(f'{path}: {size[1]}×{size[0]} px is smaller than gt_size, {self.gt_size}; take it away '
+                                'or lower gt_size')
+        self.source.keep([size is not None for size in sizes])
+        if not len(self.source):
+            raise UserError(f'{self.source.root}: not one of its {len(sizes)} pictures can be read')
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """Turn a picture, (H, W, 3) uint8 or float32 in [0, 1], into a (3, H, W) float32 tensor in [0, 1]."""
+    array = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+    if image.dtype == np.uint8:
+        array /= 255
+    return torch.from_numpy(array)
+
+
+@functools.cache
+def _spare_threads() -> None:
+    """Keep OpenCV to one thread in a loader's worker: the workers are the parallelism."""
+    if get_worker_info() is not None:
+        cv2.setNumThreads(1)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)

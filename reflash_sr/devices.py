@@ -1,0 +1,36 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from reflash_sr.errors import UserError
+
+NAMES = ('auto', 'cpu', 'cuda', 'mps')
+
+
+def select_device(opt: Mapping[str, Any]) -> torch.device:
+    """Choose the device of this process.
+
+    Args:
+        opt: Options: ``device``, one of ``auto cpu cuda mps`` (default ``auto``: CUDA, else MPS, else CPU), and
+            BasicSR's ``num_gpu``, of which 0 means the CPU; ``dist`` gives each process of a machine its own GPU.
+
+    Raises:
+        UserError: The device is not known or not there.
+    """
+    name = opt.get('device', 'auto')
+    there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+    if name == 'auto':
+        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in ('cuda', 'mps', 'cpu') if there[kind])
+    if name not in there:
+        raise UserError(f"device: '{name}' is not known; write one of {', '.join(NAMES)}")
+    if not there[name]:
+        raise UserError(f"device: {name} is not available here; write 'device: auto' or 'device: cpu'")
+    if name == 'cuda' and opt.get('dist'):
+        return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+    return torch.device(name)

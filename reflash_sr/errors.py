@@ -1,0 +1,48 @@
+"""Errors that a user can act upon: one line, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: says what is wrong, where, and what to do instead.
+
+    The command line prints the message as one line and exits with ``exit_status``. Library callers
+    may treat it as the ``ValueError`` it is.
+
+    A DataLoader worker re-raises an exception with the worker's traceback in front of the message;
+    the message alone is kept.
+    """
+
+    exit_status = 2
+
+    def __init__(self, message: str):
+        if message.startswith('Caught ') and 'Original Traceback' in message:
+            message = message.rsplit(f'{type(self).__name__}: ', 1)[-1]
+        super().__init__(' '.join(message.split()))
+
+
+class RunError(UserError):
+    """A run that had to stop for a reason that is not in its input, such as a loss that is not finite."""
+
+    exit_status = 1
+
+
+def suggest(name: object, known: Iterable[str]) -> str:
+    """Name the known word nearest to a misspelt one.
+
+    Args:
+        name: What was written.
+        known: The words that would have been right.
+
+    Returns:
+        ``"; did you mean 'x'?"``, or the known words where none is near (at most 12 of them).
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    shown = ', '.join(known[:12]) + (', …' if len(known) > 12 else '')
+    return f'; known: {shown}' if known else ''

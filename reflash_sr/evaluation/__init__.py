@@ -1,0 +1,1 @@
+"""Measuring how well networks restore degraded pictures; imports nothing of BasicSR."""

@@ -1,0 +1,98 @@
+"""The evaluation grid: sets × degradations, in one table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from reflash_sr.files import atomic_write
+
+AS_GIVEN = 'as given'  # the degradation of a set whose LQ pictures were not made here
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: a metric of one picture.
+
+    Attributes:
+        method: What made the SR picture, such as ``'network'`` or ``'bicubic'``.
+        dataset: Name of the set.
+        degradation: Name of the degradation.
+        image: Name of the picture.
+        metric: Name of the metric, such as ``'psnr'``.
+        value: Its value; PSNR in dB.
+    """
+
+    method: str
+    dataset: str
+    degradation: str
+    image: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The mean of a metric over the pictures of one set and degradation."""
+
+    method: str
+    dataset: str
+    degradation: str
+    metric: str
+    value: float
+    images: int
+
+
+def mean_cells(scores: Iterable[Score]) -> list[Cell]:
+    """Average scores over pictures.
+
+    Args:
+        scores: In the order in which sets, degradations, metrics and methods are to be listed.
+
+    Returns:
+        One cell for each method, set, degradation and metric.
+    """
+    groups: dict[tuple[str, str, str, str], list[float]] = {}
+    for score in scores:
+        groups.setdefault((score.method, score.dataset, score.degradation, score.metric), []).append(score.value)
+    return [Cell(*key, sum(values) / len(values), len(values)) for key, values in groups.items()]
+
+
+def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 2) -> str:
+    """Lay out the cells of one metric: a row per set and method, a column per degradation, and their mean.
+
+    Args:
+        cells: As :func:`mean_cells` gives them.
+        metric: Which metric.
+        note: What the numbers are (unit, colour space, border), for the first line.
+        decimals: Digits behind the point.
+
+    Returns:
+        Lines of text, aligned.
+    """
+    chosen = [cell for cell in cells if cell.metric == metric]
+    columns = list(dict.fromkeys(cell.degradation for cell in chosen))
+    values = {(cell.dataset, cell.method, cell.degradation): cell.value for cell in chosen}
+    rows = list(dict.fromkeys((cell.dataset, cell.method) for cell in chosen))
+    head = ['set', 'method', *columns] + (['mean'] if len(columns) > 1 else [])
+    lines = [head]
+    for dataset, method in rows:
+        row = [values.get((dataset, method, column)) for column in columns]
+        there = [value for value in row if value is not None]
+        if len(columns) > 1:
+            row.append(sum(there) / len(there))
+        lines.append([dataset, method] + ['' if value is None else f'{value:.{decimals}f}' for value in row])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    text = ['  '.join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
+            for line in lines]
+    return '\n'.join([f'{metric}: {note}', *(line.rstrip() for line in text)])
+
+
+def write_csv(cells: Iterable[Cell], path: str | os.PathLike) -> None:
+    """Write cells as CSV, one line a cell, whole or not at all."""
+    with atomic_write(path, 'w') as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Cell)], lineterminator='\n')
+        writer.writeheader()
+        writer.writerows({**asdict(cell), 'value': f'{cell.value:.6f}'} for cell in cells)

@@ -1,0 +1,61 @@
+"""The losses of a print interval: their mean, and the first one that was not finite."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from reflash_sr.errors import RunError
+
+
+class LossGuard:
+    """Keeps losses on their device, so that no training step waits for a number.
+
+    Args:
+        remembered: Iterations whose input files are remembered; at least the interval between two checks.
+    """
+
+    def __init__(self, remembered: int):
+        self._sums: dict[str, torch.Tensor] = {}
+        self._count = 0
+        self._first_bad: dict[str, torch.Tensor] = {}
+        self._batches: deque[tuple[int, list[str]]] = deque(maxlen=remembered)
+
+    @torch.no_grad()
+    def add(self, losses: Mapping[str, torch.Tensor], iteration: int, paths: Sequence[str]) -> None:
+        """Take note of the losses of one iteration.
+
+        Args:
+            losses: Loss terms by name, scalars.
+            iteration: Which iteration, from 1.
+            paths: Files of the batch.
+        """
+        self._batches.append((iteration, list(paths)))
+        self._count += 1
+        for name, loss in losses.items():
+            loss = loss.detach().float().mean()
+            self._sums[name] = self._sums.get(name, 0) + loss
+            bad = torch.where(torch.isfinite(loss), torch.inf, float(iteration))
+            self._first_bad[name] = torch.minimum(self._first_bad.get(name, bad), bad)
+
+    def check(self) -> None:
+        """Refuse to go on after a loss that was not finite; waits for the device.
+
+        Raises:
+            RunError: Names the term, the iteration and the files of its batch.
+        """
+        for name, first in self._first_bad.items():
+            iteration = float(first)
+            if iteration != float('inf'):
+                paths = next((paths for number, paths in self._batches if number == int(iteration)), [])
+                raise RunError(f'{name} was not finite at iteration {int(iteration)}; its batch: {", ".join(paths)}. '
+                               'Nothing was saved since: the last checkpoint is good. Look at these files, lower the '
+                               'learning rate, or try amp: ~')
+
+    def means(self) -> dict[str, torch.Tensor]:
+        """Return the mean of every term since the last call, as scalars on their device, and begin anew."""
+        means = {name: total / self._count for name, total in self._sums.items()}
+        self._sums, self._count = {}, 0
+        return means

@@ -1,0 +1,133 @@
+"""Validation of a model: many sets, grouped by degradation, split over the processes, ending in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from torch.utils.data import Dataset, default_collate
+from tqdm import tqdm
+
+from reflash_sr.evaluation.grid import AS_GIVEN, Cell, Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.metrics import bicubic_upscale
+from reflash_sr.files import relative
+
+UNITS = {'calculate_psnr': 'dB, '}
+DECIMALS = {'calculate_psnr': 2}  # others: 4
+
+
+class Validation:
+    """Measures a model, set by set; knows when a round over all sets is complete.
+
+    Args:
+        opt: The run's options: ``datasets``, ``val: metrics``, ``path``.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]):
+        self.opt = opt
+        self.metrics = (opt.get('val') or {}).get('metrics') or {}
+        self.sets = [section['name'] for key, section in opt['datasets'].items() if key.split('_')[0] != 'train']
+        self._round: int | str | None = None
+        self._scores: dict[str, list[Score]] = {}
+        self._bicubic: dict[str, list[Score]] = {}
+
+    def run(self, model: Any, dataset: Dataset, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Measure the model on one set, unless that was done at this iteration already.
+
+        Args:
+            model: Has ``feed_data``, ``test``, ``output``.
+            dataset: Items with ``lq``, ``lq_path``, and where there are any ``gt`` and ``degradation``.
+            current_iter: Iteration, or the name of a test.
+            tb_logger: TensorBoard's writer, or None.
+            save_img: Whether to write the SR pictures.
+        """
+        name = dataset.opt['name']
+        if self._round != current_iter:
+            self._round, self._scores = current_iter, {}
+        if name in self._scores:
+            return
+        self._scores[name] = self._measure(model, dataset, name, current_iter, save_img)
+        if set(self._scores) >= set(self.sets) and self.opt['rank'] == 0 and any(self._scores.values()):
+            self._report(current_iter, tb_logger)
+
+    def _measure(self, model: Any, dataset: Dataset, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
+        rank, world_size = self.opt['rank'], self.opt['world_size']
+        with_bicubic = name not in self._bicubic
+        network: dict[int, list[Score]] = {}
+        bicubic: dict[int, list[Score]] = {}
+        places = range(rank, len(dataset), world_size)
+        show = (self.opt.get('val') or {}).get('pbar', True) and rank == 0
+        for place in tqdm(places, desc=f'Validation {name}', unit='image', leave=False, disable=None if show else True):
+            item = default_collate([dataset[place]])
+            degradation = item.get('degradation', [AS_GIVEN])[0]
+            image = Path(item['lq_path'][0]).stem
+            model.feed_data(item)
+            model.test()
+            sr = tensor2img([model.output.detach().float().cpu()])
+            if save_img:
+                imwrite(sr, str(self._picture_path(name, image, current_iter)))
+            if 'gt' not in item:
+                continue
+            gt = tensor2img([item['gt']])
+            network[place] = self._score('network', name, degradation, image, sr, gt)
+            if with_bicubic:
+                lq = tensor2img([item['lq']])
+                scale = gt.shape[0] // lq.shape[0]
+                bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
+        if with_bicubic:
+            self._bicubic[name] = _gather(bicubic, world_size)
+        return _gather(network, world_size)
+
+    def _score(self, method: str, dataset: str, degradation: str, image: str, sr: np.ndarray,
+               gt: np.ndarray) -> list[Score]:
+        values = {metric: calculate_metric({'img': sr, 'img2': gt}, dict(opt)) for metric, opt in self.metrics.items()}
+        return [Score(method, dataset, degradation, image, metric, float(value)) for metric, value in values.items()]
+
+    def _picture_path(self, dataset: str, image: str, current_iter: int | str) -> Path:
+        folder = self.opt['path']['visualization']
+        if self.opt['is_train']:
+            return Path(folder, image, f'{image}_{current_iter}.png')
+        return Path(folder, dataset, f"{image}_{(self.opt['val'] or {}).get('suffix') or self.opt['name']}.png")
+
+    def _report(self, current_iter: int | str, tb_logger: Any) -> None:
+        cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
+        at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
+        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(opt['type'], 4)) for metric, opt in self.metrics.items()]
+        path = self.table_path(current_iter)
+        write_csv(cells, path)
+        get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
+        if tb_logger:
+            _write_curves(tb_logger, cells, current_iter)
+
+    def table_path(self, current_iter: int | str) -> Path:
+        """Where the table of a round is written."""
+        paths = self.opt['path']
+        if self.opt['is_train']:
+            return Path(paths['experiments_root'], 'validation', f'iter_{current_iter}.csv')
+        return Path(paths['results_root'], 'table.csv')
+
+
+def _gather(found: dict[int, list[Score]], world_size: int) -> list[Score]:
+    """Put the scores of all processes together, in the order of the set."""
+    parts = [found]
+    if world_size > 1:
+        parts = [None] * world_size
+        torch.distributed.all_gather_object(parts, found)
+    merged = {place: scores for part in parts for place, scores in part.items()}
+    return [score for place in sorted(merged) for score in merged[place]]
+
+
+def _note(opt: Mapping[str, Any]) -> str:
+    colours = 'Y of YCbCr' if opt.get('test_y_channel') else 'RGB'
+    return f"{UNITS.get(opt['type'], '')}8-bit {colours}, {opt.get('crop_border', 0)} px border cropped"
+
+
+def _write_curves(tb_logger: Any, cells: list[Cell], current_iter: int | str) -> None:
+    for cell in cells:
+        if cell.method == 'network':
+            tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)

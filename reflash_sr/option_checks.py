@@ -1,0 +1,282 @@
+"""What may stand in an option file: tables of keys, and the check of a file against them.
+
+Sections of classes that BasicSR or this package own are checked key by key; those of other plugins pass.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+    Registry,
+)
+
+from reflash_sr.errors import UserError, suggest
+from reflash_sr.rules import (
+    ANY,
+    BOOL,
+    COUNT,
+    INT,
+    POSITIVE,
+    POSITIVE_INT,
+    SECTION,
+    TEXT,
+    TEXT_OR_NONE,
+    Rule,
+    is_int,
+    is_number,
+    one_of,
+)
+
+NAME = Rule('a name without slashes', lambda v: isinstance(v, str) and re.fullmatch(r'[^/\\\0]+', v) and v.strip('.'))
+# BasicSR's files write '!!float 5e3' for counts.
+WHOLE = Rule('a whole number above 0', lambda v: is_number(v) and v > 0 and v == int(v))
+NUM_GPU = Rule('auto or a whole number, 0 or above', lambda v: v == 'auto' or (is_int(v) and v >= 0))
+SECTION_OR_NONE = Rule(SECTION.wanted + ' or ~', lambda v: v is None or isinstance(v, dict))
+SHARE = Rule('a number in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
+
+TOP = {
+    'name': NAME, 'model_type': TEXT, 'scale': POSITIVE_INT, 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
+    'datasets': SECTION, 'path': SECTION_OR_NONE, 'train': SECTION, 'val': SECTION_OR_NONE, 'logger': SECTION,
+    'dist_params': SECTION, 'find_unused_parameters': BOOL,
+}  # yapf: disable
+SECTIONS = {
+    'path': {
+        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': ANY, 'experiments_root': ANY, 'results_root': ANY,
+    },
+    'train': {
+        'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': SHARE, 'optim_g': SECTION, 'scheduler': SECTION,
+        'pixel_opt': SECTION_OR_NONE, 'perceptual_opt': SECTION_OR_NONE,
+    },
+    'val': {'val_freq': WHOLE, 'save_img': BOOL, 'suffix': TEXT_OR_NONE, 'metrics': SECTION_OR_NONE, 'pbar': BOOL},
+    'logger': {
+        'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
+    },
+    'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': POSITIVE_INT},
+}  # yapf: disable
+NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
+DATASET = {
+    'name': TEXT, 'type': TEXT, 'scale': POSITIVE_INT, 'phase': TEXT, 'dataroot_gt': TEXT, 'dataroot_lq': TEXT,
+    'io_backend': SECTION, 'num_worker_per_gpu': COUNT, 'batch_size_per_gpu': POSITIVE_INT,
+    'total_batch_size': POSITIVE_INT, 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
+    'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': POSITIVE_INT,
+}  # yapf: disable
+REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
+            'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable
+SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
+SCHEDULERS['MultiStepLR'] = SCHEDULERS['MultiStepRestartLR']
+# Who registers a class that people often ask for and that neither BasicSR nor this package has.
+ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
+
+
+def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
+    """Check options as a file gives them, and fill in sections that may be left out.
+
+    Args:
+        opt: The options; whole floats such as ``5e3`` become ints where a count is wanted.
+        where: The file, for messages.
+        is_train: Training or testing.
+
+    Raises:
+        UserError: In one line, the file, the key, what is wrong and what to write instead.
+    """
+    try:
+        _check(opt, is_train)
+    except UserError as error:
+        raise UserError(f'{where}: {error}') from error
+
+
+def _check(opt: dict[str, Any], is_train: bool) -> None:
+    for key, what in REQUIRED.items():
+        if key not in opt:
+            raise UserError(f"{key}: is missing; write '{key}: …' ({what})")
+    for key in ('train', 'logger') if is_train else ():
+        if not isinstance(opt.get(key), dict):
+            raise UserError(f'{key}: is missing; training needs this section')
+    opt.setdefault('num_gpu', 'auto')
+    for key, value in {'path': {}, 'logger': {}, 'val': None if is_train else {}}.items():
+        opt[key] = value if opt.get(key) is None else opt[key]
+    model = registered(MODEL_REGISTRY, opt['model_type'], 'model_type')
+    networks = [key for key in opt if key.startswith('network_')]
+    if is_owned(model):
+        known = TOP | {key: SECTION for key in networks} | _known(model)
+        _check_keys(opt, known, '', open_to=_read_keys(model))
+        _check_sections(opt, model)
+    for key in networks:
+        _check_network(opt[key], key, opt['scale'])
+    _check_datasets(opt['datasets'], is_train)
+    for name, metric in ((opt['val'] or {}).get('metrics') or {}).items():
+        _check_typed(metric, METRIC_REGISTRY, f'val: metrics: {name}', extra={'type', 'better'})
+    if is_train:
+        _check_train(opt['train'])
+        opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
+        if opt['val'] and 'val_freq' not in opt['val']:
+            raise UserError("val: val_freq: is missing; write after how many iterations to validate, as in '5000'")
+    if opt['val'] is not None:
+        opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
+
+
+def _check_sections(opt: dict[str, Any], model: type) -> None:
+    for name, known in SECTIONS.items():
+        section = opt.get(name)
+        if isinstance(section, dict):
+            if name == 'path':
+                known = known | {key: rule for key in section for start, rule in NETWORK_PATHS.items()
+                                 if key.startswith(start) and f'network_{key[len(start):]}' in opt}
+                near = {f'{start}{key[8:]}' for start in NETWORK_PATHS for key in opt if key.startswith('network_')}
+                _check_keys(section, known, name, open_to=_read_keys(model), near=near)
+            else:
+                _check_keys(section, known, name, open_to=_read_keys(model))
+
+
+def _check_network(section: Any, where: str, scale: int) -> None:
+    cls = _check_typed(section, ARCH_REGISTRY, where, extra={'type'})
+    for key in ('scale', 'upscale'):
+        if is_owned(cls) and key in section and section[key] != scale:
+            raise UserError(f'{where}: {key}: {section[key]} is not the scale of the run, {scale}; write '
+                            f'{key}: {scale}, or scale: {section[key]} at the top of the file')
+
+
+def _check_datasets(datasets: Any, is_train: bool) -> None:
+    phases = ('train', 'val') if is_train else ('test', 'val')
+    names = set()
+    if not datasets:
+        raise UserError('datasets: is empty; write at least one set')
+    for key, section in datasets.items():
+        where = f'datasets: {key}'
+        if not isinstance(section, dict):
+            raise UserError(f'{where}: must be {SECTION.wanted}')
+        if key.split('_')[0] not in phases:
+            raise UserError(f'{where}: is not a phase{suggest(key, phases)}; write {phases[0]}, or {phases[1]}_1, …')
+        section.setdefault('name', key)
+        if section['name'] in names:
+            raise UserError(f"{where}: name: two sets are called '{section['name']}'; give each a name of its own")
+        names.add(section['name'])
+        cls = registered(DATASET_REGISTRY, section.get('type'), f'{where}: type')
+        if is_owned(cls):
+            _check_keys(section, DATASET | _known(cls), where, open_to=_read_keys(cls))
+    if is_train and 'train' not in datasets:
+        raise UserError('datasets: train: is missing; training needs this set')
+
+
+def _check_train(train: dict[str, Any]) -> None:
+    for key in ('total_iter', 'optim_g', 'scheduler'):
+        if key not in train:
+            raise UserError(f'train: {key}: is missing')
+    for key, section in train.items():
+        if isinstance(section, dict) and key.endswith('_opt'):
+            _check_typed(section, LOSS_REGISTRY, f'train: {key}', extra={'type'})
+        if key.startswith('optim_') and isinstance(section, dict):
+            optimisers = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and n != 'Optimizer'}
+            _check_choice(section, optimisers, f'train: {key}', without={'params'})
+    if not isinstance(train['optim_g'].get('lr'), (int, float)):
+        raise UserError(f"train: optim_g: lr: must be a number, as in 2e-4, not {train['optim_g'].get('lr')!r}")
+    scheduler = train['scheduler']
+    cls = _check_choice(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
+    if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
+        raise UserError(f"train: scheduler: periods: {scheduler.get('periods')} end before total_iter, "
+                        f"{train['total_iter']}; their sum must reach it")
+
+
+def _check_typed(section: Any, registry: Registry, where: str, extra: set[str]) -> Any:
+    if not isinstance(section, dict):
+        raise UserError(f'{where}: must be {SECTION.wanted}')
+    cls = registered(registry, section.get('type'), f'{where}: type')
+    if is_owned(cls):
+        _check_keys(section, dict.fromkeys(_parameters(cls) | extra, ANY), where)
+    return cls
+
+
+def _check_choice(section: dict[str, Any], choices: Mapping[str, Any], where: str, without: set[str]) -> Any:
+    name = section.get('type')
+    if name not in choices:
+        raise UserError(f"{where}: type: '{name}' is not known{suggest(name, choices)}")
+    _check_keys(section, dict.fromkeys(_parameters(choices[name]) - without | {'type'}, ANY), where)
+    return choices[name]
+
+
+def _check_keys(section: dict[str, Any],
+                known: Mapping[str, Rule],
+                where: str,
+                open_to: Iterable[str] = (),
+                near: Iterable[str] = ()) -> None:
+    prefix = f'{where}: ' if where else ''
+    for key, value in section.items():
+        rule = known.get(key)
+        if rule is None:
+            if key not in open_to:
+                raise UserError(f"{prefix}{key}: is not a known key{suggest(key, {*known, *near, *open_to})}")
+        elif not rule.holds(value):
+            raise UserError(f'{prefix}{key}: must be {rule.wanted}, not {value!r}')
+        elif rule is WHOLE:
+            section[key] = int(value)
+
+
+def registered(registry: Registry, name: Any, where: str) -> Any:
+    """Look a class up in a registry of BasicSR, without its misleading print.
+
+    Raises:
+        UserError: Nothing of this name is registered; says what is near and how to have a plugin's class registered.
+    """
+    for candidate in (name, f'{name}_basicsr'):
+        if candidate in registry:
+            return registry.get(candidate, suffix='')
+    known = [key.removesuffix('_basicsr') for key in registry.keys()]
+    module = ELSEWHERE.get(name, 'the module that registers it')
+    raise UserError(f"{where}: no {registry._name} '{name}' is registered{suggest(name, known).rstrip('?')}. If it is a plugin's or "
+                    f"your own: import {module} before training starts, or give its package an entry point in "
+                    f"'basicsr.plugins'")
+
+
+def is_owned(cls: Callable) -> bool:
+    """Whether a class is BasicSR's or this package's own, so that its keys are known."""
+    return cls.__module__.split('.')[0] in ('basicsr', 'reflash_sr', 'torch')
+
+
+def _known(cls: type) -> dict[str, Rule]:
+    return getattr(cls, 'OPTIONS', {})
+
+
+def _parameters(cls: Callable) -> set[str]:
+    """Names of the arguments of a class, those of its bases included where it passes ``**kwargs`` on; or of a function."""
+    functions = [vars(c)['__init__'] for c in cls.__mro__ if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
+    names: set[str] = set()
+    for function in functions:
+        try:
+            parameters = inspect.signature(inspect.unwrap(function)).parameters.values()
+        except ValueError:  # object.__init__
+            continue
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names - {'self', 'img', 'img2'}
+
+
+@functools.cache
+def _read_keys(cls: type) -> frozenset[str]:
+    """Keys that a class of BasicSR reads, as its source tells: they are written down nowhere else."""
+    if cls.__module__.startswith('reflash_sr'):
+        return frozenset()
+    keys = set()
+    for owner in (c for c in cls.__mro__ if c.__module__.startswith('basicsr')):
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(owner)))):
+            parts = {
+                ast.Subscript: lambda n: [n.slice],
+                ast.Call: lambda n: n.args[:1] if isinstance(n.func, ast.Attribute) else [],
+                ast.Compare: lambda n: [n.left],
+            }.get(type(node), lambda n: [])(node)
+            keys |= {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+    return frozenset(keys)

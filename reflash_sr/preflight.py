@@ -1,0 +1,99 @@
+"""Everything that can be wrong with a run's data, network and weights, found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+
+from reflash_sr import weights
+from reflash_sr.errors import UserError
+from reflash_sr.option_checks import SCHEDULERS, is_owned, registered
+
+
+def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Build every set of a run.
+
+    Args:
+        opt: Expanded options.
+
+    Returns:
+        The sets, by their keys under ``datasets``.
+
+    Raises:
+        UserError: A set cannot be built or is empty, or the training set is smaller than a batch.
+    """
+    datasets = {}
+    for key, section in opt['datasets'].items():
+        cls = registered(DATASET_REGISTRY, section['type'], f'datasets: {key}: type')
+        datasets[key] = _attempt(f'datasets: {key}', cls, cls, deepcopy(section))
+        if len(datasets[key]) == 0:
+            raise UserError(f'datasets: {key}: is empty')
+    if 'train' in datasets:
+        _check_batch(opt['datasets']['train'], len(datasets['train']), opt['world_size'])
+    return datasets
+
+
+def _check_batch(section: Mapping[str, Any], images: int, world_size: int) -> None:
+    batch = section['batch_size_per_gpu'] * world_size
+    ratio = section.get('dataset_enlarge_ratio', 1)
+    if images * ratio < batch:
+        raise UserError(f'datasets: train: {images} images × dataset_enlarge_ratio {ratio} is less than a batch of '
+                        f'{batch}; add images, lower total_batch_size, or write dataset_enlarge_ratio: '
+                        f'{-(-batch // images)}')
+
+
+def check_network(opt: Mapping[str, Any]) -> None:
+    """Build the network, the optimiser, the scheduler and the losses once, and hold the weights against the network.
+
+    Args:
+        opt: Expanded options; ``path: pretrain_network_g`` is the weights file, if any.
+
+    Raises:
+        UserError: Something cannot be built, the weights do not fit, or a test has none.
+    """
+    section = dict(opt['network_g'])
+    cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
+    with torch.random.fork_rng():
+        net = _attempt('network_g', cls, cls, **section)
+    path = opt['path'].get('pretrain_network_g')
+    if path is not None:
+        loaded = weights.load_weights(path, opt['path'].get('param_key_g', 'params'))
+        if opt['path'].get('strict_load_g', True):
+            weights.check_fit(net, loaded)
+    elif not opt['is_train']:
+        raise UserError('path: pretrain_network_g: is empty; write the weights file to test')
+    if opt['is_train']:
+        _check_training(opt['train'], net)
+
+
+def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
+    optim = dict(train['optim_g'])
+    optimiser_class = getattr(torch.optim, optim.pop('type'))
+    optimiser = _attempt('train: optim_g', optimiser_class, optimiser_class, net.parameters(), **optim)
+    scheduler = dict(train['scheduler'])
+    scheduler_class = SCHEDULERS[scheduler.pop('type')]
+    _attempt('train: scheduler', scheduler_class, scheduler_class, optimiser, **scheduler)
+    loss = dict(train.get('pixel_opt') or {})
+    if loss:
+        loss_class = registered(LOSS_REGISTRY, loss.pop('type'), 'train: pixel_opt: type')
+        _attempt('train: pixel_opt', loss_class, loss_class, **loss)
+    elif not train.get('perceptual_opt'):
+        raise UserError('train: pixel_opt: is missing; write a loss, as in pixel_opt: {type: L1Loss}')
+
+
+def _attempt(where: str, owner: Any, build: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Build something; what goes wrong in a class that we know is the option's fault, elsewhere it is a traceback's."""
+    try:
+        return build(*args, **kwargs)
+    except UserError as error:
+        raise UserError(f'{where}: {error}') from error
+    except KeyError as error:
+        raise UserError(f'{where}: {error.args[0]}: is missing') from error
+    except Exception as error:
+        if not is_owned(owner):
+            raise
+        raise UserError(f'{where}: {owner.__name__} does not accept these options: {error}') from error

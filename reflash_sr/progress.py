@@ -1,0 +1,74 @@
+"""What a run shows while it works: log lines, and a bar where there is a terminal."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.dist_util import master_only
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+
+class ProgressLogger:
+    """Stands in for BasicSR's ``MessageLogger``: it/s, time left, and how a step is split into data and network.
+
+    Args:
+        opt: The run's options.
+        start_iter: Iterations done before.
+        tb_logger: TensorBoard's writer, or None.
+        epoch_of: Passes over the data after so many iterations.
+    """
+
+    def __init__(self, opt: dict[str, Any], start_iter: int, tb_logger: Any, epoch_of: Callable[[int], int]):
+        self.name = opt['name']
+        self.total = opt['train']['total_iter']
+        self.tb_logger = tb_logger
+        self.epoch_of = epoch_of
+
+    def reset_start_time(self) -> None:
+        """Do nothing: the time left is told from the mean time of the last steps."""
+
+    @master_only
+    def __call__(self, values: dict[str, Any]) -> None:
+        """Log one line.
+
+        Args:
+            values: ``iter``, ``lrs``, ``time`` and ``data_time`` (seconds per iteration), and losses.
+        """
+        iteration = values['iter']
+        seconds = max(values['time'], 1e-9)
+        data = min(1.0, values['data_time'] / seconds)
+        left = datetime.timedelta(seconds=round(seconds * (self.total - iteration)))
+        speed = f'{1 / seconds:.2f} it/s' if seconds < 1 else f'{seconds:.2f} s/it'
+        rates = ', '.join(f'{rate:.2e}' for rate in values['lrs'])
+        losses = {k: v for k, v in values.items() if k not in ('iter', 'epoch', 'lrs', 'time', 'data_time')}
+        get_root_logger().info(
+            '%s: iter %s/%s, epoch %d, lr %s | %s, eta %s, data %.0f%% step %.0f%% | %s', self.name, f'{iteration:,}',
+            f'{self.total:,}', self.epoch_of(iteration), rates, speed, left, 100 * data, 100 * (1 - data),
+            ', '.join(f'{k} {v:.4e}' for k, v in losses.items()))
+        if self.tb_logger:
+            for key, value in losses.items():
+                self.tb_logger.add_scalar(f'losses/{key}' if key.startswith('l_') else key, value, iteration)
+
+
+class Batches:
+    """A loader with a progress bar, which starts its workers when the first batch is asked for.
+
+    BasicSR's prefetcher asks for an iterator twice before it uses one; a plain loader would start its workers twice.
+    """
+
+    def __init__(self, loader: Iterable, done: int, total: int, show: bool):
+        self.loader = loader
+        self.done = done
+        self.total = total
+        self.show = show
+
+    def __iter__(self) -> Iterator[Any]:
+        bar = tqdm(desc='Training', initial=self.done, total=self.total, unit='it', disable=None if self.show else True)
+        with logging_redirect_tqdm([get_root_logger()]), bar:
+            for batch in self.loader:
+                yield batch
+                bar.update()
