@@ -41,7 +41,7 @@ def suggest(name: object, known: Iterable[str]) -> str:
         ``"; did you mean 'x'?"``, or the known words where none is near (at most 12 of them).
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean '{near[0]}'?"
     shown = ', '.join(known[:12]) + (', …' if len(known) > 12 else '')

@@ -94,7 +94,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 exchange the sides
+            # EXIF orientations 5 to 8 exchange the sides; of a PNG it would be known only after decoding it all.
+            turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f'{path}: cannot be read as a picture ({error}); replace it or take it away') from error
     return (width, height) if turned else (height, width)

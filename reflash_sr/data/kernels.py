@@ -1,4 +1,4 @@
-"""Blur kernels of the second-order degradation (Real-ESRGAN, Sec. 3.1 and 3.3): Gaussian, generalized, plateau and sinc."""
+"""Blur kernels of the second-order degradation (Real-ESRGAN, Sec. 3.1, 3.3): Gaussian, generalized, plateau, sinc."""
 
 from __future__ import annotations
 
@@ -10,14 +10,29 @@ from scipy.special import j1
 
 SMALLEST = 7
 
-# The bells differ in how they fall with q, the squared distance in units of sigma: name -> (fall(q, beta), the option
-# that beta is drawn from, or None).
-_BELLS = {
-    '': (lambda q, beta: np.exp(-0.5 * q), None),
-    'generalized_': (lambda q, beta: np.exp(-0.5 * q**beta), 'betag_range'),
-    'plateau_': (lambda q, beta: 1 / (1 + q**beta), 'betap_range'),
+
+
+def _gaussian(q: np.ndarray, beta: float) -> np.ndarray:
+    return np.exp(-0.5 * q)
+
+
+def _generalized(q: np.ndarray, beta: float) -> np.ndarray:
+    return np.exp(-0.5 * q**beta)
+
+
+def _plateau(q: np.ndarray, beta: float) -> np.ndarray:
+    return 1 / (1 + q**beta)
+
+
+# name: how the bell falls with q, the squared distance in units of sigma; the option that beta is drawn from
+BELLS = {
+    'iso': (_gaussian, None),
+    'aniso': (_gaussian, None),
+    'generalized_iso': (_generalized, 'betag_range'),
+    'generalized_aniso': (_generalized, 'betag_range'),
+    'plateau_iso': (_plateau, 'betap_range'),
+    'plateau_aniso': (_plateau, 'betap_range'),
 }
-BELLS = {f'{bell}{kind}': (fall, beta_key, kind == 'iso') for bell, (fall, beta_key) in _BELLS.items() for kind in ('iso', 'aniso')}
 
 
 def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = None, angle: float = 0.0,
@@ -36,8 +51,8 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
     Returns:
         (size, size) float64, symmetric about its centre.
     """
-    fall, _, isotropic = BELLS[name]
-    if isotropic or sigma_y is None:
+    fall, _ = BELLS[name]
+    if sigma_y is None or not name.endswith('aniso'):
         sigma_y = sigma_x
     y, x = _offsets(size)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)

@@ -1,7 +1,7 @@
 """Gaussian and Poisson noise of the degradation, drawn from tables.
 
 A table holds the means of a distribution's equally likely parts, so a sample is one random index and one look-up:
-eight times faster than drawing normal variates, and forty times faster than drawing Poisson ones.
+several times faster than drawing normal variates, and tens of times faster than drawing Poisson ones.
 """
 
 from __future__ import annotations
@@ -87,8 +87,10 @@ def _normal_table() -> np.ndarray:
 
 @lru_cache(maxsize=9)
 def _poisson_table(peak: int) -> np.ndarray:
-    """(256 * 2**10,) float32: for each 8-bit level v, the means of the equally likely parts of Poisson(m) / peak - v / 255,
-    with m = peak * v / 255."""
+    """(256 · 2**10,) float32: for each 8-bit level v, the means of the equally likely parts of a pixel's noise.
+
+    That is Poisson(m) / peak - v / 255 with the mean m = peak · v / 255.
+    """
     edges = np.linspace(0, 1, 2**_POISSON_BITS + 1)
     counts = np.arange(peak + 12 * int(np.sqrt(peak)) + 20)
     table = np.empty((256, 2**_POISSON_BITS), np.float32)

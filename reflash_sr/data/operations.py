@@ -138,34 +138,9 @@ class Resize(Operation):
     def apply(self, pixels, have, want, size, rng):
         if size == self.size and self.factor in (None, 1):
             return pixels[want.within(have)]
-        rows, columns = (resampling.resize_matrix(n_in, n_out, self.mode, to, source, self.factor)
-                         for n_in, n_out, to, source in zip(size, self.size, (want[:2], want[2:]), (have[:2], have[2:])))
+        rows, columns = (resampling.resize_matrix(*axis, self.factor) for axis in zip(
+            size, self.size, (self.mode, self.mode), (want[:2], want[2:]), (have[:2], have[2:])))
         return resampling.resize(pixels, rows, columns)
-
-
-@dataclass(frozen=True)
-class Jpeg(Operation):
-    """A JPEG file and back, with 4:2:0 chroma.
-
-    Attributes:
-        quality: 1 … 100, a whole number.
-    """
-
-    quality: int
-    BLOCK = 16  # pixels that are coded together; windows keep to the grid of the whole picture
-
-    def needed(self, window: Window, size: Size) -> Window:
-        # decoders smooth the chroma, so a pixel depends on the sample next to its own
-        top, bottom, left, right = window.grown(1, size)
-        block = self.BLOCK
-        return Window(top // block * block, min(-(-bottom // block) * block, size[0]),
-                      left // block * block, min(-(-right // block) * block, size[1]))
-
-    def apply(self, pixels, have, want, size, rng):
-        bgr = cv2.cvtColor(to_bytes(pixels), cv2.COLOR_RGB2BGR)
-        _, file = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-        bgr = cv2.imdecode(file, cv2.IMREAD_COLOR)[want.within(have)]
-        return to_float(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from reflash_sr.data.jpeg import Jpeg
 from reflash_sr.data.kernels import BELLS, SMALLEST, sample_final_kernel, sample_kernel
 from reflash_sr.data.noise import GaussianNoise, PoissonNoise
-from reflash_sr.data.operations import Filter, Jpeg, Operation, Resize, Size, Window, to_bytes, to_float
+from reflash_sr.data.operations import Filter, Operation, Resize, Size, Window, to_bytes, to_float
 from reflash_sr.data.resampling import MODES
 from reflash_sr.data.sharpening import Sharpen, usm_sharpen
 from reflash_sr.rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int
@@ -29,7 +30,7 @@ _AROUND_ONE = Rule('two numbers [low, high] with 0 < low <= 1 <= high',
                    lambda v: RANGE.holds(v) and 0 < v[0] <= 1 <= v[1])
 _WIDTHS = Rule('two numbers [low, high] with 0 < low <= high', lambda v: RANGE.holds(v) and v[0] > 0)
 _QUALITIES = Rule('two numbers [low, high] with 1 <= low <= high <= 100',
-                  lambda v: RANGE.holds(v) and 1 <= v[0] and v[1] <= 100)
+                  lambda v: RANGE.holds(v) and v[0] >= 1 and v[1] <= 100)
 _UP_DOWN_KEEP = Rule('three weights, for up, down and keep', lambda v: WEIGHTS.holds(v) and len(v) == 3)
 
 # key: rule, published value of the first degradation, of the second (whose key ends in 2)
@@ -74,7 +75,7 @@ def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size
     lq_size = (size[0] // scale, size[1] // scale)
 
     def jpeg(suffix: str) -> Jpeg:
-        return Jpeg(round(rng.uniform(*settings['jpeg_range' + suffix])))
+        return Jpeg(rng.uniform(*settings['jpeg_range' + suffix]))
 
     factor = _draw_factor(rng, settings, '')
     recipe = [Filter(sample_kernel(rng, settings)), Resize(_scaled(size, factor), _draw_mode(rng), factor),
@@ -135,9 +136,9 @@ def _check(gt: np.ndarray, window: Window, scale: int) -> None:
         raise ValueError(f'the GT must be (H, W, 3) uint8, not {gt.shape} {gt.dtype}')
     height, width = gt.shape[:2]
     if not (0 <= window.top < window.bottom <= height and 0 <= window.left < window.right <= width):
-        raise ValueError(f'{window} is not inside the GT, {height} x {width}')
+        raise ValueError(f'{window} is not inside the GT, {height}×{width}')
     if any(v % scale for v in (height, width, *window)):
-        raise ValueError(f'the sides of the GT, {height} x {width}, and {window} must be multiples of the scale, {scale}')
+        raise ValueError(f'the sides of the GT, {height}×{width}, and {window} must be multiples of the scale, {scale}')
 
 
 def _draw_factor(rng: np.random.Generator, settings: Mapping[str, Any], suffix: str) -> float:

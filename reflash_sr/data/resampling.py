@@ -25,7 +25,7 @@ def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] 
         mode: A key of ``MODES``: ``area``, ``bilinear`` or ``bicubic``.
         window_out: The outputs wanted, [start, stop); None for all.
         window_in: The inputs given, [start, stop); None for all. See :func:`source_window`.
-        factor: The scale the pixel grid is laid out with, where it is not exactly ``n_out / n_in``: PyTorch keeps a given
+        factor: The scale the pixel grid is laid out with, where it is not ``n_out / n_in``: PyTorch keeps a given
             ``scale_factor`` although the size is rounded down. ``area`` ignores it.
 
     Returns:

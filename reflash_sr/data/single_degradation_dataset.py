@@ -38,17 +38,22 @@ class SingleDegradationDataset(TrainingDataset):
 
     def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         image = mod_crop(image, self.scale)
-        cell = _JPEG_CELL * self.scale
-        margin = BLUR_RADIUS + _BICUBIC_REACH * self.scale
         outer, inner = [], []
         for side in image.shape[:2]:
             start = int(rng.integers(0, (side - self.gt_size) // self.scale + 1)) * self.scale
-            stop = start + self.gt_size
-            first = max(0, start - margin) // cell * cell
-            last = min(side, -(-(stop + margin) // cell) * cell)
-            outer.append(slice(first, last))
-            inner.append(slice(start - first, stop - first))
+            around = _surroundings(start, start + self.gt_size, side, self.scale)
+            outer.append(around)
+            inner.append(slice(start - around.start, start - around.start + self.gt_size))
         gt = image[tuple(outer)]
         lq = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)
         small = tuple(slice(part.start // self.scale, part.stop // self.scale) for part in inner)
         return gt[tuple(inner)], lq[small]
+
+
+def _surroundings(start: int, stop: int, side: int, scale: int) -> slice:
+    """What a patch depends on, along one side: the JPEG cells it touches, and what those depend on, in whole cells."""
+    cell = _JPEG_CELL * scale
+    for reach in (scale, BLUR_RADIUS + _BICUBIC_REACH * scale):  # decoders smooth the colours over one px of LQ
+        start = max(0, (start - reach) // cell * cell)
+        stop = min(side, -(-(stop + reach) // cell) * cell)
+    return slice(start, stop)

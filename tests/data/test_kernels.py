@@ -45,7 +45,8 @@ def test_bells_are_those_of_basicsr(kind, size):
 
 @pytest.mark.parametrize('kind', ['iso', 'aniso'])
 def test_a_generalized_bell_with_beta_one_is_the_gaussian(kind):
-    np.testing.assert_allclose(bell_kernel(f'generalized_{kind}', 15, 2, 1, 0.3, beta=1), bell_kernel(kind, 15, 2, 1, 0.3))
+    shape = (15, 2, 1, 0.3)
+    np.testing.assert_allclose(bell_kernel(f'generalized_{kind}', *shape, beta=1), bell_kernel(kind, *shape))
 
 
 @pytest.mark.parametrize('cutoff', [np.pi / 5, np.pi / 3, np.pi])
@@ -75,7 +76,8 @@ def test_sampling_follows_the_settings():
     rng = np.random.default_rng(0)
     only_sinc = {**DEFAULTS, 'sinc_prob': 1.0}
     assert all(sample_kernel(rng, only_sinc).min() < 0 for _ in range(30))
-    only_plateau = {**DEFAULTS, 'sinc_prob': 0.0, 'kernel_list': ['plateau_iso'], 'kernel_prob': [2], 'blur_kernel_size': 9}
+    only_plateau = {**DEFAULTS, 'sinc_prob': 0, 'kernel_list': ['plateau_iso'], 'kernel_prob': [2],
+                    'blur_kernel_size': 9}
     kernels = [sample_kernel(rng, only_plateau) for _ in range(30)]
     assert {len(kernel) for kernel in kernels} == {7, 9}
     assert all(kernel.min() > 0 for kernel in kernels)

@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.utils import DiffJPEG
 from basicsr.utils.img_process_util import USMSharp
 
+from reflash_sr.data.jpeg import Jpeg
 from reflash_sr.data.noise import GaussianNoise, PoissonNoise
-from reflash_sr.data.operations import Filter, Jpeg, Operation, Resize, Window
+from reflash_sr.data.operations import Filter, Operation, Resize, Window
 from reflash_sr.data.real_degradation import DEFAULTS, OPTIONS, degrade, draw_degradation, usm_sharpen
 
 SIZE = (120, 144)
@@ -39,7 +41,8 @@ def corners(size, patch, scale):
     """Windows in the four corners and one inside."""
     down, right = size[0] - patch, size[1] - patch
     inside = (down // 2 // scale * scale, right // 3 // scale * scale)
-    return [(top, top + patch, left, left + patch) for top, left in [(0, 0), (0, right), (down, 0), (down, right), inside]]
+    places = [(0, 0), (0, right), (down, 0), (down, right), inside]
+    return [(top, top + patch, left, left + patch) for top, left in places]
 
 
 def crop(picture, window, scale=1):
@@ -55,7 +58,7 @@ OPERATIONS = [
     Filter((KERNEL + KERNEL.T) / 2),  # direct or by Fourier transform
     *[Resize(size, mode) for mode in ('area', 'bilinear', 'bicubic') for size in [(50, 61), (150, 171)]],
     Resize((92, 110), 'bilinear', 0.77),
-    Jpeg(40),
+    Jpeg(31.4),
     Jpeg(95),
 ]
 
@@ -83,11 +86,34 @@ def test_a_filter_leaves_out_weights_that_do_not_count():
     np.testing.assert_array_equal(Filter(kernel).apply(picture, everything, everything, (30, 30), None), picture)
 
 
-def test_jpeg_keeps_the_colours():
-    picture = np.empty((32, 32, 3), np.float32)
-    picture[:] = (0.9, 0.4, 0.1)
-    everything = Window(0, 32, 0, 32)
-    np.testing.assert_allclose(Jpeg(90).apply(picture, everything, everything, (32, 32), None), picture, atol=0.015)
+def compressed(picture, quality):
+    size = picture.shape[:2]
+    everything = Window(0, size[0], 0, size[1])
+    return Jpeg(quality).apply(picture, everything, everything, size, None)
+
+
+@pytest.mark.parametrize('quality', [30.0, 49.9, 50.0, 77.7, 95.0])
+def test_jpeg_is_that_of_basicsr(quality):
+    picture = photo((117, 123)).astype(np.float32) / 255
+    tensor = torch.from_numpy(picture.transpose(2, 0, 1)[None]).contiguous()
+    expected = DiffJPEG(differentiable=False)(tensor, torch.tensor([quality]))[0].permute(1, 2, 0).detach().numpy()
+    different = np.abs(compressed(picture, quality) - expected) > 1e-5
+    assert different.mean() < 0.02  # a last bit can decide how a frequency is rounded
+
+
+@pytest.mark.parametrize('quality', [30, 60, 95])
+def test_jpeg_loses_as_much_as_a_file(quality):
+    """Of a gray picture: decoders smooth the chroma, and this one does not."""
+    gray = cv2.cvtColor(cv2.cvtColor(photo((128, 144)), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    _, file = cv2.imencode('.jpg', gray, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    lost = np.abs(cv2.imdecode(file, cv2.IMREAD_COLOR).astype(float) - gray).mean()
+    coded = 255 * compressed(gray.astype(np.float32) / 255, quality)
+    assert np.abs(coded - gray).mean() == pytest.approx(lost, rel=0.15)
+
+
+def test_jpeg_of_the_best_quality_loses_next_to_nothing():
+    gray = np.repeat(np.random.default_rng(0).random((40, 40, 1), dtype=np.float32), 3, axis=2)
+    np.testing.assert_allclose(compressed(gray, 100), gray, atol=2e-3)
 
 
 @pytest.mark.parametrize('gray', [False, True])
@@ -125,8 +151,8 @@ def test_poisson_noise_has_the_distribution_of_counts(level):
     if level < 200:  # not clipped
         assert counts.mean() == pytest.approx(expected.mean(), rel=0.02)
         assert counts.var() == pytest.approx(expected.var(), rel=0.03)
-    np.testing.assert_allclose(np.quantile(np.minimum(counts, 256), shares), np.quantile(np.minimum(expected, 256), shares),
-                               atol=0.51 if level < 200 else 2)
+    found, expected = (np.quantile(np.minimum(values, 256), shares) for values in (counts, expected))
+    np.testing.assert_allclose(found, expected, atol=0.51 if level < 200 else 2)
 
 
 # ---- sharpening -------------------------------------------------------------------------------------------------
@@ -220,8 +246,9 @@ def test_the_lq_is_aligned_with_the_gt():
     mild = {**DEFAULTS, 'blur_sigma': [0.2, 0.2], 'sinc_prob': 0, 'resize_prob': [0, 0, 1], 'resize_prob2': [0, 0, 1],
             'noise_range': [0, 0], 'noise_range2': [0, 0], 'gaussian_noise_prob': 1, 'gaussian_noise_prob2': 1,
             'second_blur_prob': 0, 'final_sinc_prob': 0, 'jpeg_range': [100, 100], 'jpeg_range2': [100, 100]}
-    picture = cv2.GaussianBlur(photo(), (0, 0), 5)
-    picture[..., 0] //= 3
+    # the same colour everywhere: chroma has half the resolution
+    light = cv2.GaussianBlur(photo(), (0, 0), 5)[..., :1] // 2
+    picture = (light + np.array([100, 50, 0])).astype(np.uint8)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         recipe = draw_degradation(rng, mild, SIZE, 4)
@@ -257,7 +284,7 @@ def test_every_key_has_a_rule_that_its_default_holds():
 
 
 @pytest.mark.parametrize('settings, holds', [
-    ({'second_blur_prob': 0, 'final_sinc_prob': 0, 'sinc_prob': 0}, lambda r: sum(isinstance(o, Filter) for o in r) == 1),
+    ({'second_blur_prob': 0, 'final_sinc_prob': 0}, lambda r: sum(isinstance(o, Filter) for o in r) == 1),
     ({'gaussian_noise_prob': 1, 'gaussian_noise_prob2': 1}, lambda r: not any(isinstance(o, PoissonNoise) for o in r)),
     ({'gray_noise_prob': 1, 'gray_noise_prob2': 1}, lambda r: all(getattr(o, 'gray', True) for o in r)),
     ({'jpeg_range': [50, 50], 'jpeg_range2': [50, 50]}, lambda r: all(getattr(o, 'quality', 50) == 50 for o in r)),

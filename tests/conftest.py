@@ -1,0 +1,69 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reflash_sr  # noqa: F401  (makes BasicSR importable)
+import torch
+from PIL import Image
+
+TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out GPU tests where there is no GPU."""
+    if not torch.cuda.is_available():
+        gpu = [item for item in items if item.get_closest_marker('gpu')]
+        config.hook.pytest_deselected(items=gpu)
+        items[:] = [item for item in items if item not in gpu]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def picture_folder(tmp_path):
+    """A folder with four smooth random pictures, one of them in a folder inside, with spaces in names."""
+    folder = tmp_path / 'my pictures'
+    (folder / 'inner folder').mkdir(parents=True)
+    for i, name in enumerate(('a 1.png', 'b 2.png', 'c.jpg', 'inner folder/d 10.bmp')):
+        Image.fromarray(smooth_picture(i, 72, 96)).save(folder / name)
+    return folder
+
+
+def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:
+    """A random picture with structure at several scales, (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def training_options(picture_folder):
+    """Options of the smallest run that trains, validates and saves."""
+    return {
+        'name': 'tiny',
+        'model_type': 'ReflashSRModel',
+        'scale': 4,
+        'num_gpu': 0,
+        'manual_seed': 3,
+        'datasets': {
+            'train': {'type': 'RealDegradationDataset', 'dataroot_gt': str(picture_folder), 'gt_size': 32,
+                      'crop_pad_size': 64, 'total_batch_size': 2, 'num_worker_per_gpu': 0},
+            'val': {'type': 'DegradationTestDataset', 'dataroot_gt': str(picture_folder),
+                    'degradations': ['clean', 'b+n']},
+        },
+        'network_g': dict(TINY_NETWORK),
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 1e-3},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [6], 'eta_min': 1e-7},
+            'total_iter': 6,
+            'pixel_opt': {'type': 'L1Loss'},
+        },
+        'val': {'val_freq': 3, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}},
+        'logger': {'print_freq': 2, 'save_checkpoint_freq': 3},
+    }  # yapf: disable

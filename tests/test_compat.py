@@ -1,0 +1,31 @@
+"""The repairs, and the way names are exchanged for a while."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from reflash_sr.compat import repair, replaced
+
+
+def test_basicsr_imports_after_us_in_a_fresh_process():
+    code = ('import reflash_sr\nfrom basicsr.data import degradations\nfrom basicsr.utils.registry import ARCH_REGISTRY\n'
+            "assert 'DropoutRRDBNet' in ARCH_REGISTRY\nimport basicsr.train")
+    subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
+
+
+def test_repairing_twice_changes_nothing():
+    before = sys.modules['torchvision.transforms.functional_tensor']
+    repair()
+    assert sys.modules['torchvision.transforms.functional_tensor'] is before
+
+
+def test_replaced_names_come_back_after_an_error():
+    module = types.SimpleNamespace(a=1, b=2)
+    with pytest.raises(RuntimeError, match='inside'), replaced(module, a=3):
+        assert (module.a, module.b) == (3, 2)
+        raise RuntimeError('inside')
+    assert module.a == 1
+    with pytest.raises(AttributeError), replaced(module, c=1):
+        pass
