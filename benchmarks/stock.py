@@ -41,7 +41,7 @@ def stock_dataset(paths: Sequence[str | os.PathLike]) -> RealESRGANDataset:
 
 
 def stock_model(network: Mapping[str, Any] = TINY, batch_size: int = 1, gt_usm: bool = True,
-                train: Mapping[str, Any] | None = None) -> RealESRNetModel:
+                train: Mapping[str, Any] | None = None, num_gpu: int = 0) -> RealESRNetModel:
     """The model that degrades in ``feed_data``; build and feed it inside :func:`on_cpu`.
 
     Args:
@@ -49,12 +49,13 @@ def stock_model(network: Mapping[str, Any] = TINY, batch_size: int = 1, gt_usm: 
         batch_size: Also the size of the pool of pairs.
         gt_usm: Whether the GT is sharpened.
         train: ``train`` of an option file; None for a plain L1 loss and Adam.
+        num_gpu: 0 for the CPU, else 1.
     """
     train = train or {'optim_g': {'type': 'Adam', 'lr': 2e-4}, 'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
                       'scheduler': {'type': 'MultiStepLR', 'milestones': [10**9]}}
     return RealESRNetModel({
         **_settings(), 'network_g': dict(network), 'train': copy.deepcopy(dict(train)), 'path': {}, 'is_train': True,
-        'dist': False, 'num_gpu': 0, 'scale': 4, 'gt_size': 128, 'gt_usm': gt_usm, 'queue_size': batch_size})
+        'dist': False, 'num_gpu': num_gpu, 'scale': 4, 'gt_size': 128, 'gt_usm': gt_usm, 'queue_size': batch_size})
 
 
 def without_pool(model: RealESRNetModel) -> RealESRNetModel:

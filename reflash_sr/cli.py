@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
 from reflash_sr import pipeline
@@ -21,23 +21,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments. Default: those of the process.
 
     Returns:
-        The exit status: 0, 2 for a mistake in what was given, 1 for a run that had to stop, 130 for Ctrl-C.
+        The exit status, as :func:`run_tool` gives it.
     """
     args = _parser().parse_args(argv)
     load_plugins()
     flags = {'launcher': args.launcher, 'debug': args.debug, 'force_yml': args.force_yml, 'root': os.getcwd()}
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.command == 'train':
+        return run_tool(lambda: pipeline.train(args.opt, auto_resume=args.auto_resume, **flags))
+    return run_tool(lambda: pipeline.test(args.opt, **flags))
+
+
+def run_tool(work: Callable[[], object], name: str = 'basicsr') -> int:
+    """Do the work of a command; a mistake in what was given becomes one line.
+
+    Args:
+        work: What to do.
+        name: Name of the command, for the line.
+
+    Returns:
+        The exit status: 0, 2 for a mistake in what was given, 1 for a run that had to stop, 130 for Ctrl-C.
+    """
     try:
-        if args.command == 'train':
-            pipeline.train(args.opt, auto_resume=args.auto_resume, **flags)
-        else:
-            pipeline.test(args.opt, **flags)
+        work()
     except UserError as error:
-        print(f'basicsr: error: {error}', file=sys.stderr)
+        print(f'{name}: error: {error}', file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print('basicsr: stopped; continue with --auto_resume', file=sys.stderr)
+        print(f'{name}: stopped', file=sys.stderr)
         return 130
     return 0
 
@@ -52,7 +64,7 @@ def load_plugins() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='basicsr', description='Train and test BasicSR networks, and those of plugins.')
+    parser = argparse.ArgumentParser(prog='basicsr', description='Train and test networks of BasicSR and its plugins.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='{train,test}')
     for name, text in (('train', 'train a network as an option file says'), ('test', 'test a trained network')):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + '.')

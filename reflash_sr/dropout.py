@@ -176,7 +176,8 @@ def find_sites(net: nn.Module, position: str) -> tuple[Site, ...]:
     """
     rows = next((POSITIONS[cls.__name__] for cls in type(net).__mro__ if cls.__name__ in POSITIONS), None)
     if rows is None:
-        raise UserError(f'dropout: no position is known for {type(net).__name__}; known networks: {", ".join(POSITIONS)}')
+        raise UserError(f'dropout: no position is known for {type(net).__name__}; known networks: '
+                        f'{", ".join(POSITIONS)}')
     if position not in rows:
         raise UserError(f"dropout_position: {type(net).__name__} has no position '{position}'{suggest(position, rows)}")
     return rows[position]

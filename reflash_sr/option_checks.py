@@ -112,7 +112,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
     model = registered(MODEL_REGISTRY, opt['model_type'], 'model_type')
     networks = [key for key in opt if key.startswith('network_')]
     if is_owned(model):
-        known = TOP | {key: SECTION for key in networks} | _known(model)
+        known = TOP | dict.fromkeys(networks, SECTION) | _known(model)
         _check_keys(opt, known, '', open_to=_read_keys(model))
         _check_sections(opt, model)
     for key in networks:
@@ -234,11 +234,10 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
     for candidate in (name, f'{name}_basicsr'):
         if candidate in registry:
             return registry.get(candidate, suffix='')
-    known = [key.removesuffix('_basicsr') for key in registry.keys()]
+    near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry])
     module = ELSEWHERE.get(name, 'the module that registers it')
-    raise UserError(f"{where}: no {registry._name} '{name}' is registered{suggest(name, known).rstrip('?')}. If it is a plugin's or "
-                    f"your own: import {module} before training starts, or give its package an entry point in "
-                    f"'basicsr.plugins'")
+    raise UserError(f"{where}: no {registry._name} '{name}' is registered{near} If it is a plugin's or your own: import "
+                    f"{module} before training starts, or give its package an entry point in 'basicsr.plugins'")
 
 
 def is_owned(cls: Callable) -> bool:
@@ -251,7 +250,7 @@ def _known(cls: type) -> dict[str, Rule]:
 
 
 def _parameters(cls: Callable) -> set[str]:
-    """Names of the arguments of a class, those of its bases included where it passes ``**kwargs`` on; or of a function."""
+    """Names of the arguments of a function or class, those of its bases included where it passes ``**kwargs`` on."""
     functions = [vars(c)['__init__'] for c in cls.__mro__ if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
     names: set[str] = set()
     for function in functions:

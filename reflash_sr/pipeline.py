@@ -156,7 +156,7 @@ class Run:
         return next(self.datasets[key] for key, section in self.opt['datasets'].items() if section is dataset_opt)
 
     def next_command(self, path: str) -> str:
-        """What to do with the weights of this training: test them, with the ``test_`` twin of its file if there is one."""
+        """What to do with the weights of this training: test them, with the ``test_`` twin of its option file."""
         file = Path(self.args.opt)
         twins = [file.with_name(file.name.replace('train_', 'test_', 1)), file.with_name(f'test_{file.name}')]
         twin = next((twin for twin in twins if twin != file and twin.is_file()), None)
@@ -197,7 +197,7 @@ def _start_processes(opt: dict[str, Any], launcher: str) -> None:
     opt['dist'] = launcher != 'none'
     if launcher == 'pytorch':
         if 'RANK' not in os.environ:
-            raise UserError('--launcher pytorch: RANK is not set; start with torchrun --nproc_per_node=N -m reflash_sr …')
+            raise UserError('--launcher pytorch: RANK is not set; start with torchrun --nproc_per_node N -m reflash_sr')
         cuda = torch.cuda.is_available()
         backend = (opt.get('dist_params') or {}).get('backend', 'nccl') if cuda else 'gloo'
         if cuda:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reflash_sr  # noqa: F401  (makes BasicSR importable)
 import torch
 from PIL import Image
+
+import reflash_sr  # noqa: F401  (makes BasicSR importable)
 
 TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
 

@@ -66,7 +66,8 @@ def test_gradient_flows_through_kept_channels_only():
 
 @pytest.mark.parametrize(('p', 'dim', 'word'), [(1, 'channel', 'dropout_p'), (-0.1, 'channel', 'dropout_p'),
                                                 (float('nan'), 'channel', 'dropout_p'), ('0.5', 'channel', 'dropout_p'),
-                                                (True, 'channel', 'dropout_p'), (0.5, 'chanel', "did you mean 'channel'")])
+                                                (True, 'channel', 'dropout_p'),
+                                                (0.5, 'chanel', "did you mean 'channel'")])
 def test_wrong_arguments_are_named(p, dim, word):
     for make in (lambda: feature_dropout(torch.ones(1, 2, 3, 3), p, dim), lambda: FeatureDropout(p, dim),
                  lambda: insert_dropout(DropoutMSRResNet(num_feat=4, num_block=1), dim=dim, p=p)):

@@ -17,8 +17,9 @@ def write(path, text):
     return path
 
 
-@pytest.mark.parametrize(('text', 'value'), [('1e-4', 1e-4), ('2.5E+3', 2500.0), ('-1e3', -1000.0), ('!!float 5e3', 5000.0),
-                                             ('0.5', 0.5), ('3', 3), ('1e', '1e'), ('~', None), ('[1, 2e-1]', [1, 0.2])])
+@pytest.mark.parametrize(('text', 'value'), [
+    ('1e-4', 1e-4), ('2.5E+3', 2500.0), ('-1e3', -1000.0), ('!!float 5e3', 5000.0), ('0.5', 0.5), ('3', 3), ('1e', '1e'),
+    ('~', None), ('[1, 2e-1]', [1, 0.2])])
 def test_numbers_are_numbers(tmp_path, text, value):
     assert options.load(write(tmp_path / 'x.yml', f'lr: {text}'))['lr'] == value
 
@@ -150,7 +151,7 @@ def test_bad_options_are_named(training_options, key, value, message):
 @pytest.mark.parametrize('key', ['name', 'model_type', 'scale', 'datasets', 'network_g', 'train', 'logger'])
 def test_missing_sections_are_named(training_options, key):
     del training_options[key]
-    with pytest.raises(UserError, match=f'my.yml: {key}: is missing'):
+    with pytest.raises(UserError, match=rf'my\.yml: {key}: is missing'):
         option_checks.check(training_options, 'my.yml', is_train=True)
 
 

@@ -31,7 +31,7 @@ def file_with(content, path):
 ])
 def test_every_usual_layout_is_read_and_says_what_was_taken(tmp_path, keys, asked, taken):
     state = network().state_dict()
-    content = {key: state for key in keys} or state
+    content = dict.fromkeys(keys, state) or state
     loaded = weights.load_weights(file_with(content, tmp_path / 'x.pth'), asked)
     assert loaded.key == taken
     weights.check_fit(network(), loaded)

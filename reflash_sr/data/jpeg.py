@@ -36,15 +36,9 @@ _TO_CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 _FROM_CHROMA = np.array([[0, 1.402, 128], [-0.344136, -0.714136, 128], [1.772, 0, 128]], np.float32) / 255
 
 
-def _dct_matrix() -> np.ndarray:
-    """(64, 64): the orthonormal DCT of a flattened 8×8 block."""
-    n = np.arange(8)
-    one = np.cos((2 * n + 1) * n[:, None] * np.pi / 16) / 2
-    one[0] /= np.sqrt(2)
-    return np.kron(one, one).astype(np.float32)
-
-
-_DCT = _dct_matrix()
+# The orthonormal DCT of 8 values.
+_DCT = (np.cos((2 * np.arange(8) + 1) * np.arange(8)[:, None] * np.pi / 16) / 2).astype(np.float32)
+_DCT[0] /= np.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -82,13 +76,22 @@ class Jpeg(Operation):
 
 def _code(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Quantise the frequencies of a plane, (h, w) float32 with sides of whole blocks, by an (8, 8) table."""
-    rows, columns = plane.shape[0] // 8, plane.shape[1] // 8
-    steps = table.reshape(64, 1)
-    blocks = plane.reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3).reshape(-1, 64)
-    levels = blocks @ (_DCT / steps).T
+    steps = np.tile(table.astype(np.float32), (plane.shape[0] // 8, plane.shape[1] // 8))
+    levels = _transform_blocks(plane, _DCT)
+    levels /= steps
     np.rint(levels, out=levels)
-    blocks = levels @ (_DCT * steps)
-    return blocks.reshape(rows, columns, 8, 8).transpose(0, 2, 1, 3).reshape(plane.shape)
+    levels *= steps
+    return _transform_blocks(levels, _DCT.T)
+
+
+def _transform_blocks(plane: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Multiply each 8×8 block by a matrix on the left and by its transpose on the right.
+
+    As a stack of small products: on large ones BLAS starts threads, which the loader's workers have no cores for.
+    """
+    height, width = plane.shape
+    plane = matrix @ plane.reshape(-1, 8, width)
+    return (plane.reshape(-1, width, 8) @ matrix.T).reshape(height, width)
 
 
 def _whole_units(length: int) -> int:

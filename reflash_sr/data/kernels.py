@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import j1
 
+from reflash_sr.errors import UserError
+
 SMALLEST = 7
 
 
@@ -90,6 +92,9 @@ def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix:
 
     Returns:
         (k, k) float64 that sums to 1, k odd in 7 … blur_kernel_size.
+
+    Raises:
+        UserError: There is not one weight for each kernel.
     """
     def setting(key: str) -> Any:
         return settings[key + suffix]
@@ -97,8 +102,11 @@ def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix:
     size = _sample_size(rng, setting('blur_kernel_size'))
     if rng.random() < setting('sinc_prob'):
         return sinc_kernel(size, rng.uniform(np.pi / (3 if size < 13 else 5), np.pi))
-    weights = np.asarray(setting('kernel_prob'), float)
-    name = setting('kernel_list')[rng.choice(len(weights), p=weights / weights.sum())]
+    names, weights = setting('kernel_list'), np.asarray(setting('kernel_prob'), float)
+    if len(names) != len(weights):
+        raise UserError(f'kernel_prob{suffix}: {len(weights)} weights for the {len(names)} kernels of '
+                        f'kernel_list{suffix}; write one weight for each kernel')
+    name = names[rng.choice(len(names), p=weights / weights.sum())]
     beta_key = BELLS[name][1]
     sigma_x, sigma_y = rng.uniform(*setting('blur_sigma'), size=2)
     angle = rng.uniform(-np.pi, np.pi)

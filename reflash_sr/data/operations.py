@@ -61,7 +61,7 @@ class Operation:
 
         Args:
             pixels: The window ``have`` of the input.
-            have: At least ``needed(want, size)``, and larger only where ``needed`` of a larger window would be.
+            have: ``needed(want, size)``, or that of a larger window.
             want: The window of the result to compute.
             size: Of the whole input.
             rng: For noise.

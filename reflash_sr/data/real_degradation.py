@@ -77,6 +77,7 @@ def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size
     def jpeg(suffix: str) -> Jpeg:
         return Jpeg(rng.uniform(*settings['jpeg_range' + suffix]))
 
+    # Real-ESRGAN gives PyTorch this factor and no size, so the grid keeps the factor although the size is rounded down
     factor = _draw_factor(rng, settings, '')
     recipe = [Filter(sample_kernel(rng, settings)), Resize(_scaled(size, factor), _draw_mode(rng), factor),
               _draw_noise(rng, settings, ''), jpeg('')]

@@ -1,4 +1,4 @@
-"""Unsharp masking of the GT, as Real-ESRGAN trains with (Sec. 4.1): sharpens edges, leaves flat parts alone."""
+"""Unsharp masking of the GT, as Real-ESRGAN trains with: sharpens edges, leaves flat parts alone."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ImageSource:
             self.paths = _listed(Path(meta_info).expanduser(), Path(self.root).expanduser())
         else:
             self.paths, self.others = find_images(self.root)
-        self.names = _unique_names(self.paths, self.root)
+        self.names = unique_names(self.paths, self.root)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -96,7 +96,8 @@ def _lmdb_keys(root: Path) -> list[Path]:
     return [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
 
 
-def _unique_names(paths: list[Path], root: str) -> list[str]:
+def unique_names(paths: list[Path], root: str) -> list[str]:
+    """Name files after their path below a folder, without ending; no two names are alike."""
     base = Path(root).expanduser()
     inner = [path.relative_to(base) if path.is_relative_to(base) else Path(path.name) for path in paths]
     names = ['_'.join(path.with_suffix('').parts) for path in inner]

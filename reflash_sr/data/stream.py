@@ -1,4 +1,4 @@
-"""One stream of draws for a whole run: what a sample looks like depends on the seed and its place in the stream alone."""
+"""One stream of draws for a whole run: a sample depends on the seed and its place in the stream, and on nothing else."""
 
 from __future__ import annotations
 

@@ -97,7 +97,8 @@ class Validation:
     def _report(self, current_iter: int | str, tb_logger: Any) -> None:
         cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
         at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
-        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(opt['type'], 4)) for metric, opt in self.metrics.items()]
+        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(opt['type'], 4))
+                  for metric, opt in self.metrics.items()]
         path = self.table_path(current_iter)
         write_csv(cells, path)
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))

@@ -1,7 +1,5 @@
 """Blur kernels: normalised, symmetric, special cases of each other, and BasicSR's own."""
 
-import reflash_sr  # noqa: F401  isort: skip  (makes BasicSR importable)
-
 import numpy as np
 import pytest
 from basicsr.data import degradations as stock

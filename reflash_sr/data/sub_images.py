@@ -1,0 +1,138 @@
+"""Cut photographs into overlapping sub-images, which a loader reads faster than whole ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from reflash_sr.data.images import find_images, read_image
+from reflash_sr.data.source import unique_names
+from reflash_sr.errors import UserError
+from reflash_sr.files import atomic_write
+
+SETTINGS = 'sub_images.json'  # in the output folder: what the sub-images were cut with
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What :func:`cut_folder` did."""
+
+    cut: int
+    kept: int
+    skipped: tuple[str, ...]
+    output: str
+
+    def __str__(self) -> str:
+        text = f'{self.cut} photographs cut, {self.kept} were done before; sub-images in {self.output}'
+        return text + ''.join(f'\nskipped: {reason}' for reason in self.skipped)
+
+
+def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
+    """Where sub-images begin along one side.
+
+    Args:
+        side: Length of the side, px; at least ``size``.
+        size: Side of a sub-image, px.
+        step: From one to the next, px.
+        threshold: A remainder of at most this many px gets no sub-image of its own.
+
+    Returns:
+        Positions, px; the last sub-image ends at the border where the remainder is above ``threshold``.
+    """
+    places = list(range(0, side - size + 1, step))
+    if side - (places[-1] + size) > threshold:
+        places.append(side - size)
+    return places
+
+
+def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int = 480, step: int = 240,
+               threshold: int = 0, compression: int = 3, workers: int | None = None) -> Summary:
+    """Cut every photograph of a folder into sub-images, in parallel, with a progress bar.
+
+    A photograph whose sub-images are all there is left alone, so that an interrupted run can be started again.
+    Photographs that cannot be read, or are smaller than ``size``, are skipped and named.
+
+    Args:
+        source: Folder of photographs, searched also in folders inside.
+        output: Folder for ``NAME_s001.png``, …
+        size: Side of a sub-image, px. The paper's runs: 480.
+        step: From one to the next, px. The paper's runs: 240.
+        threshold: See :func:`starts`.
+        compression: PNG level, 0 (large, fast) to 9.
+        workers: Processes. Default: one per core.
+
+    Returns:
+        Counts, and what was skipped.
+
+    Raises:
+        UserError: No photographs, wrong numbers, or an output folder that was cut with others or holds the source.
+    """
+    for name, value, low in (('size', size, 1), ('step', step, 1), ('threshold', threshold, 0),
+                             ('compression', compression, 0), ('workers', 1 if workers is None else workers, 1)):
+        if value < low or (name == 'compression' and value > 9):
+            raise UserError(f'--{name}: {value} is out of range; write {low} or more' +
+                            (', at most 9' if name == 'compression' else ''))
+    source, output = Path(source).expanduser(), Path(output).expanduser()
+    images, _ = find_images(source)
+    if output.resolve() == source.resolve() or source.resolve() in output.resolve().parents:
+        raise UserError(f'--output: {output} is inside {source}; the sub-images would be cut again')
+    _claim(output, {'size': size, 'step': step, 'threshold': threshold})
+    jobs = list(zip(images, unique_names(images, str(source))))
+    cut, skipped = 0, []
+    with ProcessPoolExecutor(workers) as pool:
+        futures = [pool.submit(_cut, path, name, output, size, step, threshold, compression) for path, name in jobs]
+        for future in tqdm(as_completed(futures), total=len(futures), desc='Cutting', unit='photo', disable=None):
+            done, reason = future.result()
+            cut += done
+            if reason:
+                skipped.append(reason)
+    return Summary(cut, len(jobs) - cut - len(skipped), tuple(sorted(skipped)), str(output))
+
+
+def _claim(output: Path, settings: dict[str, int]) -> None:
+    """Refuse a folder that was cut with other settings, or that something else stands in."""
+    record = output / SETTINGS
+    try:
+        before = json.loads(record.read_text(encoding='utf-8')) if record.is_file() else None
+        if before is None and output.is_dir() and any(output.iterdir()):
+            raise UserError(f'--output: {output} is not empty, and not of this tool; name a new folder')
+        if before not in (None, settings):
+            raise UserError(f'--output: {output} was cut with {before}, not {settings}; name another folder')
+        with atomic_write(record, 'w') as file:
+            json.dump(settings, file)
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f'--output: {output}: cannot be used ({error})') from error
+
+
+def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: int,
+         compression: int) -> tuple[int, str | None]:
+    """Cut one photograph; 1 if there was something to do, and why it was skipped if it was."""
+    done = output / f'.{name}.done'
+    if done.is_file():
+        return 0, None
+    try:
+        image = read_image(path)
+    except UserError as error:
+        return 0, str(error)
+    height, width = image.shape[:2]
+    if min(height, width) < size:
+        return 0, f'{path}: {width}×{height} px is smaller than a sub-image, {size}'
+    for number, (top, left) in enumerate(_places(height, width, size, step, threshold), start=1):
+        with atomic_write(output / f'{name}_s{number:03d}.png') as file:
+            part = Image.fromarray(image[top:top + size, left:left + size])
+            part.save(file, format='PNG', compress_level=compression)
+    done.touch()
+    return 1, None
+
+
+def _places(height: int, width: int, size: int, step: int, threshold: int) -> Iterator[tuple[int, int]]:
+    for top in starts(height, size, step, threshold):
+        for left in starts(width, size, step, threshold):
+            yield top, left
