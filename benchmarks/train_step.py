@@ -1,7 +1,8 @@
 """One training step of blind SR, the stock way and ours: python benchmarks/train_step.py
 
 Stock: BasicSR's RealESRGANDataset and RealESRNetModel, as they are and with a separable USM.
-Ours: RealDegradationDataset and ReflashSRModel, in float32 and bf16. Paper setting: 16 samples, GT crop 400, GT patch 128, SRResNet 64×16, Adam.
+Ours: RealDegradationDataset and ReflashSRModel, in float32 and bf16.
+Paper setting: 16 samples, GT crop 400, GT patch 128, SRResNet 64×16, Adam.
 
 Every way runs in a process of its own; they take turns, a few steps at a time, and the first steps of a turn are not
 counted, since batches that were loaded while others worked come for free. Ends in ``name: value`` lines.
@@ -72,7 +73,8 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
         dataset = RealDegradationDataset({'dataroot_gt': images or 'photos:train', 'scale': 4, 'gt_size': 128})
         model = ReflashSRModel({
             'network_g': {'type': 'DropoutMSRResNet', **NETWORK, 'dropout_p': 0.7}, 'train': TRAIN,
-            'path': {}, 'logger': {}, 'datasets': {}, 'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4, 'device': device,
+            'path': {}, 'logger': {}, 'datasets': {},
+            'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4, 'device': device,
             'num_gpu': int(device == 'cuda'), 'channels_last': True, 'amp': 'bf16' if variant else None})
     else:
         if device == 'cpu' or variant:

@@ -234,10 +234,10 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
     for candidate in (name, f'{name}_basicsr'):
         if candidate in registry:
             return registry.get(candidate, suffix='')
-    near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry])
+    near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry]).rstrip('?')
     module = ELSEWHERE.get(name, 'the module that registers it')
-    raise UserError(f"{where}: no {registry._name} '{name}' is registered{near} If it is a plugin's or your own: import "
-                    f"{module} before training starts, or give its package an entry point in 'basicsr.plugins'")
+    raise UserError(f"{where}: no {registry._name} '{name}' is registered{near}. If it is a plugin's or your own: "
+                    f"import {module} before training starts, or give its package an entry point in 'basicsr.plugins'")
 
 
 def is_owned(cls: Callable) -> bool:

@@ -18,8 +18,8 @@ def write(path, text):
 
 
 @pytest.mark.parametrize(('text', 'value'), [
-    ('1e-4', 1e-4), ('2.5E+3', 2500.0), ('-1e3', -1000.0), ('!!float 5e3', 5000.0), ('0.5', 0.5), ('3', 3), ('1e', '1e'),
-    ('~', None), ('[1, 2e-1]', [1, 0.2])])
+    ('1e-4', 1e-4), ('2.5E+3', 2500.0), ('-1e3', -1000.0), ('!!float 5e3', 5000.0), ('0.5', 0.5), ('3', 3),
+    ('1e', '1e'), ('~', None), ('[1, 2e-1]', [1, 0.2])])
 def test_numbers_are_numbers(tmp_path, text, value):
     assert options.load(write(tmp_path / 'x.yml', f'lr: {text}'))['lr'] == value
 
@@ -191,7 +191,7 @@ def test_basicsr_models_and_datasets_are_checked_by_the_keys_they_read(training_
 
 def test_swinir_does_not_swallow_misspelt_keys(training_options):
     training_options['network_g'] = {'type': 'SwinIR', 'upscale': 4, 'embed_dm': 60}
-    with pytest.raises(UserError, match="network_g: embed_dm: .*'embed_dim'"):
+    with pytest.raises(UserError, match=r"network_g: embed_dm: .*'embed_dim'"):
         option_checks.check(training_options, 'x.yml', is_train=True)
 
 

@@ -88,8 +88,8 @@ def test_train_continue_and_test(training_options, picture_folder):
     assert 'key [params_ema]' in tested.stderr
     rows = table_of('results/tiny_test/table.csv')
     assert len(rows) == 2 * (8 + 1)
-    by_tool = {row['degradation']: row['value'] for row in rows if (row['method'], row['dataset']) == ('network', 'one')}
-    in_training = {row['degradation']: row['value'] for row in table if row['method'] == 'network'}
+    by_tool, in_training = ({row['degradation']: row['value'] for row in some if row['method'] == 'network'
+                             and row['dataset'] == name} for some, name in ((rows, 'one'), (table, 'val')))
     assert {name: by_tool[name] for name in in_training} == in_training
     assert len(list(Path('results/tiny_test/visualization').rglob('*.png'))) == 4 * 9
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 
 from reflash_sr.errors import UserError
 
-SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm', '.pbm', '.pnm',
-                      '.gif', '.jp2', '.tga'})
+SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
+                      '.pbm', '.pnm', '.gif', '.jp2', '.tga'})
 _IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # put there by file managers, not by the user
 _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 

@@ -41,7 +41,7 @@ class RealDegradationDataset(TrainingDataset):
         self.settings = real_degradation.DEFAULTS | {k: opt[k] for k in real_degradation.OPTIONS if k in opt}
         if self.crop_pad_size < self.gt_size or self.crop_pad_size % self.scale:
             raise UserError(f'crop_pad_size: {self.crop_pad_size} px must be a multiple of the scale, {self.scale}, '
-                            f'and at least gt_size, {self.gt_size}: the crop is degraded, and the GT patch cut out of it')
+                            f'and at least gt_size, {self.gt_size}: the crop is degraded, and the GT patch cut from it')
 
     def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         crop = self._crop_or_pad(image, rng)

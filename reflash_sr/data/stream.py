@@ -1,4 +1,4 @@
-"""One stream of draws for a whole run: a sample depends on the seed and its place in the stream, and on nothing else."""
+"""One stream of draws for a whole run: a sample depends on the seed and its place in the stream alone."""
 
 from __future__ import annotations
 
