@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     random.seed(args.seed)
     np.random.seed(args.seed)
     torch.manual_seed(args.seed)
-    with stock.on_cpu(separable_usm=True):
+    with stock.patched(separable_usm=True):
         expected, stock_seconds = measure(args.samples, stock_pairs(stock.stock_dataset(ours.source.paths), args.usm))
     found, our_seconds = measure(args.samples, our_pairs(ours))
 

@@ -42,7 +42,7 @@ def stock_dataset(paths: Sequence[str | os.PathLike]) -> RealESRGANDataset:
 
 def stock_model(network: Mapping[str, Any] = TINY, batch_size: int = 1, gt_usm: bool = True,
                 train: Mapping[str, Any] | None = None, num_gpu: int = 0) -> RealESRNetModel:
-    """The model that degrades in ``feed_data``; build and feed it inside :func:`on_cpu`.
+    """The model that degrades in ``feed_data``; build and feed it inside :func:`patched`.
 
     Args:
         network: ``network_g`` of an option file.
@@ -65,18 +65,22 @@ def without_pool(model: RealESRNetModel) -> RealESRNetModel:
 
 
 @contextlib.contextmanager
-def on_cpu(separable_usm: bool = False) -> Iterator[None]:
+def patched(separable_usm: bool = False, device: str = 'cpu') -> Iterator[None]:
     """Patch what keeps the model from running on a CPU.
 
     Args:
         separable_usm: Also sharpen with two passes of 51 taps instead of one of 2601: the same result much sooner.
+        device: ``'cuda'`` leaves the model on the GPU that it wants.
     """
     def stay(self, *args, **kwargs):
         return self
 
     usm_filter = _separable_filter if separable_usm else _contiguous_filter
-    with (replaced(torch.Tensor, cuda=stay), replaced(torch.nn.Module, cuda=stay),
-          replaced(realesrnet_model, filter2D=_contiguous_filter), replaced(img_process_util, filter2D=usm_filter)):
+    with contextlib.ExitStack() as stack:
+        for owner in (torch.Tensor, torch.nn.Module) if device == 'cpu' else ():
+            stack.enter_context(replaced(owner, cuda=stay))
+        stack.enter_context(replaced(realesrnet_model, filter2D=_contiguous_filter))
+        stack.enter_context(replaced(img_process_util, filter2D=usm_filter))
         yield
 
 

@@ -59,7 +59,7 @@ class Clock:
 def build(way: str, device: str, images: str | None, workers: int, stack: contextlib.ExitStack) -> tuple:
     """The model and an endless loader of one way."""
     import torch
-    from stock import on_cpu, stock_dataset, stock_model
+    from stock import patched, stock_dataset, stock_model
 
     from reflash_sr.data import RealDegradationDataset
     from reflash_sr.data.images import find_images
@@ -77,8 +77,7 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
             'is_train': True, 'dist': False, 'rank': 0, 'world_size': 1, 'scale': 4, 'device': device,
             'num_gpu': int(device == 'cuda'), 'channels_last': True, 'amp': 'bf16' if variant else None})
     else:
-        if device == 'cpu' or variant:
-            stack.enter_context(on_cpu(separable_usm=variant))
+        stack.enter_context(patched(variant, device))
         dataset = stock_dataset(paths)
         model = stock_model({'type': 'MSRResNet', **NETWORK}, BATCH, True, TRAIN, int(device == 'cuda'))
     sampler = DrawStream(len(paths), BATCH, total_iter=10**9)

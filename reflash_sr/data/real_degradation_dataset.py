@@ -39,6 +39,11 @@ class RealDegradationDataset(TrainingDataset):
         self.crop_pad_size = opt.get('crop_pad_size', 400)
         self.gt_usm = opt.get('gt_usm', True)
         self.settings = real_degradation.DEFAULTS | {k: opt[k] for k in real_degradation.OPTIONS if k in opt}
+        for suffix in ('', '2'):
+            kinds, weights = self.settings[f'kernel_list{suffix}'], self.settings[f'kernel_prob{suffix}']
+            if len(kinds) != len(weights):
+                raise UserError(f'kernel_prob{suffix}: {len(weights)} weights for {len(kinds)} kinds of kernel '
+                                f'(kernel_list{suffix}); write one for each')
         if self.crop_pad_size < self.gt_size or self.crop_pad_size % self.scale:
             raise UserError(f'crop_pad_size: {self.crop_pad_size} px must be a multiple of the scale, {self.scale}, '
                             f'and at least gt_size, {self.gt_size}: the crop is degraded, and the GT patch cut from it')

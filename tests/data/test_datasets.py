@@ -144,6 +144,7 @@ def test_lmdb(picture_folder, tmp_path):
     ({'gt_size': 30}, 'gt_size: 30 is not a multiple of the scale, 4; write 28'),
     ({'crop_pad_size': 16}, 'crop_pad_size: 16 px must be a multiple'),
     ({'crop_pad_size': 65}, 'crop_pad_size: 65 px must be a multiple'),
+    ({'kernel_prob2': [1, 2]}, 'kernel_prob2: 2 weights for 6 kinds of kernel'),
 ])
 def test_sizes_that_do_not_fit(picture_folder, more, message):
     with pytest.raises(UserError, match=message):
