@@ -32,7 +32,10 @@ setup(
         'tqdm',
         'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
     ],
-    extras_require={'test': ['pytest>=7', 'ruff']},
+    extras_require={
+        'test': ['pytest>=7', 'ruff', 'onnx', 'onnxscript', 'spandrel', 'submitit'],
+        'cluster': ['submitit'],
+    },
     entry_points={
         'console_scripts': ['basicsr = reflash_sr.cli:main'],
         'basicsr.plugins': ['reflash_sr = reflash_sr'],

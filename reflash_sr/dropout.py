@@ -6,14 +6,14 @@ checkpoint trained with dropout is a checkpoint of the plain network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.positions import find_sites
 from reflash_sr.rules import DROP_RATE
 
 DIMS = ('channel', 'element')
@@ -67,26 +67,6 @@ class FeatureDropout(nn.Module):
         return f'p={self.p}, dim={self.dim}'
 
 
-@dataclass(frozen=True)
-class Site:
-    """A place in a network: the input or the output of one of its modules.
-
-    Attributes:
-        module: Path of the module, as in ``net.get_submodule``.
-        side: ``'input'`` or ``'output'``.
-    """
-
-    module: str
-    side: str
-
-
-# Positions by BasicSR class, found along the class's bases: a row is all that a new position or network needs.
-POSITIONS: dict[str, dict[str, tuple[Site, ...]]] = {
-    'MSRResNet': {'last-conv': (Site('conv_last', 'input'),)},
-    'RRDBNet': {'last-conv': (Site('conv_last', 'input'),)},
-}
-
-
 class DropoutHook:
     """Drops in front of, or behind, the module it is registered on.
 
@@ -101,17 +81,24 @@ class DropoutHook:
     def __repr__(self) -> str:
         return f'{type(self).__name__}(p={self.p}, dim={self.dim!r})'
 
+    def drop(self, x: object, module: nn.Module) -> torch.Tensor:
+        """Drop from features of a module, if the module trains."""
+        if not isinstance(x, torch.Tensor):
+            raise UserError(f'dropout_position: what {type(module).__name__} takes or gives there is a '
+                            f'{type(x).__name__}, not features')
+        return feature_dropout(x, self.p, self.dim, module.training)
+
 
 class _InputDropout(DropoutHook):
 
     def __call__(self, module: nn.Module, args: tuple) -> tuple:
-        return (feature_dropout(args[0], self.p, self.dim, module.training), *args[1:])
+        return (self.drop(args[0] if args else None, module), *args[1:])
 
 
 class _OutputDropout(DropoutHook):
 
     def __call__(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        return feature_dropout(output, self.p, self.dim, module.training)
+        return self.drop(output, module)
 
 
 class DropoutHandle:
@@ -135,23 +122,27 @@ class DropoutHandle:
         self.remove()
 
 
-def insert_dropout(net: nn.Module, position: str = 'last-conv', dim: str = 'channel', p: float = 0.5) -> DropoutHandle:
-    """Insert dropout into a network, in place.
+def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', dim: str = 'channel', p: float = 0.5,
+                   stage: str = 'branch') -> DropoutHandle:
+    """Insert dropout into any network, in place.
 
     Args:
-        net: A network whose class, or one of its bases, stands in :data:`POSITIONS`.
-        position: Where: a name of the paper (Sec. 4.1), such as ``'last-conv'``.
+        net: The network.
+        position: Where: a name of the paper (Sec. 4.1), a module's path, or a list of them; see
+            :func:`reflash_sr.positions.find_sites`.
         dim: ``'channel'`` or ``'element'`` (Sec. 4.2).
         p: Share that is dropped, 0 ≤ p < 1; at 0 nothing is inserted.
+        stage: Where inside the dropped residual blocks of ``all-part``, ``half-part`` and ``quarter-part``: at the end
+            of the residual branch (``'branch'``) or after its first stage (``'first'``).
 
     Returns:
         A handle that takes the dropout out again.
 
     Raises:
-        UserError: ``p``, ``dim`` or ``position`` is not known, or the network has no such position.
+        UserError: An argument is out of its range, or the network does not have the position.
     """
     _check(p, dim)
-    sites = find_sites(net, position)
+    sites = find_sites(net, position, stage)
     if p == 0:
         return DropoutHandle([])
     register = {
@@ -159,28 +150,6 @@ def insert_dropout(net: nn.Module, position: str = 'last-conv', dim: str = 'chan
         'output': lambda module: module.register_forward_hook(_OutputDropout(p, dim)),
     }
     return DropoutHandle([register[site.side](net.get_submodule(site.module)) for site in sites])
-
-
-def find_sites(net: nn.Module, position: str) -> tuple[Site, ...]:
-    """Look up where in a network a position of the paper is.
-
-    Args:
-        net: The network.
-        position: Name of the position.
-
-    Returns:
-        The sites, at least one.
-
-    Raises:
-        UserError: The network's positions are not known, or ``position`` is none of them.
-    """
-    rows = next((POSITIONS[cls.__name__] for cls in type(net).__mro__ if cls.__name__ in POSITIONS), None)
-    if rows is None:
-        raise UserError(f'dropout: no position is known for {type(net).__name__}; known networks: '
-                        f'{", ".join(POSITIONS)}')
-    if position not in rows:
-        raise UserError(f"dropout_position: {type(net).__name__} has no position '{position}'{suggest(position, rows)}")
-    return rows[position]
 
 
 def _check(p: float, dim: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import logging
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from basicsr.utils.registry import (
     Registry,
 )
 
+from reflash_sr.authors import translate_network
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.rules import (
     ANY,
@@ -116,6 +118,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         _check_keys(opt, known, '', open_to=_read_keys(model))
         _check_sections(opt, model)
     for key in networks:
+        opt[key] = _translated(opt[key], key)
         _check_network(opt[key], key, opt['scale'])
     _check_datasets(opt['datasets'], is_train)
     for name, metric in ((opt['val'] or {}).get('metrics') or {}).items():
@@ -142,8 +145,21 @@ def _check_sections(opt: dict[str, Any], model: type) -> None:
                 _check_keys(section, known, name, open_to=_read_keys(model))
 
 
+def _translated(section: Any, where: str) -> Any:
+    """Put a network of the paper's authors in our terms, and say so."""
+    ours = translate_network(section) if isinstance(section, dict) else None
+    if ours is None:
+        return section
+    changes = ', '.join(f'{key}: {value}' for key, value in ours.items() if section.get(key) != value)
+    logging.getLogger('basicsr').warning("%s: type: %s is the authors' name; it became %s", where, section['type'],
+                                         changes)
+    return ours
+
+
 def _check_network(section: Any, where: str, scale: int) -> None:
     cls = _check_typed(section, ARCH_REGISTRY, where, extra={'type'})
+    if is_owned(cls) and isinstance(section.get('base'), dict):
+        _check_network(section['base'], f'{where}: base', scale)
     for key in ('scale', 'upscale'):
         if is_owned(cls) and key in section and section[key] != scale:
             raise UserError(f'{where}: {key}: {section[key]} is not the scale of the run, {scale}; write '

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from reflash_sr.authors import translate_keys
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
 
@@ -25,7 +26,7 @@ class Weights:
     Attributes:
         path: The file.
         key: ``'params_ema'``, ``'params'``, or ``'bare'`` where the file is the state dict itself.
-        state_dict: The weights by name, without DDP's ``module.``.
+        state_dict: The weights by name, without DDP's ``module.``, the authors' names translated.
         network_g: The options of the network, where the file carries them: the file alone says what it is.
     """
 
@@ -69,7 +70,8 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
     keys = sorted(KEYS, key=lambda name: name != key) if key in KEYS else KEYS
     taken = next((name for name in keys if isinstance(content.get(name), Mapping)), 'bare')
     state_dict = content if taken == 'bare' else content[taken]
-    state_dict = {name.removeprefix('module.'): value for name, value in state_dict.items()}
+    names = translate_keys([str(name).removeprefix('module.') for name in state_dict])
+    state_dict = dict(zip(names, state_dict.values()))
     if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise UserError(f'{path}: no weights found: neither {" nor ".join(KEYS)} nor a state dict; it holds '
                         f'{", ".join(map(str, list(content)[:6]))}')

@@ -1,5 +1,9 @@
 """SRResNet with dropout."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.utils.registry import ARCH_REGISTRY
 
@@ -8,24 +12,30 @@ from reflash_sr.dropout import insert_dropout
 
 @ARCH_REGISTRY.register()
 class DropoutMSRResNet(MSRResNet):
-    """BasicSR's MSRResNet with dropout put into it: same outputs in eval mode, same state-dict keys.
+    """BasicSR's ``MSRResNet`` with dropout put into it: same outputs in eval mode, same state-dict keys.
+
+    Units are its residual blocks.
 
     Args:
         *args: As for ``MSRResNet``.
-        dropout_position: Where (paper Sec. 4.1). Default: in front of the last convolution.
+        dropout_position: Where (paper Sec. 4.1): ``last-conv``, ``B1``, ``B2``, …, ``all-part``, ``half-part``,
+            ``quarter-part``, ``every-conv``, or a list. Default: in front of the last convolution.
         dropout_dim: ``'channel'`` or ``'element'`` (Sec. 4.2).
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. Default: the paper's for this network.
+        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. Default: as in the paper.
+        dropout_stage: Where inside the blocks of the ``…-part`` positions: ``'branch'``, after conv2, or ``'first'``,
+            after conv1.
         **kwargs: As for ``MSRResNet``.
 
     Raises:
-        UserError: A dropout argument is out of its range.
+        UserError: A dropout argument is out of its range, or the network does not have the position.
     """
 
     def __init__(self,
                  *args,
-                 dropout_position: str = 'last-conv',
+                 dropout_position: str | Sequence[str] = 'last-conv',
                  dropout_dim: str = 'channel',
                  dropout_p: float = 0.7,
+                 dropout_stage: str = 'branch',
                  **kwargs):
         super().__init__(*args, **kwargs)
-        insert_dropout(self, dropout_position, dropout_dim, dropout_p)
+        insert_dropout(self, dropout_position, dropout_dim, dropout_p, dropout_stage)

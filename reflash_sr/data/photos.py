@@ -11,10 +11,10 @@ SCHEME = 'photos:'
 _FOLDERS = {'skimage': 'data', 'sklearn': 'datasets/images', 'matplotlib': 'mpl-data/sample_data'}
 # The two held-out ones show scenes of which no other photograph of the list shows a part.
 SETS = {
-    'train': ('skimage/astronaut.png', 'skimage/brick.png', 'skimage/camera.png', 'skimage/coins.png',
-              'skimage/grass.png', 'skimage/gravel.png', 'skimage/hubble_deep_field.jpg', 'skimage/ihc.png',
-              'skimage/moon.png', 'skimage/motorcycle_left.png', 'skimage/retina.jpg', 'skimage/rocket.jpg',
-              'sklearn/china.jpg', 'sklearn/flower.jpg', 'matplotlib/grace_hopper.jpg'),
+    'train': ('skimage/astronaut.png', 'skimage/brick.png', 'skimage/camera.png', 'skimage/cell.png',
+              'skimage/coins.png', 'skimage/grass.png', 'skimage/gravel.png', 'skimage/hubble_deep_field.jpg',
+              'skimage/ihc.png', 'skimage/moon.png', 'skimage/motorcycle_left.png', 'skimage/retina.jpg',
+              'skimage/rocket.jpg', 'sklearn/china.jpg', 'sklearn/flower.jpg', 'matplotlib/grace_hopper.jpg'),
     'val': ('skimage/chelsea.png', 'skimage/coffee.png'),
 }
 
@@ -23,7 +23,7 @@ def photo_paths(name: str = 'train') -> list[Path]:
     """List photographs inside scikit-image, scikit-learn and Matplotlib.
 
     Args:
-        name: ``'train'`` (15 photographs) or ``'val'`` (two others, held out).
+        name: ``'train'`` (16 photographs) or ``'val'`` (two others, held out).
 
     Returns:
         Paths of the files.

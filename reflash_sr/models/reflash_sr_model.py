@@ -148,7 +148,8 @@ class ReflashSRModel(SRModel):
         net.eval()
         lq, scale = self.lq, self.opt.get('scale', 1)
         height, width = lq.shape[-2:]
-        window = self.opt['network_g'].get('window_size', 1)
+        network = self.opt['network_g']
+        window = network.get('base', network).get('window_size', 1)
         lq = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect' if window > 1 else 'constant')
         self.output = self.get_bare_model(net)(lq)[..., :height * scale, :width * scale]
         net.train(training)

@@ -1,0 +1,175 @@
+"""Runs the cells of a study as submitit's jobs: on this machine, or on SLURM."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from reflash_sr import pipeline, study
+from reflash_sr.cli import load_plugins
+from reflash_sr.errors import UserError
+from reflash_sr.files import atomic_write
+
+# Jobs on this machine are not cut off; SLURM's are, and go on in the queue (CellJob.checkpoint).
+DEFAULTS = {'local': {'timeout_min': 60 * 24 * 365}, 'slurm': {'timeout_min': 60 * 24, 'name': 'study'}}
+REQUEUES = 1000
+
+
+class CellJob:
+    """Trains one cell through ``basicsr train``'s pipeline, in a process of its own; goes on where it stopped.
+
+    Args:
+        cell: The cell.
+        folder: Of the study's results; locks and option files are put there.
+        environment: Variables to set before anything runs.
+        wait: Whether to wait for another process that trains the cell already, or to fail.
+    """
+
+    def __init__(self, cell: study.Cell, folder: Path, environment: Mapping[str, str], wait: bool):
+        self.cell = cell
+        self.folder = folder
+        self.environment = environment
+        self.wait = wait
+
+    def __call__(self) -> str | None:
+        """Train.
+
+        Returns:
+            What went wrong, in one line; None where nothing did.
+        """
+        os.environ.update(self.environment)
+        torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())))
+        name = self.cell.experiment
+        try:
+            with _locked(self.folder / 'jobs' / f'{name}.lock', self.wait):
+                if study.status(self.cell) == 'finished':
+                    return None
+                load_plugins()
+                pipeline.train(write_options(self.cell, self.folder), auto_resume=study.status(self.cell) == 'begun')
+        except UserError as error:
+            return str(error)
+        except Exception as error:
+            traceback.print_exc()
+            return f'{type(error).__name__}: {error}'
+        return None
+
+    def checkpoint(self) -> Any:
+        """What SLURM's next job is to do when the time of this one is up: the same, which goes on where this stops."""
+        from submitit.helpers import DelayedSubmission
+        return DelayedSubmission(self)
+
+
+def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
+        cluster: Mapping[str, Any]) -> Iterator[tuple[study.Cell, str | None]]:
+    """Run cells as submitit's jobs.
+
+    Args:
+        cells: What to run, in this order.
+        folder: Of the study's results; submitit's files and logs go to ``jobs`` inside.
+        engine: submitit's executor: ``'local'`` or ``'slurm'``.
+        at_once: How many at the same time.
+        cluster: Further parameters of ``submitit.AutoExecutor``.
+
+    Yields:
+        Every cell when it has ended, and what went wrong, or None.
+
+    Raises:
+        UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
+    """
+    executor = make_executor(folder, engine, at_once, cluster)
+    from submitit.helpers import as_completed
+    if engine == 'slurm':
+        with executor.batch():
+            running = [(executor.submit(CellJob(cell, folder, {}, wait=False)), cell) for cell in cells]
+        waiting, slots = [], []
+    else:
+        running, waiting, slots = [], list(cells), list(_slots(at_once))
+    while waiting or running:
+        while waiting and slots:
+            cell, environment = waiting.pop(0), slots.pop(0)
+            job = executor.submit(CellJob(cell, folder, environment, wait=True))
+            job.environment = environment
+            running.append((job, cell))
+        ended = next(as_completed([job for job, _ in running], poll_frequency=1))
+        cell = next(cell for job, cell in running if job is ended)
+        running = [(job, cell) for job, cell in running if job is not ended]
+        if engine != 'slurm':
+            slots.append(ended.environment)
+        yield cell, _outcome(ended)
+
+
+def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:
+    """Make submitit's executor, with a folder of its own for every call of the tool.
+
+    Raises:
+        UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("submitit runs the cells, and is not installed; pip install 'reflash-sr[cluster]', or pip "
+                        'install submitit') from error
+    logs = folder / 'jobs' / datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
+    try:
+        executor = submitit.AutoExecutor(logs, cluster=engine, slurm_max_num_timeout=REQUEUES)
+        executor.update_parameters(**{**DEFAULTS[engine], 'slurm_array_parallelism': at_once, **cluster})
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f'--engine {engine}: submitit: {error}') from error
+    return executor
+
+
+def write_options(cell: study.Cell, folder: Path) -> str:
+    """Write the option file of a cell; BasicSR copies it into the experiment. Returns its path."""
+    path = folder / 'options' / f'{cell.experiment}.yml'
+    with atomic_write(path, 'w') as file:
+        yaml.safe_dump(cell.options, file, sort_keys=False, allow_unicode=True)
+    return str(path)
+
+
+def threads(at_once: int) -> int:
+    """Threads of a cell on this machine, where so many run at once."""
+    return max(1, len(os.sched_getaffinity(0)) // at_once) if hasattr(os, 'sched_getaffinity') else 1
+
+
+def _slots(at_once: int) -> Iterator[dict[str, str]]:
+    """Yield the environment of every place on this machine: its share of the cores, and a GPU of its own."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
+    for i in range(at_once):
+        yield {'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', str(threads(at_once))),
+               'CUDA_VISIBLE_DEVICES': gpus[i % len(gpus)] if gpus else ''}
+
+
+def _outcome(job: Any) -> str | None:
+    from submitit.core.utils import UncompletedJobError
+    try:
+        return job.result()
+    except UncompletedJobError:
+        return f'its process ended without a word, as a killed one does; log: {job.paths.stderr}'
+    except Exception as error:  # what went wrong outside of CellJob: submitit tells it with a traceback
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f'{lines[-1] if lines else type(error).__name__}; log: {job.paths.stderr}'
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    """Hold a lock that ends with the process: a cell of an earlier call of the tool may still be running."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise UserError('another process trains it already') from error
+        except OSError:
+            time.sleep(0)  # a file system without locks
+        yield
