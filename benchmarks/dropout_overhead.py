@@ -13,6 +13,7 @@ import time
 import torch
 
 from reflash_sr.archs import DropoutMSRResNet
+from reflash_sr.devices import keep_freed_memory
 
 WAYS = {
     'none': {'dropout_p': 0},
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=15, help='counted steps of each kind (default: 15)')
     parser.add_argument('--amp', choices=['bf16'], help='mixed precision')
     args = parser.parse_args()
+    keep_freed_memory()  # as basicsr train does
     torch.manual_seed(0)
     memory_format = torch.channels_last
     nets = {name: DropoutMSRResNet(**kwargs).to(args.device, memory_format=memory_format).train()

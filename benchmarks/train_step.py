@@ -65,11 +65,13 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
     from reflash_sr.data.images import find_images
     from reflash_sr.data.photos import photo_paths
     from reflash_sr.data.stream import DrawStream
+    from reflash_sr.devices import keep_freed_memory
     from reflash_sr.models import ReflashSRModel
 
     ours, variant = WAYS[way]
     paths = find_images(images)[0] if images else photo_paths()
     if ours:
+        keep_freed_memory()  # as basicsr train does
         dataset = RealDegradationDataset({'dataroot_gt': images or 'photos:train', 'scale': 4, 'gt_size': 128})
         model = ReflashSRModel({
             'network_g': {'type': 'DropoutMSRResNet', **NETWORK, 'dropout_p': 0.7}, 'train': TRAIN,

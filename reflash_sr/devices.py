@@ -1,7 +1,8 @@
-"""Which device a run uses."""
+"""Which device a run uses, and how it keeps its memory."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -34,3 +35,20 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     if name == 'cuda' and opt.get('dist'):
         return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
     return torch.device(name)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of tensors that are freed, for the next ones: faster training on a CPU.
+
+    glibc hands every large block back to the system, which clears it page by page when the next tensor asks for it. That
+    is a good part of what dropout and other cheap layers cost. Elsewhere than with glibc nothing is done.
+
+    Returns:
+        Whether it was done.
+    """
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return False
+    mmap_max, trim_threshold = -4, -1
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))

@@ -53,7 +53,7 @@ SHARE = Rule('a number in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
 TOP = {
     'name': NAME, 'model_type': TEXT, 'scale': POSITIVE_INT, 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
     'datasets': SECTION, 'path': SECTION_OR_NONE, 'train': SECTION, 'val': SECTION_OR_NONE, 'logger': SECTION,
-    'dist_params': SECTION, 'find_unused_parameters': BOOL,
+    'dist_params': SECTION, 'find_unused_parameters': BOOL, 'study': SECTION,
 }  # yapf: disable
 SECTIONS = {
     'path': {

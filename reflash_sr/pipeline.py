@@ -24,7 +24,7 @@ from basicsr.utils.misc import check_resume
 from reflash_sr import option_checks, options, preflight, weights
 from reflash_sr.compat import replaced
 from reflash_sr.data.stream import DrawStream
-from reflash_sr.devices import select_device
+from reflash_sr.devices import keep_freed_memory, select_device
 from reflash_sr.errors import UserError
 from reflash_sr.files import relative
 from reflash_sr.progress import Batches, ProgressLogger
@@ -104,6 +104,9 @@ class Run:
         """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
         opt = options.load(self.args.opt)
         options.force(opt, self.force_yml)
+        if 'study' in opt:
+            raise UserError(f'{self.args.opt}: study: this file is a grid of runs; start it with python '
+                            f'tools/sweep_dropout.py --opt {self.args.opt}')
         option_checks.check(opt, self.args.opt, self.is_train)
         _start_processes(opt, self.launcher)
         opt['manual_seed'] = _agree_on_seed(opt.get('manual_seed'), opt['dist'])
@@ -173,6 +176,8 @@ class Run:
         device = select_device(opt)
         opt['device'] = device.type
         opt['num_gpu'] = int(device.type == 'cuda')
+        if device.type == 'cpu':
+            keep_freed_memory()
 
     @property
     def _start_iter(self) -> int:

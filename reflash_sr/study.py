@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr import option_checks, options, preflight
+from reflash_sr.devices import select_device
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.rules import BOOL, SECTION
 
@@ -117,8 +118,13 @@ def load(file: str | os.PathLike, seeds: int = 1) -> Study:
     return Study(str(file), opt['name'], opt, axes, cells, section.get('cluster', {}))
 
 
-def check(study: Study, root: str | os.PathLike = '.') -> None:
+def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> None:
     """Check the options of every cell, and build its data and its network once; nothing is written.
+
+    Args:
+        study: The study.
+        root: Folder under which ``experiments`` stands.
+        here: Whether the cells will run on this machine, so that their device must be there.
 
     Raises:
         UserError: What is wrong, in which cell.
@@ -138,6 +144,8 @@ def check(study: Study, root: str | os.PathLike = '.') -> None:
                 preflight.open_datasets(opt)
                 opened.append(opt['datasets'])
             preflight.check_network(opt)
+            if here:
+                select_device(opt)
         except UserError as error:
             raise UserError(f'{where}: {error}') from error
 

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import fcntl
 import os
-import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,24 +87,21 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
     """
     executor = make_executor(folder, engine, at_once, cluster)
     from submitit.helpers import as_completed
-    if engine == 'slurm':
+    waiting, running, slots = list(cells), {}, []
+    if engine == 'slurm':  # one array of jobs, in which SLURM starts so many at once
         with executor.batch():
-            running = [(executor.submit(CellJob(cell, folder, {}, wait=False)), cell) for cell in cells]
-        waiting, slots = [], []
+            jobs = [executor.submit(CellJob(cell, folder, {}, wait=False)) for cell in cells]
+        running, waiting = {job: (cell, {}) for job, cell in zip(jobs, cells)}, []
     else:
-        running, waiting, slots = [], list(cells), list(_slots(at_once))
+        slots = list(_slots(at_once))
     while waiting or running:
         while waiting and slots:
-            cell, environment = waiting.pop(0), slots.pop(0)
-            job = executor.submit(CellJob(cell, folder, environment, wait=True))
-            job.environment = environment
-            running.append((job, cell))
-        ended = next(as_completed([job for job, _ in running], poll_frequency=1))
-        cell = next(cell for job, cell in running if job is ended)
-        running = [(job, cell) for job, cell in running if job is not ended]
-        if engine != 'slurm':
-            slots.append(ended.environment)
-        yield cell, _outcome(ended)
+            cell, slot = waiting.pop(0), slots.pop(0)
+            running[executor.submit(CellJob(cell, folder, slot, wait=True))] = cell, slot
+        job = next(as_completed(list(running), poll_frequency=1))
+        cell, slot = running.pop(job)
+        slots.append(slot)
+        yield cell, _outcome(job)
 
 
 def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:
@@ -122,7 +118,7 @@ def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str,
     logs = folder / 'jobs' / datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
     try:
         executor = submitit.AutoExecutor(logs, cluster=engine, slurm_max_num_timeout=REQUEUES)
-        executor.update_parameters(**{**DEFAULTS[engine], 'slurm_array_parallelism': at_once, **cluster})
+        executor.update_parameters(**{**DEFAULTS.get(engine, {}), 'slurm_array_parallelism': at_once, **cluster})
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f'--engine {engine}: submitit: {error}') from error
     return executor
@@ -138,7 +134,8 @@ def write_options(cell: study.Cell, folder: Path) -> str:
 
 def threads(at_once: int) -> int:
     """Threads of a cell on this machine, where so many run at once."""
-    return max(1, len(os.sched_getaffinity(0)) // at_once) if hasattr(os, 'sched_getaffinity') else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return max(1, cores // at_once)
 
 
 def _slots(at_once: int) -> Iterator[dict[str, str]]:
@@ -171,5 +168,5 @@ def _locked(path: Path, wait: bool) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError('another process trains it already') from error
         except OSError:
-            time.sleep(0)  # a file system without locks
+            pass  # a file system without locks
         yield

@@ -1,0 +1,188 @@
+"""All drawing: arrays in, PNG files out, whole or not at all. No display, and no state of Matplotlib's is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from reflash_sr.files import atomic_write
+
+# Okabe and Ito's colours, told apart with every kind of colour vision; yellow is too faint for a line.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#8c510a')
+DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+DPI = 150
+WIDTH = 9  # inches: 10 pt is then legible where the picture is shown 900 px wide
+
+
+@dataclass(frozen=True)
+class Series:
+    """One cell of a study.
+
+    Attributes:
+        name: Of the cell.
+        panel: Which panel it belongs to, such as ``'channel dropout'``; may be empty, as the next two.
+        group: What its colour, or its group of bars, stands for, such as ``'last-conv'``.
+        shade: What is told apart within a group, such as ``'p = 0.3'``.
+        iterations: (T,), ascending.
+        psnr: (S, T), dB, a row for each seed; NaN where a validation is missing.
+        total: Iterations of a whole run: before them, there is no result yet.
+        reference: The same cell without dropout.
+    """
+
+    name: str
+    panel: str
+    group: str
+    shade: str
+    iterations: np.ndarray
+    psnr: np.ndarray
+    total: int
+    reference: Series | None = None
+
+    def last(self) -> np.ndarray:
+        """Results: (S,), dB; NaN for a seed that is not finished."""
+        done = self.iterations == self.total
+        return self.psnr[:, done][:, 0] if done.any() else np.full(len(self.psnr), np.nan)
+
+    def gain(self) -> np.ndarray | None:
+        """Gains over the reference of the same seed: (S,), dB."""
+        return None if self.reference is None else self.last() - self.reference.last()
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are there; NaN where none is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def std(values: np.ndarray) -> float | None:
+    """Standard deviation of the values that are there; None where there are fewer than two."""
+    return float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None
+
+
+def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str, what: str) -> None:
+    """Draw PSNR over iterations (the paper's Fig. 2): a line per cell, its mean over seeds, and a band of ± 1 std.
+
+    Args:
+        series: The cells; references are drawn along with them.
+        path: PNG file to write.
+        title: Of the figure.
+        what: What the PSNR is a mean of, for the axis.
+    """
+    figure, panels = _figure(series, title, height=4.2)
+    groups, shades = _values(series, 'group'), _values(series, 'shade')
+    for axes, name in panels:
+        inside = [one for one in series if one.panel == name]
+        for reference in _references(inside):
+            _line(axes, reference, 'black', 'solid', 2.2)
+        for one in inside:
+            colour = COLOURS[groups.index(one.group) % len(COLOURS)]
+            _line(axes, one, colour, DASHES[shades.index(one.shade) % len(DASHES)], 1.6)
+        axes.set_xlabel('iteration')
+        axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels[0][0].set_ylabel(f'PSNR (dB), {what}')
+    handles = [Line2D([], [], color='black', lw=2.2, label='p = 0')] if _references(series) else []
+    handles += [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=3, label=group)
+                for i, group in enumerate(groups) if group]
+    handles += [Line2D([], [], color='0.35', lw=1.6, ls=DASHES[i % len(DASHES)], label=shade)
+                for i, shade in enumerate(shades) if shade]
+    _finish(figure, handles, path, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
+
+
+def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str, what: str) -> None:
+    """Draw the results as bars (the paper's Fig. 4): groups by position, shades by p, the p = 0 line across.
+
+    A bar stands on, or hangs from, the line of its reference: its length is the gain. Error bars are ± 1 std over seeds
+    of the gain over p = 0 with the same seed; without a reference, of the PSNR.
+
+    Args:
+        series: The cells; cells without a result yet leave a gap.
+        path: PNG file to write.
+        title: Of the figure.
+        what: What the PSNR is a mean of, for the axis.
+    """
+    figure, panels = _figure(series, title, height=4.2)
+    groups, shades = _values(series, 'group'), _values(series, 'shade')
+    colours = colormaps['viridis'](np.linspace(0.85, 0.15, len(shades)) if len(shades) > 1 else [0.4])
+    width = 0.8 / len(shades)
+    ends = [value for one in series for value in (mean(one.last()), _base(one)) if np.isfinite(value)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    margin = max(0.15 * (high - low), 0.02)
+    for axes, name in panels:
+        for one in (one for one in series if one.panel == name and np.isfinite(one.last()).any()):
+            place = groups.index(one.group)
+            x = place - 0.4 + (shades.index(one.shade) + 0.5) * width
+            base = _base(one) if np.isfinite(_base(one)) else low - margin
+            spread = std(one.gain() if np.isfinite(_base(one)) else one.last())
+            axes.bar(x, mean(one.last()) - base, 0.92 * width, base, color=colours[shades.index(one.shade)],
+                     yerr=spread, ecolor='0.25', capsize=3, zorder=2)
+            if np.isfinite(_base(one)):
+                axes.hlines(base, place - 0.5, place + 0.5, 'black', linewidth=1.8, zorder=3)
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set_xlim(-0.5, len(groups) - 0.5)
+        axes.set_ylim(low - margin, high + margin)
+        axes.grid(visible=False, axis='x')
+    panels[0][0].set_ylabel(f'PSNR (dB), {what}')
+    handles = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
+    handles += [Patch(color=colours[i], label=shade) for i, shade in enumerate(shades) if shade]
+    _finish(figure, handles, path, _seeds(series, 'mean of {} seeds, error bars: ± 1 std of the gain over p = 0'))
+
+
+def _figure(series: Sequence[Series], title: str, height: float) -> tuple[Figure, list[tuple[Axes, str]]]:
+    names = _values(series, 'panel')
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = Figure((WIDTH, height * (1 + 0.75 * (rows - 1))), dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, size=12)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(grid, names):
+        axes.set_title(name, size=11)
+        axes.grid(color='0.9', linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[['top', 'right']].set_visible(False)
+    for axes in grid[len(names):]:
+        axes.set_visible(False)
+    return figure, list(zip(grid, names))
+
+
+def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float) -> None:
+    middle = np.array([mean(column) for column in one.psnr.T])
+    spread = np.array([std(column) or 0.0 for column in one.psnr.T])
+    axes.plot(one.iterations, middle, color=colour, linestyle=dashes, linewidth=width, marker='o', markersize=3)
+    if spread.any():
+        axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=0.15, linewidth=0)
+
+
+def _finish(figure: Figure, handles: list, path: str | os.PathLike, note: str) -> None:
+    if handles:
+        figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), 7), frameon=False,
+                      title=note or None, title_fontsize=9, fontsize=10, handlelength=2.6)
+    with atomic_write(path) as file:
+        figure.savefig(file, format='png', metadata={'Software': None})
+
+
+def _values(series: Sequence[Series], key: str) -> list[str]:
+    return list(dict.fromkeys(getattr(one, key) for one in series))
+
+
+def _references(series: Sequence[Series]) -> list[Series]:
+    return list({id(one.reference): one.reference for one in series if one.reference is not None}.values())
+
+
+def _base(one: Series) -> float:
+    return mean(one.reference.last()) if one.reference is not None else np.nan
+
+
+def _seeds(series: Sequence[Series], note: str) -> str:
+    seeds = max(len(one.psnr) for one in series)
+    return note.format(seeds) if seeds > 1 else 'one seed'

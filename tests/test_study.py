@@ -1,0 +1,334 @@
+"""Studies: the grid, bad input, what is run and what is not, and what comes out."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from reflash_sr import cli, options, study, study_jobs, study_results, study_sweep
+from reflash_sr.errors import RunError, UserError
+
+pytestmark = pytest.mark.usefixtures('in_tmp_path')
+
+ROOT = Path(__file__).parents[1]
+TOOL = ROOT / 'tools' / 'sweep_dropout.py'
+GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def study_file(training_options):
+    """Write a study; returns a function of its axes and of changes to its other sections."""
+
+    def write(axes=GRID, section=None, **changes):
+        opt = {**training_options, **changes, 'study': {'axes': axes, **(section or {})}}
+        Path('grid.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
+        return 'grid.yml'
+
+    return write
+
+
+def names(loaded):
+    return [cell.name for cell in loaded.cells]
+
+
+def test_every_combination_is_a_cell_and_p0_is_one(study_file):
+    loaded = study.load(study_file({**GRID, 'dropout_p': [0, 0.1, 0.3]}))
+    assert names(loaded) == ['p0', *(f'{position}_{dim}_p{p}' for position in ('last-conv', 'all-part')
+                                     for dim in ('channel', 'element') for p in (0.1, 0.3))]
+    assert loaded.cells[1].options['network_g']['dropout_position'] == 'last-conv'
+    assert loaded.cells[0].options['network_g']['dropout_p'] == 0
+    assert all('study' not in cell.options for cell in loaded.cells)
+    assert names(study.load(study_file(section={'with_p0': False})))[0] == 'last-conv_channel_p0.1'
+
+
+def test_cells_of_a_seed_share_it_and_seeds_count_up(study_file):
+    loaded = study.load(study_file({'dropout_p': [0.1]}), seeds=3)
+    assert [(cell.name, cell.options['manual_seed']) for cell in loaded.cells] == [
+        (name, seed) for seed in (3, 4, 5) for name in ('p0', 'p0.1')]
+    assert loaded.cells[-1].experiment == 'tiny_p0.1_seed5'
+    assert loaded.seeds == [3, 4, 5]
+
+
+def test_any_key_of_the_file_can_be_an_axis(study_file):
+    axes = {'train:optim_g:lr': [1e-3, 2e-4], 'datasets:train:gt_usm': [True, False],
+            'network_g:dropout_position': [['B1', 'last-conv']], 'dropout_p': [0.5]}
+    loaded = study.load(study_file(axes))
+    assert names(loaded)[:2] == ['p0_lr-0.001_gt_usm-true', 'p0_lr-0.001_gt_usm-false']
+    assert names(loaded)[-1] == 'lr-0.0002_gt_usm-false_B1+last-conv_p0.5'
+    last = loaded.cells[-1].options
+    assert (last['train']['optim_g']['lr'], last['datasets']['train']['gt_usm']) == (2e-4, False)
+    assert last['network_g']['dropout_position'] == ['B1', 'last-conv']
+    study.check(loaded)
+    assert names(study.load(study_file({'train:optim_g:lr': [1e-3]}))) == ['lr-0.001']
+
+
+def test_names_are_safe_in_files(study_file):
+    loaded = study.load(study_file({'dropout_position': ['input of body/0'], 'dropout_p': [0.1]}))
+    assert names(loaded)[1] == 'input-of-body-0_p0.1'
+
+
+BAD = {
+    'no study': (lambda opt: opt.pop('study'), 'study: is missing; write the grid'),
+    'no axes': (lambda opt: opt['study'].pop('axes'), 'study: axes: is empty, so there are no cells'),
+    'no values': ({'dropout_p': []}, 'study: axes: dropout_p: has no list of values, so there are no cells'),
+    'one value': ({'dropout_p': 0.1}, 'write one, as in [0.1, 0.3], not 0.1'),
+    'misspelt axis': ({'dropout_positon': ['B1']}, "not a known axis; did you mean 'dropout_position'?"),
+    'misspelt section': ({'trian:optim_g:lr': [1]}, "there is no section 'trian'; did you mean 'train'?"),
+    'misspelt key': ({'network_g:num_fet': [8]}, "network_g: num_fet: is not a known key; did you mean 'num_feat'?"),
+    'misspelt study key': (lambda opt: opt['study'].update(with_po=True), "study: with_po: is not a known key; did you "
+                           "mean 'with_p0'?"),
+    'same axis': ({'dropout_p': [0.1], 'network_g:dropout_p': [0.2]}, 'network_g:dropout_p: stands twice'),
+    'seed axis': ({'manual_seed': [0, 1]}, 'repeat them with --seeds N'),
+    'same name': ({'dropout_p': [0.1, 0.1]}, "study: two cells are called 'p0.1'"),
+    'same file name': ({'dropout_position': ['a b', 'a/b'], 'dropout_p': [0.1]}, "two cells are called 'a-b_p0.1'"),
+    'section value': ({'network_g': [{'type': 'MSRResNet'}]}, 'its values must be plain ones or lists'),
+    'position': ({'dropout_position': ['last-conv', 'lastconv'], 'dropout_p': [0.1]},
+                 "grid.yml: cell lastconv_p0.1: network_g: dropout_position: DropoutMSRResNet has no position 'lastconv'"),
+    'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "dropout_dim: must be one of channel, element, not 'chanel'"),
+    'p = 1': ({'dropout_p': [0.1, 1]}, 'cell p1: network_g: dropout_p: must be a probability in [0, 1), not 1'),
+    'p < 0': ({'dropout_p': [-0.1]}, 'dropout_p: must be a probability in [0, 1), not -0.1'),
+    'p as text': ({'dropout_p': ['much']}, "'network_g:dropout_p' is a number (0.5), not 'much'"),
+    'no seed': (lambda opt: opt.pop('manual_seed'), 'manual_seed: must be a whole number, 0 or above, not None'),
+    'no metric': (lambda opt: opt['val'].pop('metrics'), 'val: a study compares by PSNR'),
+    'no data': ({'datasets:train:dataroot_gt': ['gone']}, 'datasets: train: gone: no such folder'),
+    'cluster': (lambda opt: opt['study'].update(cluster={'slurm_partion': 'x'}), "Unknown argument 'partion'"),
+    'no device': (lambda opt: opt.update(device='tpu'), "cell p0: device: 'tpu' is not known"),
+}  # yapf: disable
+
+
+@pytest.mark.parametrize(('change', 'message'), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_runs_nothing(study_file, monkeypatch, capsys, change, message):
+    pytest.importorskip('submitit')
+    monkeypatch.setattr(study_jobs.pipeline, 'train', lambda *args, **kwargs: pytest.fail('was run'))
+    file = study_file(change if isinstance(change, dict) else {'dropout_p': [0.1]})
+    if not isinstance(change, dict):
+        opt = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
+        change(opt)
+        Path(file).write_text(yaml.safe_dump(opt), encoding='utf-8')
+    assert cli.run_tool(lambda: study_sweep.sweep(file, engine='debug'), 'sweep_dropout') == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not Path('experiments').exists()
+    assert not Path('results').exists()
+
+
+@pytest.mark.parametrize(('changes', 'message'), [({'seeds': 0}, '--seeds'), ({'jobs': 0}, '--jobs')])
+def test_numbers_on_the_command_line(study_file, changes, message):
+    with pytest.raises(UserError, match=message):
+        study_sweep.sweep(study_file(), **changes)
+
+
+def test_a_study_is_no_single_run(study_file, capsys):
+    assert cli.main(['train', '-opt', study_file()]) == 2
+    assert 'grid.yml: study: this file is a grid of runs; start it with python tools/sweep_dropout.py --opt' in (
+        capsys.readouterr().err)
+
+
+class FakeTraining:
+    """Stands in for ``pipeline.train``: leaves behind what a training leaves; fails where ``fails`` is in the name."""
+
+    def __init__(self):
+        self.calls = []
+        self.fails = None
+
+    def __call__(self, file, auto_resume):
+        opt = options.load(file)
+        self.calls.append((opt['name'], auto_resume))
+        if self.fails and self.fails in opt['name']:
+            raise RunError('l_pix was not finite at iteration 2')
+        folder = Path('experiments', opt['name'])
+        for inner in ('models', 'validation', 'training_states'):
+            (folder / inner).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder)
+        p = opt['network_g']['dropout_p']
+        for iteration in (3, 6):
+            lines = [f'{method},val,{degradation},psnr,{value},4\n' for degradation in ('clean', 'b+n')
+                     for method, value in (('network', 20 + iteration + p + opt['manual_seed']), ('bicubic', 10))]
+            (folder / 'validation' / f'iter_{iteration}.csv').write_text(
+                'method,dataset,degradation,metric,value,images\n' + ''.join(lines), encoding='utf-8')
+            (folder / 'training_states' / f'{iteration}.state').touch()
+        (folder / 'models' / 'net_g_latest.pth').touch()
+
+
+@pytest.fixture
+def training(monkeypatch):
+    """A fake training, and ``sweep`` in this process, by submitit's own executor for debugging."""
+    pytest.importorskip('submitit')
+    fake = FakeTraining()
+    monkeypatch.setattr(study_jobs.pipeline, 'train', fake)
+    return fake
+
+
+def sweep(file, **flags):
+    lines = []
+    try:
+        study_sweep.sweep(file, engine='debug', say=lines.append, **flags)
+    finally:
+        text = '\n'.join(lines)
+    return text
+
+
+def table():
+    with open('results/tiny/table.csv', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def test_finished_cells_are_skipped_and_begun_ones_continued(study_file, training):
+    file = study_file({'dropout_p': [0.1, 0.3]})
+    sweep(file)
+    assert training.calls == [(f'tiny_{name}_seed3', False) for name in ('p0', 'p0.1', 'p0.3')]
+    first = Path('results/tiny/table.csv').read_bytes()
+    training.calls.clear()
+    assert '3 finished' in sweep(file)
+    assert training.calls == []
+    assert Path('results/tiny/table.csv').read_bytes() == first, 'made anew, not appended'
+    Path('experiments/tiny_p0.1_seed3/models/net_g_latest.pth').unlink()
+    Path('experiments/tiny_p0.3_seed3/validation/iter_6.csv').unlink()
+    assert 'tiny_p0.1_seed3: begun (iteration 6)' in sweep(file, dry_run=True)
+    sweep(file)
+    assert training.calls == [('tiny_p0.1_seed3', True), ('tiny_p0.3_seed3', True)]
+    training.calls.clear()
+    sweep(file, seeds=2)
+    assert [name for name, _ in training.calls] == [f'tiny_{name}_seed4' for name in ('p0', 'p0.1', 'p0.3')]
+
+
+def test_a_failing_cell_is_named_and_does_not_stop_the_others(study_file, training):
+    training.fails = 'p0.1'
+    file = study_file({'dropout_p': [0.1, 0.3]})
+    with pytest.raises(RunError, match=r'1 of 3 experiments failed.*tiny_p0\.1_seed3: l_pix was not finite') as caught:
+        sweep(file)
+    assert caught.value.exit_status == 1
+    assert {row['cell'] for row in table()} == {'p0', 'p0.3'}
+    assert 'tiny_p0.1_seed3' in json.loads(Path('results/tiny/summary.json').read_text(encoding='utf-8'))['failed']
+    training.fails = None
+    sweep(file)
+    assert len({row['cell'] for row in table()}) == 3
+    assert not json.loads(Path('results/tiny/summary.json').read_text(encoding='utf-8'))['failed']
+
+
+def test_options_that_have_changed_are_never_mixed(study_file, training):
+    sweep(study_file({'dropout_p': [0.1, 0.3]}))
+    training.calls.clear()
+    changed = study_file({'dropout_p': [0.1, 0.5]}, logger={'print_freq': 5, 'save_checkpoint_freq': 3})
+    with pytest.raises(UserError, match=r'grid\.yml: 2 of 3 experiments .* logger:print_freq was 2, is now 5.*--rerun'):
+        sweep(changed)
+    assert training.calls == []
+    sweep(changed, rerun_changed=True)
+    assert training.calls == [(f'tiny_{name}_seed3', False) for name in ('p0', 'p0.1', 'p0.5')]
+    assert {row['cell'] for row in table()} == {'p0', 'p0.1', 'p0.5'}
+
+
+def test_what_comes_out(study_file, training):
+    text = sweep(study_file(), seeds=2)
+    rows = table()
+    assert list(rows[0]) == ['cell', 'seed', 'iteration', 'set', 'degradation', 'psnr']
+    assert len(rows) == 9 * 2 * 2 * 2  # cells, seeds, iterations, degradations
+    assert {row['psnr'] for row in rows if row['cell'] == 'p0'} == {f'{20 + i + s:.6f}' for i in (3, 6) for s in (3, 4)}
+    cell = json.loads(Path('results/tiny/summary.json').read_text(encoding='utf-8'))['cells']['last-conv_channel_p0.3']
+    assert (cell['psnr'], cell['gain'], cell['gain_std']) == (29.8, 0.3, 0)
+    assert cell['experiments'] == [f'experiments/tiny_last-conv_channel_p0.3_seed{seed}' for seed in (3, 4)]
+    assert 'last-conv_channel_p0.3  29.80   0.71  +0.30   0.00' in text
+    for name in ('curves', 'bars'):
+        low, high = Image.open(f'results/tiny/{name}.png').convert('L').getextrema()
+        assert low < high, 'blank'
+
+
+def test_axes_of_the_user_get_a_place_in_the_figures(study_file, training):
+    loaded = study.load(study_file({'train:optim_g:lr': [1e-3, 1e-4], 'dropout_p': [0.1, 0.3]}))
+    for cell in loaded.cells:
+        training(study_jobs.write_options(cell, Path('results')), False)
+    series = study_results.make_series(loaded, study_results.collect(loaded))
+    one = series['lr-0.0001_p0.3']
+    assert (one.panel, one.group, one.shade) == ('', 'lr 0.0001', 'p = 0.3')
+    assert one.reference is series['p0_lr-0.0001']
+
+
+def test_estimate(study_file):
+    file = study_file({'dropout_p': [0.1]})
+    lines = []
+    study_sweep.sweep(file, jobs=2, dry_run=True, say=lines.append)
+    assert lines[0] == 'tiny: 2 cells × 1 seed: 2 new'
+    assert lines[-1].startswith('Estimated time: 0:00:1')
+    assert not Path('experiments').exists()
+    assert not Path('results').exists()
+
+
+def run(*args, **env):
+    return subprocess.run([sys.executable, TOOL, '--opt', 'grid.yml', *args], capture_output=True, text=True,
+                          timeout=300, check=False, env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
+
+
+@pytest.mark.slow
+def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
+    pytest.importorskip('submitit')
+    train = {**training_options['train'], 'total_iter': 600}
+    train['scheduler'] = {**train['scheduler'], 'periods': [600]}
+    study_file({'dropout_p': [0.5], 'train:optim_g:lr': [1e-3, 1e30]}, {'with_p0': False}, train=train,
+               val={**training_options['val'], 'val_freq': 300}, logger={'print_freq': 2, 'save_checkpoint_freq': 2})
+    good = Path('experiments/tiny_p0.5_lr-0.001_seed3')
+    killed = subprocess.Popen([sys.executable, TOOL, '--opt', 'grid.yml'], start_new_session=True,
+                              env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(good.glob('training_states/*.state')) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    assert not (good / 'models/net_g_latest.pth').exists()
+
+    done = run('--jobs', '2')
+    assert done.returncode == 1
+    assert '2 cells × 1 seed: 1 begun, 1 new' in done.stdout
+    assert '1 of 2 experiments failed' in done.stderr
+    assert 'tiny_p0.5_lr-1e+30_seed3: l_pix was not finite' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert {(row['cell'], row['iteration']) for row in table()} == {('p0.5_lr-0.001', '300'), ('p0.5_lr-0.001', '600')}
+    logs = [path.read_text(encoding='utf-8') for path in sorted(good.glob('train_*.log'))]
+    assert len(logs) == 2
+    assert 'Resuming training' in logs[1]
+
+
+SLURM = {  # runs the jobs of an array at once, as a cluster would
+    'sbatch': '''#!/bin/bash
+array=$(grep -oP 'array=0-\\K\\d+' "$1")
+for i in $(seq 0 "$array"); do
+    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >/dev/null 2>&1 &
+done
+echo Submitted batch job 7''',
+    'srun': '#!/bin/bash\nshift 5; exec "$@"',
+    'sacct': '#!/bin/bash\necho "JobID|State|NodeList"; echo "7_0|RUNNING|a"; echo "7_1|RUNNING|a"',
+}
+
+
+@pytest.mark.slow
+def test_slurm_gets_one_array_of_jobs(study_file):
+    pytest.importorskip('submitit')
+    for name, script in SLURM.items():
+        path = Path('bin', name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script, encoding='utf-8')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    study_file({'dropout_p': [0.5]}, {'cluster': {'slurm_partition': 'gpu', 'timeout_min': 30}})
+    done = run('--engine', 'slurm', '--jobs', '2', PATH=f"{Path('bin').absolute()}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert {row['cell'] for row in table()} == {'p0', 'p0.5'}
+    script = next(Path('results/tiny/jobs').glob('2*/*_submission.sh')).read_text(encoding='utf-8')
+    for line in ('--array=0-1%2', '--partition=gpu', '--time=30', '--job-name=study'):
+        assert f'#SBATCH {line}' in script

@@ -1,0 +1,32 @@
+"""Train a grid of networks and compare them: python tools/sweep_dropout.py --opt options/study_tiny.yml"""
+
+from __future__ import annotations
+
+import argparse
+
+from reflash_sr.cli import load_plugins, run_tool
+from reflash_sr.study_sweep import sweep
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description='Train every cell of a grid, with the same data and initial weights, and write one table and two '
+        'figures to results/NAME. Started again, it goes on where it stopped.')
+    parser.add_argument('--opt', '-opt', required=True, metavar='STUDY.yml',
+                        help="option file with a section 'study' (options/study_tiny.yml explains it)")
+    parser.add_argument('--seeds', type=int, default=1, metavar='N',
+                        help='repeat every cell with other initial weights, data order and masks (default: 1)')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='cells at the same time (default: 1)')
+    parser.add_argument('--engine', choices=['local', 'slurm'], default='local',
+                        help='where cells run: on this machine, or as a SLURM job array (default: local)')
+    parser.add_argument('--dry-run', action='store_true', help='list the cells and estimate the time; run nothing')
+    parser.add_argument('--rerun-changed', action='store_true',
+                        help='train cells anew whose options have changed since; earlier folders are kept, renamed')
+    args = parser.parse_args()
+    load_plugins()
+    return run_tool(lambda: sweep(args.opt, args.seeds, args.engine, args.jobs, args.rerun_changed, args.dry_run),
+                    'sweep_dropout')
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
