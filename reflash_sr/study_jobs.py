@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import fcntl
 import os
+import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,12 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
         cell, slot = running.pop(job)
         slots.append(slot)
         yield cell, _outcome(job)
+
+
+def check_engine(engine: str, cluster: Mapping[str, Any]) -> None:
+    """Make an executor as :func:`run` does, and leave nothing behind; raises what :func:`make_executor` raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_executor(Path(folder), engine, 1, cluster)
 
 
 def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:

@@ -44,7 +44,7 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     if jobs < 1:
         raise UserError(f'--jobs: must be 1 or above, not {jobs}')
     grid = study.load(file, seeds)
-    study.check(grid, here=engine == 'local')
+    study.check(grid, here=engine != 'slurm')
     states = {cell.experiment: study.status(cell) for cell in grid.cells}
     changed = [cell for cell in grid.cells if states[cell.experiment] == 'changed']
     if changed and not rerun_changed:
@@ -60,6 +60,7 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
         if cells:
             say(_estimate(cells, engine, jobs))
         return
+    study_jobs.check_engine(engine, grid.cluster)
     folder = Path('results', grid.name)
     failed = _run(cells, folder, engine, jobs, grid, say)
     say(study_results.write(grid, folder, failed))
@@ -75,13 +76,13 @@ def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid
         return {}
     say(f'{min(jobs, len(cells))} at a time; logs: experiments/{grid.name}_*/train_*.log')
     failed = {}
-    start = time.monotonic()
+    at_once, start = min(jobs, len(cells)), time.monotonic()
     for i, (cell, reason) in enumerate(study_jobs.run(cells, folder, engine, jobs, grid.cluster), 1):
         if reason is None and study.status(cell) != 'finished':
             reason = 'ended without its last validation'
         if reason is not None:
             failed[cell.experiment] = reason
-        left = (time.monotonic() - start) / i * (len(cells) - i)
+        left = (time.monotonic() - start) / -(-i // at_once) * -(-(len(cells) - i) // at_once)
         say(f'[{i}/{len(cells)}] {cell.experiment}: {"finished" if reason is None else f"FAILED: {reason}"}'
             f'{f", about {_time(left)} left" if i < len(cells) else ""}')
     return failed

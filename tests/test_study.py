@@ -36,7 +36,7 @@ def study_file(training_options):
 
     def write(axes=GRID, section=None, **changes):
         opt = {**training_options, **changes, 'study': {'axes': axes, **(section or {})}}
-        Path('grid.yml').write_text(yaml.safe_dump(opt), encoding='utf-8')
+        Path('grid.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
         return 'grid.yml'
 
     return write
@@ -98,8 +98,8 @@ BAD = {
     'same file name': ({'dropout_position': ['a b', 'a/b'], 'dropout_p': [0.1]}, "two cells are called 'a-b_p0.1'"),
     'section value': ({'network_g': [{'type': 'MSRResNet'}]}, 'its values must be plain ones or lists'),
     'position': ({'dropout_position': ['last-conv', 'lastconv'], 'dropout_p': [0.1]},
-                 "grid.yml: cell lastconv_p0.1: network_g: dropout_position: DropoutMSRResNet has no position 'lastconv'"),
-    'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "dropout_dim: must be one of channel, element, not 'chanel'"),
+                 "cell lastconv_p0.1: network_g: dropout_position: DropoutMSRResNet has no position 'lastconv'"),
+    'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "dropout_dim: must be one of channel, element, not 'cha"),
     'p = 1': ({'dropout_p': [0.1, 1]}, 'cell p1: network_g: dropout_p: must be a probability in [0, 1), not 1'),
     'p < 0': ({'dropout_p': [-0.1]}, 'dropout_p: must be a probability in [0, 1), not -0.1'),
     'p as text': ({'dropout_p': ['much']}, "'network_g:dropout_p' is a number (0.5), not 'much'"),
@@ -119,7 +119,7 @@ def test_bad_input_is_one_line_and_runs_nothing(study_file, monkeypatch, capsys,
     if not isinstance(change, dict):
         opt = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
         change(opt)
-        Path(file).write_text(yaml.safe_dump(opt), encoding='utf-8')
+        Path(file).write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     assert cli.run_tool(lambda: study_sweep.sweep(file, engine='debug'), 'sweep_dropout') == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

@@ -16,10 +16,13 @@ def one(name, panel='', group='', shade='', seeds=3, reference=None, end=26.0, o
     return figures.Series(name, panel, group, shade, ITERATIONS, psnr, 300, reference)
 
 
-def grid(positions=('last-conv', 'B4'), dims=('channel dropout', 'element dropout'), ps=('p = 0.1', 'p = 0.3'), seeds=3):
+DIMS = ('channel dropout', 'element dropout')
+
+
+def grid(positions=('last-conv', 'B4'), ps=('p = 0.1', 'p = 0.3'), seeds=3):
     p0 = one('p0', seeds=seeds)
     return [one(f'{dim} {position} {p}', dim, position, p, seeds, p0, 26 + 0.2 * i - 0.3 * k, 10 * i + j)
-            for i, position in enumerate(positions) for j, dim in enumerate(dims) for k, p in enumerate(ps)]
+            for i, position in enumerate(positions) for j, dim in enumerate(DIMS) for k, p in enumerate(ps)]
 
 
 DRAW = [figures.draw_curves, figures.draw_bars]
@@ -37,7 +40,7 @@ def test_figures_are_written_and_not_blank(tmp_path, draw, series):
     pixels = np.asarray(picture.convert('L'))
     assert picture.width == figures.WIDTH * figures.DPI
     assert (pixels < 128).mean() > 0.002, 'blank'
-    assert path.stat().st_size < 250_000
+    assert path.stat().st_size < (600_000 if series is MANY else 150_000)
     assert not plt.get_fignums()
     assert [file.name for file in path.parent.iterdir()] == ['one.png']
 
