@@ -40,8 +40,8 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory of tensors that are freed, for the next ones: faster training on a CPU.
 
-    glibc hands every large block back to the system, which clears it page by page when the next tensor asks for it. That
-    is a good part of what dropout and other cheap layers cost. Elsewhere than with glibc nothing is done.
+    glibc hands every large block back to the system, which clears it page by page when the next tensor asks for it.
+    That is a good part of what dropout and other cheap layers cost. Elsewhere than with glibc nothing is done.
 
     Returns:
         Whether it was done.

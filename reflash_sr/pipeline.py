@@ -136,7 +136,8 @@ class Run:
         dataset = self.datasets['train']
         self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,
                                  opt['manual_seed'], opt['rank'], opt['world_size'])
-        loader = build_dataloader(dataset, section, num_gpu=min(opt['num_gpu'], 1), dist=opt['dist'],
+        pinned = section.get('pin_memory', False) and opt['num_gpu'] > 0  # nothing to pin for without a GPU
+        loader = build_dataloader(dataset, {**section, 'pin_memory': pinned}, num_gpu=opt['num_gpu'], dist=opt['dist'],
                                   sampler=self.stream, seed=opt['manual_seed'])
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',

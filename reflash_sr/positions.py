@@ -115,8 +115,8 @@ def _missing(net: nn.Module, position: str, layout: Layout | None) -> str:
     modules = [name for name, _ in net.named_modules() if name]
     near = '' if re.fullmatch(r'B\d+', position) else suggest(position, [*names, *modules])
     near = near if near.endswith('?') else ';'
-    return (f"dropout_position: {type(net).__name__} has no position '{position}'{near} it has {', '.join(names)}, and the "
-            'paths of its modules')
+    return (f"dropout_position: {type(net).__name__} has no position '{position}'{near} it has {', '.join(names)}, and "
+            'the paths of its modules')
 
 
 def _every_conv(net: nn.Module, last: str) -> list[Site]:

@@ -1,4 +1,4 @@
-"""A grid of training runs: its cells, whether they can run, and which of them are finished.
+"""A grid of training runs: its cells, and which of them are finished.
 
 A study is an option file with a section ``study`` (``options/study_tiny.yml`` explains it). Every combination of its
 axes is a cell; a cell and a seed make an experiment, which is a training run like any other.
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reflash_sr import option_checks, options, preflight
-from reflash_sr.devices import select_device
+from reflash_sr import option_checks, options
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.rules import BOOL, SECTION
+from reflash_sr.rules import BOOL, SECTION, Rule
 
-KEYS = {'axes': SECTION, 'with_p0': BOOL, 'cluster': SECTION}
+KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
+        'cluster': SECTION}
 # Axes with a short name, and how their values stand in the name of a cell; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
 RESERVED = {'name': 'it is made of the values of the axes', 'study': 'it is the grid itself',
@@ -65,6 +65,7 @@ class Study:
         options: The option file's content without the section ``study``.
         axes: Values by axis.
         cells: Every cell with every seed, seed by seed, p = 0 first.
+        compare_on: Degradations on which cells are compared; empty for all.
         cluster: Parameters for submitit.
     """
 
@@ -73,6 +74,7 @@ class Study:
     options: dict[str, Any]
     axes: dict[str, list]
     cells: list[Cell]
+    compare_on: list[str]
     cluster: dict[str, Any]
 
     @property
@@ -89,7 +91,7 @@ def load(file: str | os.PathLike, seeds: int = 1) -> Study:
         seeds: Repetitions, with ``manual_seed``, ``manual_seed + 1``, …
 
     Returns:
-        The study; its cells are not checked yet (see :func:`check`).
+        The study; its cells are not checked yet (see :func:`reflash_sr.study_checks.check`).
 
     Raises:
         UserError: No cells, an axis that is no key of the file, two cells of one name, or no seed.
@@ -115,53 +117,7 @@ def load(file: str | os.PathLike, seeds: int = 1) -> Study:
         cells = [_cell(opt, one, opt['manual_seed'] + i) for i in range(seeds) for one in values]
     except UserError as error:
         raise UserError(f'{file}: {error}') from error
-    return Study(str(file), opt['name'], opt, axes, cells, section.get('cluster', {}))
-
-
-def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> None:
-    """Check the options of every cell, and build its data and its network once; nothing is written.
-
-    Args:
-        study: The study.
-        root: Folder under which ``experiments`` stands.
-        here: Whether the cells will run on this machine, so that their device must be there.
-
-    Raises:
-        UserError: What is wrong, in which cell.
-    """
-    opened = []
-    for cell in study.cells:
-        if cell.seed != study.seeds[0]:
-            break  # the others differ in the seed alone
-        opt = deepcopy(cell.options)
-        where = f'{study.file}: cell {cell.name}'
-        option_checks.check(opt, where, is_train=True)
-        try:
-            psnr_metric(opt)
-            opt.update(dist=False, rank=0, world_size=1)
-            options.expand(opt, root, is_train=True)
-            if opt['datasets'] not in opened:
-                preflight.open_datasets(opt)
-                opened.append(opt['datasets'])
-            preflight.check_network(opt)
-            if here:
-                select_device(opt)
-        except UserError as error:
-            raise UserError(f'{where}: {error}') from error
-
-
-def psnr_metric(opt: Mapping[str, Any]) -> str:
-    """Find the name of the metric that is PSNR among those of the validation.
-
-    Raises:
-        UserError: There is none, or no set to validate on.
-    """
-    metrics = (opt.get('val') or {}).get('metrics') or {}
-    name = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), None)
-    if name is None or not any(key.split('_')[0] == 'val' for key in opt['datasets']):
-        raise UserError('val: a study compares by PSNR: it needs a set under datasets: val, val: val_freq, and '
-                        'val: metrics: psnr: {type: calculate_psnr, crop_border: 4}')
-    return name
+    return Study(str(file), opt['name'], opt, axes, cells, section.get('compare_on', []), section.get('cluster', {}))
 
 
 def folder_of(cell: Cell, root: str | os.PathLike = '.') -> Path:

@@ -20,8 +20,10 @@ from reflash_sr.cli import load_plugins
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
 
-# Jobs on this machine are not cut off; SLURM's are, and go on in the queue (CellJob.checkpoint).
-DEFAULTS = {'local': {'timeout_min': 60 * 24 * 365}, 'slurm': {'timeout_min': 60 * 24, 'name': 'study'}}
+# Of submitit. SLURM cuts jobs off after timeout_min, and they go on in the queue (CellJob.checkpoint); on this machine
+# nothing cuts them off.
+DEFAULTS = {'timeout_min': 60 * 24, 'name': 'study'}
+FIXED = {'local': {'timeout_min': 60 * 24 * 365}}
 REQUEUES = 1000
 
 
@@ -84,14 +86,13 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
         Every cell when it has ended, and what went wrong, or None.
 
     Raises:
-        UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
+        UserError: submitit is not installed or refuses a parameter, or SLURM is not there or refuses the jobs.
     """
     executor = make_executor(folder, engine, at_once, cluster)
     from submitit.helpers import as_completed
     waiting, running, slots = list(cells), {}, []
     if engine == 'slurm':  # one array of jobs, in which SLURM starts so many at once
-        with executor.batch():
-            jobs = [executor.submit(CellJob(cell, folder, {}, wait=False)) for cell in cells]
+        jobs = _submit_array(executor, [CellJob(cell, folder, {}, wait=False) for cell in cells])
         running, waiting = {job: (cell, {}) for job, cell in zip(jobs, cells)}, []
     else:
         slots = list(_slots(at_once))
@@ -125,7 +126,8 @@ def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str,
     logs = folder / 'jobs' / datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
     try:
         executor = submitit.AutoExecutor(logs, cluster=engine, slurm_max_num_timeout=REQUEUES)
-        executor.update_parameters(**{**DEFAULTS.get(engine, {}), 'slurm_array_parallelism': at_once, **cluster})
+        executor.update_parameters(
+            **{**DEFAULTS, 'slurm_array_parallelism': at_once, **cluster, **FIXED.get(engine, {})})
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f'--engine {engine}: submitit: {error}') from error
     return executor
@@ -137,6 +139,15 @@ def write_options(cell: study.Cell, folder: Path) -> str:
     with atomic_write(path, 'w') as file:
         yaml.safe_dump(cell.options, file, sort_keys=False, allow_unicode=True)
     return str(path)
+
+
+def _submit_array(executor: Any, work: Sequence[CellJob]) -> list:
+    from submitit.core.utils import FailedJobError
+    try:
+        with executor.batch():
+            return [executor.submit(one) for one in work]
+    except FailedJobError as error:
+        raise UserError(f'--engine slurm: the jobs were not taken: {error}') from error
 
 
 def threads(at_once: int) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 
 from reflash_sr.analysis import figures
 from reflash_sr.files import atomic_write
-from reflash_sr.study import DROPOUT, Cell, Study, folder_of, psnr_metric, status, text_of
+from reflash_sr.study import DROPOUT, Cell, Study, folder_of, status, text_of
+from reflash_sr.study_checks import psnr_metric
 
 COLUMNS = ('cell', 'seed', 'iteration', 'set', 'degradation', 'psnr')
 PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'submitit')
@@ -38,17 +39,18 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
         writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
         writer.writeheader()
         writer.writerows({**row, 'psnr': f"{row['psnr']:.6f}"} for row in rows)
-    series = make_series(study, rows)
+    shown = [row for row in rows if not study.compare_on or row['degradation'] in study.compare_on]
+    series = make_series(study, shown)
     means = {name: _summary(one) for name, one in series.items()}
     with atomic_write(folder / 'summary.json', 'w') as file:
         json.dump(_describe(study, means, failed), file, indent=2, ensure_ascii=False)
         file.write('\n')
-    what = _what(rows)
+    what = _what(shown)
     drawn = [one for name, one in series.items() if not _is_reference(one, series)]
     if drawn:
-        figures.draw_curves(drawn, folder / 'curves.png', study.name, what)
-        figures.draw_bars(drawn, folder / 'bars.png', study.name, what)
-    return _format(means, what)
+        figures.draw_curves(drawn, folder / 'curves.png', f'{study.name}: {what}')
+        figures.draw_bars(drawn, folder / 'bars.png', f'{study.name}: {what}')
+    return _format(means, f'PSNR in dB, {what}; gain over p = 0')
 
 
 def collect(study: Study, root: str | os.PathLike = '.') -> list[dict[str, Any]]:
@@ -160,11 +162,11 @@ def _versions() -> dict[str, str | None]:
 
 def _what(rows: Sequence[Mapping[str, Any]]) -> str:
     sets, degradations = (list(dict.fromkeys(row[key] for row in rows)) for key in ('set', 'degradation'))
-    return ' × '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word}'
-                      for some, word in ((sets, 'sets'), (degradations, 'degradations')) if some)
+    return ', '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word} ({", ".join(some)})'
+                     for some, word in ((sets, 'sets'), (degradations, 'degradations')) if some)
 
 
-def _format(means: Mapping[str, Mapping[str, Any]], what: str) -> str:
+def _format(means: Mapping[str, Mapping[str, Any]], title: str) -> str:
     spread = any(one['psnr_std'] is not None for one in means.values())
     head = ['cell', 'PSNR'] + ['± std'] * spread + ['gain'] + ['± std'] * spread
     lines = [head]
@@ -174,7 +176,7 @@ def _format(means: Mapping[str, Mapping[str, Any]], what: str) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = ['  '.join([line[0].ljust(widths[0]), *(word.rjust(width) for word, width in zip(line[1:], widths[1:]))])
             for line in lines]
-    return '\n'.join([f'PSNR in dB, {what}; gain over p = 0', *(line.rstrip() for line in text)])
+    return '\n'.join([title, *(line.rstrip() for line in text)])
 
 
 def _two(value: float | None, sign: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from basicsr.models import build_model
 from torch.utils.data import default_collate
 
-from reflash_sr import option_checks, options, preflight, study, study_jobs, study_results
+from reflash_sr import option_checks, options, preflight, study, study_checks, study_jobs, study_results
 from reflash_sr.data.stream import Draw
 from reflash_sr.devices import select_device
 from reflash_sr.errors import RunError, UserError
@@ -44,7 +44,7 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     if jobs < 1:
         raise UserError(f'--jobs: must be 1 or above, not {jobs}')
     grid = study.load(file, seeds)
-    study.check(grid, here=engine != 'slurm')
+    study_checks.check(grid, here=engine != 'slurm')
     states = {cell.experiment: study.status(cell) for cell in grid.cells}
     changed = [cell for cell in grid.cells if states[cell.experiment] == 'changed']
     if changed and not rerun_changed:

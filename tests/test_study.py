@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from reflash_sr import cli, options, study, study_jobs, study_results, study_sweep
+from reflash_sr import cli, options, study, study_checks, study_jobs, study_results, study_sweep
 from reflash_sr.errors import RunError, UserError
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
@@ -73,7 +73,7 @@ def test_any_key_of_the_file_can_be_an_axis(study_file):
     last = loaded.cells[-1].options
     assert (last['train']['optim_g']['lr'], last['datasets']['train']['gt_usm']) == (2e-4, False)
     assert last['network_g']['dropout_position'] == ['B1', 'last-conv']
-    study.check(loaded)
+    study_checks.check(loaded)
     assert names(study.load(study_file({'train:optim_g:lr': [1e-3]}))) == ['lr-0.001']
 
 
@@ -106,6 +106,8 @@ BAD = {
     'no seed': (lambda opt: opt.pop('manual_seed'), 'manual_seed: must be a whole number, 0 or above, not None'),
     'no metric': (lambda opt: opt['val'].pop('metrics'), 'val: a study compares by PSNR'),
     'no data': ({'datasets:train:dataroot_gt': ['gone']}, 'datasets: train: gone: no such folder'),
+    'compared': (lambda opt: opt['study'].update(compare_on=['claen']),
+                 "no validation set has the degradation 'claen'; did you mean 'clean'?"),
     'cluster': (lambda opt: opt['study'].update(cluster={'slurm_partion': 'x'}), "Unknown argument 'partion'"),
     'no device': (lambda opt: opt.update(device='tpu'), "cell p0: device: 'tpu' is not known"),
 }  # yapf: disable
@@ -249,6 +251,13 @@ def test_what_comes_out(study_file, training):
         assert low < high, 'blank'
 
 
+def test_cells_are_compared_on_what_the_study_says(study_file, training):
+    text = sweep(study_file({'dropout_p': [0.1]}, {'compare_on': ['clean']}))
+    assert 'PSNR in dB, val, clean; gain over p = 0' in text
+    assert {row['degradation'] for row in table()} == {'clean', 'b+n'}
+    assert 'mean of 2 degradations (clean, b+n)' in sweep(study_file({'dropout_p': [0.1]}))
+
+
 def test_axes_of_the_user_get_a_place_in_the_figures(study_file, training):
     loaded = study.load(study_file({'train:optim_g:lr': [1e-3, 1e-4], 'dropout_p': [0.1, 0.3]}))
     for cell in loaded.cells:
@@ -257,6 +266,22 @@ def test_axes_of_the_user_get_a_place_in_the_figures(study_file, training):
     one = series['lr-0.0001_p0.3']
     assert (one.panel, one.group, one.shade) == ('', 'lr 0.0001', 'p = 0.3')
     assert one.reference is series['p0_lr-0.0001']
+
+
+def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
+    cell = study.load(study_file({'dropout_p': [0.1]})).cells[0]
+    job = study_jobs.CellJob(cell, Path('results/tiny'), {}, wait=False)
+    with study_jobs._locked(Path('results/tiny/jobs', f'{cell.experiment}.lock'), wait=True):
+        assert job() == 'another process trains it already'
+    assert job() is None
+    assert job.checkpoint().function is job, 'SLURM starts it again when its time is up'
+
+
+@pytest.mark.parametrize('engine', ['local', 'debug'])
+def test_parameters_of_a_cluster(tmp_path, engine):
+    pytest.importorskip('submitit')
+    executor = study_jobs.make_executor(tmp_path, engine, 2, {'timeout_min': 60, 'slurm_partition': 'gpu'})
+    assert executor._executor.parameters['timeout_min'] == (60 if engine == 'debug' else 60 * 24 * 365)
 
 
 def test_estimate(study_file):
@@ -277,10 +302,10 @@ def run(*args, **env):
 @pytest.mark.slow
 def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
     pytest.importorskip('submitit')
-    train = {**training_options['train'], 'total_iter': 600}
-    train['scheduler'] = {**train['scheduler'], 'periods': [600]}
+    train = {**training_options['train'], 'total_iter': 200}
+    train['scheduler'] = {**train['scheduler'], 'periods': [200]}
     study_file({'dropout_p': [0.5], 'train:optim_g:lr': [1e-3, 1e30]}, {'with_p0': False}, train=train,
-               val={**training_options['val'], 'val_freq': 300}, logger={'print_freq': 2, 'save_checkpoint_freq': 2})
+               val={**training_options['val'], 'val_freq': 100}, logger={'print_freq': 2, 'save_checkpoint_freq': 2})
     good = Path('experiments/tiny_p0.5_lr-0.001_seed3')
     killed = subprocess.Popen([sys.executable, TOOL, '--opt', 'grid.yml'], start_new_session=True,
                               env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL)
@@ -299,7 +324,7 @@ def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
     assert '1 of 2 experiments failed' in done.stderr
     assert 'tiny_p0.5_lr-1e+30_seed3: l_pix was not finite' in done.stderr
     assert 'Traceback' not in done.stderr
-    assert {(row['cell'], row['iteration']) for row in table()} == {('p0.5_lr-0.001', '300'), ('p0.5_lr-0.001', '600')}
+    assert {(row['cell'], row['iteration']) for row in table()} == {('p0.5_lr-0.001', '100'), ('p0.5_lr-0.001', '200')}
     logs = [path.read_text(encoding='utf-8') for path in sorted(good.glob('train_*.log'))]
     assert len(logs) == 2
     assert 'Resuming training' in logs[1]

@@ -20,8 +20,10 @@ from reflash_sr.files import atomic_write
 # Okabe and Ito's colours, told apart with every kind of colour vision; yellow is too faint for a line.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#8c510a')
 DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-DPI = 150
-WIDTH = 9  # inches: 10 pt is then legible where the picture is shown 900 px wide
+DPI = 120
+WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the picture is shown 900 px wide
+MARKED = 20  # validations that are few enough for a dot each
+LABELLED = 12  # bars in a panel of half the width, beside which there is room for their gain in figures
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,15 @@ def std(values: np.ndarray) -> float | None:
     return float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None
 
 
-def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str, what: str) -> None:
+def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
     """Draw PSNR over iterations (the paper's Fig. 2): a line per cell, its mean over seeds, and a band of ± 1 std.
 
     Args:
         series: The cells; references are drawn along with them.
         path: PNG file to write.
-        title: Of the figure.
-        what: What the PSNR is a mean of, for the axis.
+        title: Of the figure: the study, and what its PSNR is measured on.
     """
-    figure, panels = _figure(series, title, height=4.2)
+    figure, panels = _figure(series, title)
     groups, shades = _values(series, 'group'), _values(series, 'shade')
     for axes, name in panels:
         inside = [one for one in series if one.panel == name]
@@ -89,7 +90,6 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str, w
         axes.set_xlabel('iteration')
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0][0].set_ylabel(f'PSNR (dB), {what}')
     handles = [Line2D([], [], color='black', lw=2.2, label='p = 0')] if _references(series) else []
     handles += [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=3, label=group)
                 for i, group in enumerate(groups) if group]
@@ -98,7 +98,7 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str, w
     _finish(figure, handles, path, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
 
 
-def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str, what: str) -> None:
+def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
     """Draw the results as bars (the paper's Fig. 4): groups by position, shades by p, the p = 0 line across.
 
     A bar stands on, or hangs from, the line of its reference: its length is the gain. Error bars are ± 1 std over seeds
@@ -107,41 +107,50 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str, wha
     Args:
         series: The cells; cells without a result yet leave a gap.
         path: PNG file to write.
-        title: Of the figure.
-        what: What the PSNR is a mean of, for the axis.
+        title: Of the figure: the study, and what its PSNR is measured on.
     """
-    figure, panels = _figure(series, title, height=4.2)
     groups, shades = _values(series, 'group'), _values(series, 'shade')
+    crowded = len(groups) > 4 or len(groups) * len(shades) > LABELLED
+    figure, panels = _figure(series, title, columns=1 if crowded else 3)
     colours = colormaps['viridis'](np.linspace(0.85, 0.15, len(shades)) if len(shades) > 1 else [0.4])
     width = 0.8 / len(shades)
-    ends = [value for one in series for value in (mean(one.last()), _base(one)) if np.isfinite(value)]
+    ends = [value for one in series for value in (*_reach(one), _base(one)) if np.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    margin = max(0.15 * (high - low), 0.02)
+    margin = max(0.12 * (high - low), 0.02)
     for axes, name in panels:
-        for one in (one for one in series if one.panel == name and np.isfinite(one.last()).any()):
-            place = groups.index(one.group)
-            x = place - 0.4 + (shades.index(one.shade) + 0.5) * width
-            base = _base(one) if np.isfinite(_base(one)) else low - margin
-            spread = std(one.gain() if np.isfinite(_base(one)) else one.last())
-            axes.bar(x, mean(one.last()) - base, 0.92 * width, base, color=colours[shades.index(one.shade)],
-                     yerr=spread, ecolor='0.25', capsize=3, zorder=2)
-            if np.isfinite(_base(one)):
-                axes.hlines(base, place - 0.5, place + 0.5, 'black', linewidth=1.8, zorder=3)
+        inside = [one for one in series if one.panel == name and np.isfinite(one.last()).any()]
+        for one in inside:
+            place, shade = groups.index(one.group), shades.index(one.shade)
+            x = place - 0.4 + (shade + 0.5) * width
+            base, end = _base(one), mean(one.last())
+            if not np.isfinite(base):
+                axes.bar(x, end - low + margin, 0.92 * width, low - margin, color=colours[shade], yerr=std(one.last()),
+                         ecolor='0.25', capsize=3, zorder=2)
+                continue
+            spread = std(one.gain())
+            axes.bar(x, end - base, 0.92 * width, base, color=colours[shade], yerr=spread, ecolor='0.25', capsize=3,
+                     zorder=2)
+            axes.hlines(base, place - 0.5, place + 0.5, 'black', linewidth=1.8, zorder=3)
+            if not crowded:
+                up = end >= base
+                axes.annotate(f'{end - base:+.2f}', (x, end + (spread or 0) * (1 if up else -1)), (0, 3 if up else -3),
+                              textcoords='offset points', ha='center', va='bottom' if up else 'top', size=8.5)
         axes.set_xticks(range(len(groups)), groups)
-        axes.set_xlim(-0.5, len(groups) - 0.5)
+        spare = max(0, 3 - len(groups)) / 2  # one or two groups do not become as wide as the figure
+        axes.set_xlim(-0.5 - spare, len(groups) - 0.5 + spare)
         axes.set_ylim(low - margin, high + margin)
         axes.grid(visible=False, axis='x')
-    panels[0][0].set_ylabel(f'PSNR (dB), {what}')
     handles = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
     handles += [Patch(color=colours[i], label=shade) for i, shade in enumerate(shades) if shade]
-    _finish(figure, handles, path, _seeds(series, 'mean of {} seeds, error bars: ± 1 std of the gain over p = 0'))
+    of_what = ' of the gain over p = 0' if _references(series) else ''
+    _finish(figure, handles, path, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
 
 
-def _figure(series: Sequence[Series], title: str, height: float) -> tuple[Figure, list[tuple[Axes, str]]]:
+def _figure(series: Sequence[Series], title: str, columns: int = 3) -> tuple[Figure, list[tuple[Axes, str]]]:
     names = _values(series, 'panel')
-    columns = min(len(names), 3)
+    columns = min(len(names), columns)
     rows = -(-len(names) // columns)
-    figure = Figure((WIDTH, height * (1 + 0.75 * (rows - 1))), dpi=DPI, layout='constrained')
+    figure = Figure((WIDTH, HEIGHT * (1 + 0.75 * (rows - 1))), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
     figure.suptitle(title, size=12)
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
@@ -150,6 +159,8 @@ def _figure(series: Sequence[Series], title: str, height: float) -> tuple[Figure
         axes.grid(color='0.9', linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[['top', 'right']].set_visible(False)
+    for axes in grid[::columns]:
+        axes.set_ylabel('PSNR (dB)')
     for axes in grid[len(names):]:
         axes.set_visible(False)
     return figure, list(zip(grid, names))
@@ -158,7 +169,8 @@ def _figure(series: Sequence[Series], title: str, height: float) -> tuple[Figure
 def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float) -> None:
     middle = np.array([mean(column) for column in one.psnr.T])
     spread = np.array([std(column) or 0.0 for column in one.psnr.T])
-    axes.plot(one.iterations, middle, color=colour, linestyle=dashes, linewidth=width, marker='o', markersize=3)
+    axes.plot(one.iterations, middle, color=colour, linestyle=dashes, linewidth=width,
+              marker='o' if len(middle) <= MARKED else None, markersize=3)
     if spread.any():
         axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=0.15, linewidth=0)
 
@@ -168,7 +180,7 @@ def _finish(figure: Figure, handles: list, path: str | os.PathLike, note: str) -
         figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), 7), frameon=False,
                       title=note or None, title_fontsize=9, fontsize=10, handlelength=2.6)
     with atomic_write(path) as file:
-        figure.savefig(file, format='png', metadata={'Software': None})
+        figure.savefig(file, format='png', metadata={'Software': None}, pil_kwargs={'optimize': True})
 
 
 def _values(series: Sequence[Series], key: str) -> list[str]:
@@ -177,6 +189,12 @@ def _values(series: Sequence[Series], key: str) -> list[str]:
 
 def _references(series: Sequence[Series]) -> list[Series]:
     return list({id(one.reference): one.reference for one in series if one.reference is not None}.values())
+
+
+def _reach(one: Series) -> tuple[float, float]:
+    """How far a bar goes with its error bar."""
+    spread = std(one.last() if one.reference is None else one.gain()) or 0.0
+    return mean(one.last()) - spread, mean(one.last()) + spread
 
 
 def _base(one: Series) -> float:

@@ -35,7 +35,7 @@ MANY = grid([f'position {i}' for i in range(9)], ps=[f'p = 0.{i}' for i in range
                          ids=['seeds', 'one seed', 'many', 'one cell', 'no reference'])
 def test_figures_are_written_and_not_blank(tmp_path, draw, series):
     path = tmp_path / 'figures' / 'one.png'
-    draw(series, path, 'a study', 'photos')
+    draw(series, path, 'a study: photos')
     picture = Image.open(path)
     pixels = np.asarray(picture.convert('L'))
     assert picture.width == figures.WIDTH * figures.DPI
@@ -51,7 +51,7 @@ def test_missing_validations_leave_gaps(tmp_path, draw):
     for place, missing in ((0, np.s_[1, :]), (1, np.s_[:, 2]), (2, np.s_[:, :])):
         series[place].psnr[missing] = np.nan
     series[3].reference.psnr[0, 2] = np.nan
-    draw(series, tmp_path / 'gaps.png', 'a study', 'photos')
+    draw(series, tmp_path / 'gaps.png', 'a study: photos')
     assert (np.asarray(Image.open(tmp_path / 'gaps.png').convert('L')) < 128).any()
 
 

@@ -7,7 +7,6 @@ import torch
 
 from reflash_sr import option_checks, options
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.devices import select_device
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.models import ReflashSRModel
 
@@ -124,13 +123,6 @@ def test_networks_with_windows_are_padded_and_cropped(opt):
 def test_any_optimiser_of_torch(opt, name):
     opt['train']['optim_g']['type'] = name
     assert type(build(opt).optimizer_g).__name__ == name
-
-
-def test_devices():
-    assert select_device({'device': 'cpu'}).type == 'cpu'
-    assert select_device({'num_gpu': 0}).type == 'cpu'
-    with pytest.raises(UserError, match="device: 'gpu' is not known; write one of auto"):
-        select_device({'device': 'gpu'})
 
 
 @pytest.mark.gpu
