@@ -32,6 +32,7 @@ from reflash_sr.rules import (
     BOOL,
     COUNT,
     INT,
+    NOT_NEGATIVE,
     POSITIVE,
     POSITIVE_INT,
     SECTION,
@@ -48,7 +49,12 @@ NAME = Rule('a name without slashes', lambda v: isinstance(v, str) and re.fullma
 WHOLE = Rule('a whole number above 0', lambda v: is_number(v) and v > 0 and v == int(v))
 NUM_GPU = Rule('auto or a whole number, 0 or above', lambda v: v == 'auto' or (is_int(v) and v >= 0))
 SECTION_OR_NONE = Rule(SECTION.wanted + ' or ~', lambda v: v is None or isinstance(v, dict))
+NAME_OR_NONE = Rule('a name without slashes or ~', lambda v: v is None or NAME.holds(v))
 SHARE = Rule('a number in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
+COUNTS = Rule('a list of whole numbers above 0',
+              lambda v: isinstance(v, list) and len(v) > 0 and all(is_int(one) and one > 0 for one in v))
+NUMBERS = Rule('a list of numbers, 0 or above',
+               lambda v: isinstance(v, list) and len(v) > 0 and all(is_number(one) and one >= 0 for one in v))
 
 TOP = {
     'name': NAME, 'model_type': TEXT, 'scale': POSITIVE_INT, 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
@@ -63,7 +69,7 @@ SECTIONS = {
         'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': SHARE, 'optim_g': SECTION, 'scheduler': SECTION,
         'pixel_opt': SECTION_OR_NONE, 'perceptual_opt': SECTION_OR_NONE,
     },
-    'val': {'val_freq': WHOLE, 'save_img': BOOL, 'suffix': TEXT_OR_NONE, 'metrics': SECTION_OR_NONE, 'pbar': BOOL},
+    'val': {'val_freq': WHOLE, 'save_img': BOOL, 'suffix': NAME_OR_NONE, 'metrics': SECTION_OR_NONE, 'pbar': BOOL},
     'logger': {
         'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
     },
@@ -75,6 +81,13 @@ DATASET = {
     'io_backend': SECTION, 'num_worker_per_gpu': COUNT, 'batch_size_per_gpu': POSITIVE_INT,
     'total_batch_size': POSITIVE_INT, 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
     'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': POSITIVE_INT,
+}  # yapf: disable
+# Arguments of networks, losses, metrics, optimisers and schedulers that their classes do not check, or check too late.
+ARGUMENTS = {
+    'num_in_ch': POSITIVE_INT, 'num_out_ch': POSITIVE_INT, 'num_feat': POSITIVE_INT, 'num_block': POSITIVE_INT,
+    'num_grow_ch': POSITIVE_INT, 'loss_weight': NOT_NEGATIVE, 'crop_border': COUNT, 'test_y_channel': BOOL,
+    'input_order': one_of('HWC', 'CHW'), 'better': one_of('higher', 'lower'), 'lr': NOT_NEGATIVE,
+    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS, 'restart_weights': NUMBERS,
 }  # yapf: disable
 REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
             'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable
@@ -126,7 +139,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
     if is_train:
         _check_train(opt['train'])
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
-        if opt['val'] and 'val_freq' not in opt['val']:
+        if opt['val'] is not None and 'val_freq' not in opt['val']:
             raise UserError("val: val_freq: is missing; write after how many iterations to validate, as in '5000'")
     if opt['val'] is not None:
         opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
@@ -198,8 +211,8 @@ def _check_train(train: dict[str, Any]) -> None:
         if key.startswith('optim_') and isinstance(section, dict):
             optimisers = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and n != 'Optimizer'}
             _check_choice(section, optimisers, f'train: {key}', without={'params'})
-    if not isinstance(train['optim_g'].get('lr'), (int, float)):
-        raise UserError(f"train: optim_g: lr: must be a number, as in 2e-4, not {train['optim_g'].get('lr')!r}")
+    if 'lr' not in train['optim_g']:
+        raise UserError("train: optim_g: lr: is missing; write the learning rate, as in 'lr: 2e-4'")
     scheduler = train['scheduler']
     cls = _check_choice(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
     if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
@@ -212,15 +225,15 @@ def _check_typed(section: Any, registry: Registry, where: str, extra: set[str]) 
         raise UserError(f'{where}: must be {SECTION.wanted}')
     cls = registered(registry, section.get('type'), f'{where}: type')
     if is_owned(cls):
-        _check_keys(section, dict.fromkeys(_parameters(cls) | extra, ANY), where)
+        _check_keys(section, _rules(_parameters(cls) | extra), where)
     return cls
 
 
 def _check_choice(section: dict[str, Any], choices: Mapping[str, Any], where: str, without: set[str]) -> Any:
     name = section.get('type')
-    if name not in choices:
+    if not isinstance(name, str) or name not in choices:
         raise UserError(f"{where}: type: '{name}' is not known{suggest(name, choices)}")
-    _check_keys(section, dict.fromkeys(_parameters(choices[name]) - without | {'type'}, ANY), where)
+    _check_keys(section, _rules(_parameters(choices[name]) - without | {'type'}), where)
     return choices[name]
 
 
@@ -248,10 +261,10 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
         UserError: Nothing of this name is registered; says what is near and how to have a plugin's class registered.
     """
     for candidate in (name, f'{name}_basicsr'):
-        if candidate in registry:
+        if isinstance(name, str) and candidate in registry:
             return registry.get(candidate, suffix='')
     near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry]).rstrip('?')
-    module = ELSEWHERE.get(name, 'the module that registers it')
+    module = ELSEWHERE.get(str(name), 'the module that registers it')
     raise UserError(f"{where}: no {registry._name} '{name}' is registered{near}. If it is a plugin's or your own: "
                     f"import {module} before training starts, or give its package an entry point in 'basicsr.plugins'")
 
@@ -263,6 +276,10 @@ def is_owned(cls: Callable) -> bool:
 
 def _known(cls: type) -> dict[str, Rule]:
     return getattr(cls, 'OPTIONS', {})
+
+
+def _rules(names: Iterable[str]) -> dict[str, Rule]:
+    return {name: ARGUMENTS.get(name, ANY) for name in names}
 
 
 def _parameters(cls: Callable) -> set[str]:

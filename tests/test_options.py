@@ -155,6 +155,41 @@ def test_missing_sections_are_named(training_options, key):
         option_checks.check(training_options, 'my.yml', is_train=True)
 
 
+def keys_of(section, path=()):
+    for key, value in section.items():
+        yield (*path, key)
+        if isinstance(value, dict):
+            yield from keys_of(value, (*path, key))
+
+
+@pytest.mark.parametrize('value', [None, [], {}, '', -1, 0, 1e9, float('nan'), 'abc', '../x', True, [1], [1, 2, 3],
+                                   {'a': 1}], ids=str)
+def test_any_value_of_any_key_passes_or_is_one_line(training_options, value):
+    for path in list(keys_of(training_options)):
+        opt = copy.deepcopy(training_options)
+        section = opt
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+        try:
+            option_checks.check(opt, 'my.yml', is_train=True)
+        except UserError as error:
+            assert str(error).startswith('my.yml: ')
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    (('network_g', 'num_block'), 0), (('train', 'pixel_opt', 'loss_weight'), 'abc'), (('val',), {}),
+    (('val', 'suffix'), '../x'), (('val', 'metrics', 'psnr', 'crop_border'), -1),
+    (('train', 'scheduler', 'periods'), 3), (('train', 'scheduler', 'eta_min'), float('nan')), (('model_type',), ['x']), (('network_g', 'type'), {})])
+def test_nonsense_that_classes_do_not_check_themselves(training_options, key, value):
+    section = training_options
+    for part in key[:-1]:
+        section = section[part]
+    section[key[-1]] = value
+    with pytest.raises(UserError, match=rf'my\.yml: {key[0]}: .*{key[-1] if len(key) > 1 else ""}'):
+        option_checks.check(training_options, 'my.yml', is_train=True)
+
+
 def test_sections_of_other_plugins_pass(training_options):
     from basicsr.utils.registry import ARCH_REGISTRY, MODEL_REGISTRY
 

@@ -82,11 +82,12 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     groups, shades = _values(series, 'group'), _values(series, 'shade')
     for axes, name in panels:
         inside = [one for one in series if one.panel == name]
+        faint = 0.4 / (2 + len(inside))  # bands lie on one another
         for reference in _references(inside):
-            _line(axes, reference, 'black', 'solid', 2.2)
+            _line(axes, reference, 'black', 'solid', 2.2, faint)
         for one in inside:
             colour = COLOURS[groups.index(one.group) % len(COLOURS)]
-            _line(axes, one, colour, DASHES[shades.index(one.shade) % len(DASHES)], 1.6)
+            _line(axes, one, colour, DASHES[shades.index(one.shade) % len(DASHES)], 1.6, faint)
         axes.set_xlabel('iteration')
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -118,11 +119,11 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = max(0.12 * (high - low), 0.02)
     for axes, name in panels:
-        inside = [one for one in series if one.panel == name and np.isfinite(one.last()).any()]
+        inside = [one for one in series if one.panel == name and np.isfinite(_end(one))]
         for one in inside:
             place, shade = groups.index(one.group), shades.index(one.shade)
             x = place - 0.4 + (shade + 0.5) * width
-            base, end = _base(one), mean(one.last())
+            base, end = _base(one), _end(one)
             if not np.isfinite(base):
                 axes.bar(x, end - low + margin, 0.92 * width, low - margin, color=colours[shade], yerr=std(one.last()),
                          ecolor='0.25', capsize=3, zorder=2)
@@ -166,13 +167,13 @@ def _figure(series: Sequence[Series], title: str, columns: int = 3) -> tuple[Fig
     return figure, list(zip(grid, names))
 
 
-def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float) -> None:
+def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float, faint: float) -> None:
     middle = np.array([mean(column) for column in one.psnr.T])
     spread = np.array([std(column) or 0.0 for column in one.psnr.T])
     axes.plot(one.iterations, middle, color=colour, linestyle=dashes, linewidth=width,
               marker='o' if len(middle) <= MARKED else None, markersize=3)
     if spread.any():
-        axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=faint, linewidth=0)
 
 
 def _finish(figure: Figure, handles: list, path: str | os.PathLike, note: str) -> None:
@@ -194,7 +195,12 @@ def _references(series: Sequence[Series]) -> list[Series]:
 def _reach(one: Series) -> tuple[float, float]:
     """How far a bar goes with its error bar."""
     spread = std(one.last() if one.reference is None else one.gain()) or 0.0
-    return mean(one.last()) - spread, mean(one.last()) + spread
+    return _end(one) - spread, _end(one) + spread
+
+
+def _end(one: Series) -> float:
+    """Where a bar ends: at the gain of the seeds that both have, above its reference."""
+    return mean(one.last()) if one.reference is None else _base(one) + mean(one.gain())
 
 
 def _base(one: Series) -> float:
