@@ -87,7 +87,8 @@ ARGUMENTS = {
     'num_in_ch': POSITIVE_INT, 'num_out_ch': POSITIVE_INT, 'num_feat': POSITIVE_INT, 'num_block': POSITIVE_INT,
     'num_grow_ch': POSITIVE_INT, 'loss_weight': NOT_NEGATIVE, 'crop_border': COUNT, 'test_y_channel': BOOL,
     'input_order': one_of('HWC', 'CHW'), 'better': one_of('higher', 'lower'), 'lr': NOT_NEGATIVE,
-    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS, 'restart_weights': NUMBERS,
+    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS,
+    'restart_weights': NUMBERS,
 }  # yapf: disable
 REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
             'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable

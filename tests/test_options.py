@@ -180,7 +180,8 @@ def test_any_value_of_any_key_passes_or_is_one_line(training_options, value):
 @pytest.mark.parametrize(('key', 'value'), [
     (('network_g', 'num_block'), 0), (('train', 'pixel_opt', 'loss_weight'), 'abc'), (('val',), {}),
     (('val', 'suffix'), '../x'), (('val', 'metrics', 'psnr', 'crop_border'), -1),
-    (('train', 'scheduler', 'periods'), 3), (('train', 'scheduler', 'eta_min'), float('nan')), (('model_type',), ['x']), (('network_g', 'type'), {})])
+    (('train', 'scheduler', 'periods'), 3), (('train', 'scheduler', 'eta_min'), float('nan')),
+    (('model_type',), ['x']), (('network_g', 'type'), {})])
 def test_nonsense_that_classes_do_not_check_themselves(training_options, key, value):
     section = training_options
     for part in key[:-1]:
