@@ -83,7 +83,7 @@ def test_features_of_other_dimensions_are_refused():
 def test_unknown_position_and_network():
     with pytest.raises(UserError, match="did you mean 'last-conv'"):
         insert_dropout(DropoutMSRResNet(num_feat=4, num_block=1, dropout_p=0), position='lastconv')
-    with pytest.raises(UserError, match='no position is known for Linear'):
+    with pytest.raises(UserError, match='Linear has no convolution'):
         insert_dropout(nn.Linear(2, 2))
 
 
