@@ -6,6 +6,7 @@ checkpoint trained with dropout is a checkpoint of the plain network.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -104,8 +105,12 @@ class _OutputDropout(DropoutHook):
 class DropoutHandle:
     """What :func:`insert_dropout` put into a network; takes it out again. Also a context manager."""
 
-    def __init__(self, handles: Iterable):
+    def __init__(self, handles: Iterable, description: str = 'no dropout'):
         self._handles = list(handles)
+        self._description = description
+
+    def __repr__(self) -> str:
+        return f'<{self._description if self._handles else "no dropout"}>'
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -149,7 +154,10 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
         'input': lambda module: module.register_forward_pre_hook(_InputDropout(p, dim)),
         'output': lambda module: module.register_forward_hook(_OutputDropout(p, dim)),
     }
-    return DropoutHandle([register[site.side](net.get_submodule(site.module)) for site in sites])
+    places = ', '.join(f'{site.side} of {site.module}' for site in sites)
+    description = f'{dim} dropout, p = {p:g}, at {places}'
+    logging.getLogger('basicsr').info('%s: %s', type(net).__name__, description)
+    return DropoutHandle([register[site.side](net.get_submodule(site.module)) for site in sites], description)
 
 
 def _check(p: float, dim: str) -> None:

@@ -190,7 +190,9 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
         if not isinstance(section, dict):
             raise UserError(f'{where}: must be {SECTION.wanted}')
         if key.split('_')[0] not in phases:
-            raise UserError(f'{where}: is not a phase{suggest(key, phases)}; write {phases[0]}, or {phases[1]}_1, …')
+            hint = f'this is a file for basicsr {"test" if is_train else "train"}' if key in ('train', 'test') else (
+                f'write {phases[0]}, or {phases[1]}_1, …')
+            raise UserError(f'{where}: is not a phase{suggest(key, phases)}; {hint}')
         section.setdefault('name', key)
         if section['name'] in names:
             raise UserError(f"{where}: name: two sets are called '{section['name']}'; give each a name of its own")

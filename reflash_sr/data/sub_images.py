@@ -30,7 +30,7 @@ class Summary:
     output: str
 
     def __str__(self) -> str:
-        text = f'{self.cut} photographs cut, {self.kept} were done before; sub-images in {self.output}'
+        text = f'photographs cut: {self.cut}, done before: {self.kept}; sub-images in {self.output}'
         return text + ''.join(f'\nskipped: {reason}' for reason in self.skipped)
 
 
@@ -123,7 +123,7 @@ def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: i
         return 0, str(error)
     height, width = image.shape[:2]
     if min(height, width) < size:
-        return 0, f'{path}: {width}×{height} px is smaller than a sub-image, {size}'
+        return 0, f'{path}: {width}×{height} px is smaller than a sub-image, {size} (--size)'
     for number, (top, left) in enumerate(_places(height, width, size, step, threshold), start=1):
         with atomic_write(output / f'{name}_s{number:03d}.png') as file:
             part = Image.fromarray(image[top:top + size, left:left + size])
