@@ -44,11 +44,13 @@ from reflash_sr.rules import (
     one_of,
 )
 
-NAME = Rule('a name without slashes', lambda v: isinstance(v, str) and re.fullmatch(r'[^/\\\0]+', v) and v.strip('.'))
+NAME = Rule('a name without slashes, of at most 100 letters',
+            lambda v: isinstance(v, str) and bool(re.fullmatch(r'[^/\\\0]{1,100}', v)) and v.strip('.') != '')
 # BasicSR's files write '!!float 5e3' for counts.
-WHOLE = Rule('a whole number above 0', lambda v: is_number(v) and v > 0 and v == int(v))
+WHOLE = Rule('a whole number above 0', lambda v: is_number(v) and 0 < v < 2**31 and v == int(v))
 NUM_GPU = Rule('auto or a whole number, 0 or above', lambda v: v == 'auto' or (is_int(v) and v >= 0))
 SECTION_OR_NONE = Rule(SECTION.wanted + ' or ~', lambda v: v is None or isinstance(v, dict))
+WORKERS = Rule('a whole number, 0 to 512', lambda v: is_int(v) and 0 <= v <= 512)
 NAME_OR_NONE = Rule('a name without slashes or ~', lambda v: v is None or NAME.holds(v))
 SHARE = Rule('a number in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
 COUNTS = Rule('a list of whole numbers above 0',
@@ -78,7 +80,7 @@ SECTIONS = {
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
 DATASET = {
     'name': TEXT, 'type': TEXT, 'scale': POSITIVE_INT, 'phase': TEXT, 'dataroot_gt': TEXT, 'dataroot_lq': TEXT,
-    'io_backend': SECTION, 'num_worker_per_gpu': COUNT, 'batch_size_per_gpu': POSITIVE_INT,
+    'io_backend': SECTION, 'num_worker_per_gpu': WORKERS, 'batch_size_per_gpu': POSITIVE_INT,
     'total_batch_size': POSITIVE_INT, 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
     'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': POSITIVE_INT,
 }  # yapf: disable
@@ -87,9 +89,10 @@ ARGUMENTS = {
     'num_in_ch': POSITIVE_INT, 'num_out_ch': POSITIVE_INT, 'num_feat': POSITIVE_INT, 'num_block': POSITIVE_INT,
     'num_grow_ch': POSITIVE_INT, 'loss_weight': NOT_NEGATIVE, 'crop_border': COUNT, 'test_y_channel': BOOL,
     'input_order': one_of('HWC', 'CHW'), 'better': one_of('higher', 'lower'), 'lr': NOT_NEGATIVE,
-    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS,
+    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS, 'gamma': POSITIVE,
     'restart_weights': NUMBERS,
 }  # yapf: disable
+NOT_FOR_SR = ('Optimizer', 'LBFGS', 'SparseAdam')  # the base class; needs a closure; needs sparse gradients
 REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
             'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable
 SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
@@ -136,7 +139,10 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         _check_network(opt[key], key, opt['scale'])
     _check_datasets(opt['datasets'], is_train)
     for name, metric in ((opt['val'] or {}).get('metrics') or {}).items():
-        _check_typed(metric, METRIC_REGISTRY, f'val: metrics: {name}', extra={'type', 'better'})
+        where = f'val: metrics: {name}'
+        function = _check_typed(metric, METRIC_REGISTRY, where, extra={'type', 'better'})
+        if 'crop_border' not in metric and 'crop_border' in inspect.signature(function).parameters:
+            raise UserError(f'{where}: crop_border: is missing; write how many px of the border do not count, as in 4')
     if is_train:
         _check_train(opt['train'])
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
@@ -194,6 +200,8 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
                 f'write {phases[0]}, or {phases[1]}_1, …')
             raise UserError(f'{where}: is not a phase{suggest(key, phases)}; {hint}')
         section.setdefault('name', key)
+        if not NAME.holds(section['name']):
+            raise UserError(f"{where}: name: must be {NAME.wanted}, not {section['name']!r}")
         if section['name'] in names:
             raise UserError(f"{where}: name: two sets are called '{section['name']}'; give each a name of its own")
         names.add(section['name'])
@@ -212,7 +220,7 @@ def _check_train(train: dict[str, Any]) -> None:
         if isinstance(section, dict) and key.endswith('_opt'):
             _check_typed(section, LOSS_REGISTRY, f'train: {key}', extra={'type'})
         if key.startswith('optim_') and isinstance(section, dict):
-            optimisers = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and n != 'Optimizer'}
+            optimisers = {n: c for n, c in vars(torch.optim).items() if inspect.isclass(c) and n not in NOT_FOR_SR}
             _check_choice(section, optimisers, f'train: {key}', without={'params'})
     if 'lr' not in train['optim_g']:
         raise UserError("train: optim_g: lr: is missing; write the learning rate, as in 'lr: 2e-4'")

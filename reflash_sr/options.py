@@ -49,7 +49,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     """
     try:
         text = Path(path).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path}: the option file cannot be read ({reason})') from error
     opt = _parse(text, str(path))
@@ -61,7 +61,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         mark = getattr(error, 'problem_mark', None)
         line = f'line {mark.line + 1}: ' if mark else ''
         reason = getattr(error, 'problem', None) or str(error) or type(error).__name__
@@ -124,6 +124,7 @@ def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_s
                 section[name] = os.path.expanduser(section[name])
         if section['phase'] == 'train':
             section.setdefault('manual_seed', opt['manual_seed'])
+            section.setdefault('num_worker_per_gpu', 2)
             _divide_batch(section, world_size)
     for key, value in opt['path'].items():
         if isinstance(value, str) and ('pretrain_network' in key or key == 'resume_state'):

@@ -137,7 +137,9 @@ class Run:
         self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,
                                  opt['manual_seed'], opt['rank'], opt['world_size'])
         pinned = section.get('pin_memory', False) and opt['num_gpu'] > 0  # nothing to pin for without a GPU
-        loader = build_dataloader(dataset, {**section, 'pin_memory': pinned}, num_gpu=opt['num_gpu'], dist=opt['dist'],
+        lasting = section.get('persistent_workers', False) and section['num_worker_per_gpu'] > 0
+        section = {**section, 'pin_memory': pinned, 'persistent_workers': lasting}
+        loader = build_dataloader(dataset, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
                                   sampler=self.stream, seed=opt['manual_seed'])
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
@@ -179,6 +181,8 @@ class Run:
         opt['num_gpu'] = int(device.type == 'cuda')
         if device.type == 'cpu':
             keep_freed_memory()
+        if device.type != 'cuda' and opt['datasets'].get('train', {}).get('prefetch_mode') == 'cuda':
+            raise UserError(f'datasets: train: prefetch_mode: cuda needs a CUDA device, and this is {device}; write ~')
 
     @property
     def _start_iter(self) -> int:

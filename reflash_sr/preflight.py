@@ -13,6 +13,10 @@ from reflash_sr import weights
 from reflash_sr.errors import UserError
 from reflash_sr.option_checks import SCHEDULERS, is_owned, registered
 
+# Models that give a network a picture and take one; others of BasicSR give it a clip, a latent or a pair.
+PICTURE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')
+SMALL = 32  # px
+
 
 def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
     """Build every set of a run.
@@ -59,6 +63,8 @@ def check_network(opt: Mapping[str, Any]) -> None:
     cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
     with torch.random.fork_rng():
         net = _attempt('network_g', cls, cls, **section)
+    if opt['model_type'] in PICTURE_MODELS:
+        _check_picture(net, opt['scale'])
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_weights(path, opt['path'].get('param_key_g', 'params'))
@@ -68,6 +74,17 @@ def check_network(opt: Mapping[str, Any]) -> None:
         raise UserError('path: pretrain_network_g: is empty; write the weights file to test')
     if opt['is_train']:
         _check_training(opt['train'], net)
+
+
+def _check_picture(net: torch.nn.Module, scale: int) -> None:
+    """Run the network once on a small picture: what comes out must be ``scale`` times as large."""
+    with torch.random.fork_rng(), torch.no_grad():
+        sr = _attempt('network_g', type(net), net.eval(), torch.zeros(1, 3, SMALL, SMALL))
+    wanted = (1, 3, SMALL * scale, SMALL * scale)
+    if getattr(sr, 'shape', None) != wanted:
+        made = tuple(getattr(sr, 'shape', ()))
+        raise UserError(f'network_g: makes {made} out of a picture of (1, 3, {SMALL}, {SMALL}); scale: {scale} needs '
+                        f'{wanted}. Look at upscale or scale, upsampler, num_in_ch and num_out_ch')
 
 
 def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
@@ -80,7 +97,10 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
     loss = dict(train.get('pixel_opt') or {})
     if loss:
         loss_class = registered(LOSS_REGISTRY, loss.pop('type'), 'train: pixel_opt: type')
-        _attempt('train: pixel_opt', loss_class, loss_class, **loss)
+        criterion = _attempt('train: pixel_opt', loss_class, loss_class, **loss)
+        value = _attempt('train: pixel_opt', loss_class, criterion, torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4))
+        if value.dim() != 0:
+            raise UserError("train: pixel_opt: reduction: must be mean or sum: the loss must be one number")
     elif not train.get('perceptual_opt'):
         raise UserError('train: pixel_opt: is missing; write a loss, as in pixel_opt: {type: L1Loss}')
 

@@ -27,8 +27,8 @@ def is_number(value: object) -> bool:
 
 
 def is_int(value: object) -> bool:
-    """Whether ``value`` is an int (a bool is not)."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether ``value`` is an int of 32 bits (a bool is not)."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
 
 
 def _is_list_of(value: object, holds: Callable[[Any], bool]) -> bool:

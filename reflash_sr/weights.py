@@ -46,7 +46,7 @@ def load_file(path: str | os.PathLike) -> Any:
         raise UserError(f'{path}: no such weights file')
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, ValueError, EOFError, LookupError, zipfile.BadZipFile, pickle.PickleError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f'{path}: not a weights file that can be read safely, or damaged ({reason})') from error
 

@@ -12,7 +12,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from reflash_sr.data import real_degradation
 from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.errors import UserError
-from reflash_sr.rules import BOOL, POSITIVE_INT
+from reflash_sr.rules import BOOL, Rule, is_int
+
+_CROP = Rule('a whole number of px, 1 to 8192', lambda v: is_int(v) and 1 <= v <= 8192)
 
 
 @DATASET_REGISTRY.register()
@@ -32,7 +34,7 @@ class RealDegradationDataset(TrainingDataset):
         UserError: No pictures, pictures smaller than ``gt_size``, or sizes that do not fit each other.
     """
 
-    OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': POSITIVE_INT, 'gt_usm': BOOL}
+    OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': _CROP, 'gt_usm': BOOL}
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)
