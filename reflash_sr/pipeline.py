@@ -57,6 +57,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
             create_train_val_dataloader=run.create_train_val_dataloader,
             MessageLogger=run.message_logger):
         basicsr.train.train_pipeline(str(root))
+    _stop_processes()
     path = Path(run.opt['path']['models'], 'net_g_latest.pth')
     get_root_logger().info('Done. Weights: %s. Next: %s', relative(path), run.next_command(relative(path)))
     return path
@@ -78,6 +79,7 @@ def test(opt_file: str, launcher: str = 'none', debug: bool = False, force_yml: 
     run = Run(opt_file, False, launcher, False, debug, force_yml, root)
     with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset):
         basicsr.test.test_pipeline(str(root))
+    _stop_processes()
     folder = Path(run.opt['path']['results_root'])
     get_root_logger().info('Done. Results: %s', relative(folder))
     return folder
@@ -218,6 +220,13 @@ def _start_processes(opt: dict[str, Any], launcher: str) -> None:
             raise UserError('--launcher slurm: needs srun and GPUs; without them use --launcher pytorch or none')
         init_dist(launcher, **opt.get('dist_params') or {})
     opt['rank'], opt['world_size'] = get_dist_info()
+
+
+def _stop_processes() -> None:
+    """Leave the process group together: one that just ends may abort while another still talks to it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _agree_on_seed(seed: int | None, dist: bool) -> int:
