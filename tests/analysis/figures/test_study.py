@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reflash_sr.analysis import figures
+from reflash_sr.analysis.figures import study as figures
+from reflash_sr.analysis.figures.style import DPI, WIDTH
 
 ITERATIONS = np.array([100, 200, 300])
 
@@ -38,7 +39,7 @@ def test_figures_are_written_and_not_blank(tmp_path, draw, series):
     draw(series, path, 'a study: photos')
     picture = Image.open(path)
     pixels = np.asarray(picture.convert('L'))
-    assert picture.width == figures.WIDTH * figures.DPI
+    assert picture.width == WIDTH * DPI
     assert (pixels < 128).mean() > 0.002, 'blank'
     assert path.stat().st_size < (600_000 if series is MANY else 150_000)
     assert not plt.get_fignums()

@@ -1,4 +1,4 @@
-"""All drawing: arrays in, PNG files out, whole or not at all. No display, and no state of Matplotlib's is touched."""
+"""Figures of a study: results as bars (the paper's Fig. 4) and PSNR over iterations (Fig. 2)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from reflash_sr.files import atomic_write
+from reflash_sr.analysis.figures.style import COLOURS, DASHES, HEIGHT, legend_below, new_figure, plain, save
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; yellow is too faint for a line.
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#8c510a')
-DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-DPI = 120
-WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the picture is shown 900 px wide
 MARKED = 20  # validations that are few enough for a dot each
 LABELLED = 12  # bars in a panel of half the width, beside which there is room for their gain in figures
 
@@ -96,7 +90,8 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
                 for i, group in enumerate(groups) if group]
     handles += [Line2D([], [], color='0.35', lw=1.6, ls=DASHES[i % len(DASHES)], label=shade)
                 for i, shade in enumerate(shades) if shade]
-    _finish(figure, handles, path, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
+    legend_below(figure, handles, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
+    save(figure, path)
 
 
 def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
@@ -144,22 +139,18 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
     handles = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
     handles += [Patch(color=colours[i], label=shade) for i, shade in enumerate(shades) if shade]
     of_what = ' of the gain over p = 0' if _references(series) else ''
-    _finish(figure, handles, path, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
+    legend_below(figure, handles, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
+    save(figure, path)
 
 
 def _figure(series: Sequence[Series], title: str, columns: int = 3) -> tuple[Figure, list[tuple[Axes, str]]]:
     names = _values(series, 'panel')
     columns = min(len(names), columns)
     rows = -(-len(names) // columns)
-    figure = Figure((WIDTH, HEIGHT * (1 + 0.75 * (rows - 1))), dpi=DPI, layout='constrained')
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, size=12)
+    figure = new_figure(title, height=HEIGHT * (1 + 0.75 * (rows - 1)))
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, name in zip(grid, names):
-        axes.set_title(name, size=11)
-        axes.grid(color='0.9', linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[['top', 'right']].set_visible(False)
+        plain(axes).set_title(name, size=11)
     for axes in grid[::columns]:
         axes.set_ylabel('PSNR (dB)')
     for axes in grid[len(names):]:
@@ -174,14 +165,6 @@ def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float, fa
               marker='o' if len(middle) <= MARKED else None, markersize=3)
     if spread.any():
         axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=faint, linewidth=0)
-
-
-def _finish(figure: Figure, handles: list, path: str | os.PathLike, note: str) -> None:
-    if handles:
-        figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), 7), frameon=False,
-                      title=note or None, title_fontsize=9, fontsize=10, handlelength=2.6)
-    with atomic_write(path) as file:
-        figure.savefig(file, format='png', metadata={'Software': None}, pil_kwargs={'optimize': True})
 
 
 def _values(series: Sequence[Series], key: str) -> list[str]:

@@ -1,0 +1,131 @@
+"""How far a network tells degradations apart: the clusters of its features (paper Sec. 6.2, Fig. 9).
+
+Features of one layer → PCA → t-SNE → Calinski–Harabasz index (CHI). The lower it is, the less the network's features
+depend on the degradation. t-SNE depends on where it starts, so the index is given for several starts, and in PCA space.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.manifold import TSNE
+from sklearn.metrics import calinski_harabasz_score
+from threadpoolctl import threadpool_limits
+
+from reflash_sr.analysis.pca import Components, pca
+from reflash_sr.errors import UserError
+
+START = 1e-4  # standard deviation of t-SNE's start along the first component, as in scikit-learn
+JITTER = 0.1  # of it: the noise that tells one start from another
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Samples in the plane, and how strongly they cluster by degradation.
+
+    Attributes:
+        components: The PCA of the features.
+        points: (S, n, 2) float64: t-SNE coordinates, for each seed.
+        chi: (S,) CHI of these; 0 ≤ CHI, 0: the degradations' means coincide, ∞: each degradation is one point.
+        chi_pca: CHI in PCA space.
+    """
+
+    components: Components
+    points: np.ndarray
+    chi: np.ndarray
+    chi_pca: float
+
+    @property
+    def mean(self) -> float:
+        """Mean CHI over the seeds."""
+        return float(self.chi.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of CHI over the seeds (ddof = 1); 0 with one seed, or where a CHI is infinite."""
+        return float(self.chi.std(ddof=1)) if len(self.chi) > 1 and np.isfinite(self.chi).all() else 0.0
+
+
+def cluster(blocks: Iterable[np.ndarray], labels: Sequence[int], components: int = 50, perplexity: float = 30,
+            seeds: Sequence[int] = range(5)) -> Clusters:
+    """Place samples in the plane by their features, and measure how they cluster.
+
+    Args:
+        blocks: The (n, d) features as blocks of columns (see :func:`reflash_sr.analysis.pca.pca`).
+        labels: (n,) the number of each sample's degradation.
+        components: Dimensions that PCA keeps; at most n − 1.
+        perplexity: Of t-SNE, 0 < perplexity < n; about how many neighbours a sample has.
+        seeds: Of t-SNE's starts.
+
+    Raises:
+        UserError: As :func:`check` and :func:`reflash_sr.analysis.pca.pca`.
+    """
+    check(labels, perplexity, seeds)
+    found = pca(blocks, components)
+    points = np.stack([tsne(found.coordinates, perplexity, seed) for seed in seeds])
+    return Clusters(found, points, np.array([chi(one, labels) for one in points]), chi(found.coordinates, labels))
+
+
+def check(labels: Sequence[int], perplexity: float, seeds: Sequence[int] = (0,)) -> None:
+    """Refuse samples of which no clusters can be told, before any features are made.
+
+    Raises:
+        UserError: Fewer than two degradations, no degradation with two samples, no seed, or a perplexity that is not
+            below the number of samples.
+    """
+    kinds = len(set(labels))
+    if kinds < 2:
+        raise UserError(f'degradations: {kinds}; clusters need two or more')
+    if len(labels) <= kinds:
+        raise UserError('samples: one picture of each degradation is no cluster; give 2 or more')
+    if not 0 < perplexity < len(labels):
+        raise UserError(f'perplexity: {perplexity:g} must be above 0 and below the number of samples, {len(labels)}; '
+                        'give a smaller one or more samples')
+    if len(seeds) < 1:
+        raise UserError('t-SNE seeds: none; give 1 or more')
+
+
+def tsne(coordinates: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
+    """Place samples in the plane with t-SNE (van der Maaten and Hinton 2008).
+
+    Starts from the first two components, as scikit-learn's ``init='pca'`` does, which is the same for every seed; so
+    noise of a tenth of its size is added. Runs in one thread: with several, the result would depend on their number.
+
+    Args:
+        coordinates: (n, k), PCA coordinates by descending variance.
+        perplexity: 0 < perplexity < n.
+        seed: Of the start.
+
+    Returns:
+        (n, 2) float64; zeros where all samples are alike.
+    """
+    spread = coordinates[:, 0].std()
+    if not spread > 0:
+        return np.zeros((len(coordinates), 2))
+    start = np.random.default_rng(seed).normal(0, JITTER, (len(coordinates), 2))
+    start[:, :coordinates.shape[1]] += coordinates[:, :2] / spread
+    # t-SNE works in float32 and with ratios of distances: of features of any size, it is given such of size 1.
+    with threadpool_limits(1):
+        method = TSNE(perplexity=perplexity, init=(START * start).astype(np.float32), random_state=seed)
+        return method.fit_transform((coordinates / spread).astype(np.float32)).astype(np.float64)
+
+
+def chi(points: np.ndarray, labels: Sequence[int]) -> float:
+    """Calinski–Harabasz index: spread between clusters over spread within, by their degrees of freedom.
+
+    Args:
+        points: (n, k).
+        labels: (n,), the cluster of each; two clusters or more, and more samples than clusters.
+
+    Returns:
+        0 or more. 0 where all points coincide; ∞ where each cluster is one point (scikit-learn says 1 in both cases).
+    """
+    labels = np.asarray(labels)
+    if not np.ptp(points, 0).any():
+        return 0.0
+    if not any(np.ptp(points[labels == one], 0).any() for one in np.unique(labels)):
+        return math.inf
+    return float(calinski_harabasz_score(points, labels))

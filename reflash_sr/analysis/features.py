@@ -1,0 +1,249 @@
+"""Features of a network by the name of their layer: which layers there are, and what comes out of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from reflash_sr.errors import UserError, suggest
+from reflash_sr.positions import LAYOUTS, Site, last_convolution
+
+# After conv_first and its activation, where there is one; by the name of BasicSR's class, as in LAYOUTS.
+FIRST = {
+    'MSRResNet': Site('body', 'input'),
+    'RRDBNet': Site('conv_first', 'output'),
+    'SwinIR': Site('conv_first', 'output'),
+}
+PROBE = 48  # px: side of the picture that list_layers tries; a multiple of every usual window
+_PATH = re.compile(r'(?:(?P<side>input|output) of )?(?P<module>[\w.]+)')
+
+
+def study_layers(net: nn.Module) -> dict[str, Site]:
+    """The layers that the paper looks at (Sec. 6.1), in the order in which the network computes them.
+
+    ``first`` follows conv_first and its activation; ``Bk`` is the output of trunk unit k, after its skip addition;
+    ``hr`` is the input of conv_hr, ``last`` of the last convolution.
+
+    Args:
+        net: The network. Those without an entry in :data:`reflash_sr.positions.LAYOUTS` have ``last`` alone, and have
+            nothing where their last convolution cannot be found.
+    """
+    family = next((cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS), None)
+    if family is None:
+        try:
+            return {'last': Site(last_convolution(net), 'input')}
+        except UserError:
+            return {}
+    layout = LAYOUTS[family]
+    layers = {'first': FIRST[family]}
+    for unit in range(len(net.get_submodule(layout.trunk))):
+        layers[f'B{unit + 1}'] = Site(f'{layout.trunk}.{unit}', 'output')
+    if 'conv_hr' in dict(net.named_children()):
+        layers['hr'] = Site('conv_hr', 'input')
+    return {**layers, 'last': layout.last_conv(net)}
+
+
+def find_layer(net: nn.Module, layer: str) -> Site:
+    """Find a layer.
+
+    Args:
+        net: The network.
+        layer: A name of :func:`study_layers`, or a module's path, as in ``'body.7'``, ``'output of body.7'`` (the
+            same) or ``'input of conv_last'``.
+
+    Raises:
+        UserError: The network has no such layer; names those it has.
+    """
+    path = _PATH.fullmatch(layer)
+    modules = dict(net.named_modules())
+    if path and path['module'] in modules:
+        return Site(path['module'], path['side'] or 'output')
+    layers = study_layers(net)
+    if layer in layers:
+        return layers[layer]
+    near = '' if re.fullmatch(r'B\d+', layer) else suggest(layer, [*layers, *filter(None, modules)])
+    near = near if near.endswith('?') else ';'
+    units = [name for name in layers if name.startswith('B')]
+    names = [name for name in layers if name not in units]
+    if units:
+        names.insert(1, f'B1 to B{len(units)}')
+    raise UserError(f"layer: {type(net).__name__} has no layer '{layer}'{near} it has "
+                    f"{', '.join([*names, 'and the paths of its modules'])}")
+
+
+def find_layers(net: nn.Module, layers: Sequence[str]) -> dict[str, Site]:
+    """Find several layers; ``'all'`` stands for those of :func:`study_layers`. Raises as :func:`find_layer`."""
+    found: dict[str, Site] = {}
+    for layer in layers:
+        found.update(study_layers(net) if layer == 'all' else {layer: find_layer(net, layer)})
+    if not found:
+        raise UserError(f"layer: {type(net).__name__} has none of the paper's layers; give the path of a module")
+    return found
+
+
+def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[str, str]]:
+    """List the layers of a network, and what they hold.
+
+    Args:
+        net: The network.
+        lq: A picture that it takes, (1, 3, H, W). Default: a black one of 48×48.
+
+    Returns:
+        Name and description, as in ``('B1', 'output of body.0: 64 channels of 48×48')``. For a network without an
+        entry in :data:`reflash_sr.positions.LAYOUTS`, also the path of every module whose output is features.
+    """
+    layers = study_layers(net)
+    if len(layers) < 2:
+        layers.update({name: Site(name, 'output') for name, module in net.named_modules() if name})
+    if lq is None:
+        lq = next(net.parameters(), torch.zeros(1)).new_zeros(1, 3, PROBE, PROBE)
+    try:
+        with torch.random.fork_rng(), torch.no_grad(), _watch(net, layers, strict=False) as seen:
+            net(lq)
+    except (RuntimeError, ValueError, TypeError, AssertionError):  # it takes pictures of another kind
+        return [(name, f'{site.side} of {site.module}') for name, site in layers.items()]
+    return [(name, f'{layers[name].side} of {layers[name].module}: {describe(seen[name])}') for name in layers
+            if name in seen]
+
+
+def describe(features: torch.Tensor) -> str:
+    """The size of features in words."""
+    if features.dim() == 4:
+        return f'{features.shape[1]} channels of {features.shape[2]}×{features.shape[3]}'
+    return f'{features.shape[1]} tokens of {features.shape[2]} channels'
+
+
+def channel_dim(features: torch.Tensor) -> int:
+    """The dimension that counts channels: 1 of (B, C, H, W), 2 of tokens (B, N, C)."""
+    return 1 if features.dim() == 4 else 2
+
+
+def check_features(layer: str, module: nn.Module, value: object, side: str) -> torch.Tensor:
+    """Return what a layer gave, if it is features, (B, C, H, W) or (B, N, C).
+
+    Raises:
+        UserError: It is something else.
+    """
+    if isinstance(value, torch.Tensor) and value.dim() in (3, 4) and value.is_floating_point():
+        return value
+    what = f'a tensor {tuple(value.shape)}' if isinstance(value, torch.Tensor) else f'a {type(value).__name__}'
+    verb = 'gives' if side == 'output' else 'takes'
+    raise UserError(f"layer '{layer}': {type(module).__name__} {verb} {what}, not features (B, C, H, W) or tokens "
+                    '(B, N, C); give another layer')
+
+
+class Features(dict):
+    """Features by layer; a layer that was not reached is a ``UserError``."""
+
+    def __missing__(self, layer: str) -> torch.Tensor:
+        raise UserError(f"layer '{layer}': was not reached in the forward pass; give another layer")
+
+
+@contextmanager
+def tap(net: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
+    """Record features during a forward pass; afterwards the network is as it was, also after an exception.
+
+    What is recorded is what the layer held when it was reached, whatever works in place on it later. Where gradients
+    are recorded, ``torch.autograd.grad`` with respect to the features gives what comes through that layer. A module
+    that is called several times counts with its first call.
+
+    Args:
+        net: The network.
+        layers: Names as in :func:`find_layer`; one or several.
+
+    Yields:
+        Features by name, each (B, C, H, W) or (B, N, C); filled by the forward pass, anew by each.
+
+    Raises:
+        UserError: There is no such layer, or it holds no features.
+    """
+    names = [layers] if isinstance(layers, str) else layers
+    with _watch(net, {name: find_layer(net, name) for name in names}) as seen:
+        yield seen
+
+
+@torch.no_grad()
+def features_until(net: nn.Module, lq: torch.Tensor, layer: str) -> torch.Tensor:
+    """Run a network up to a layer and no further.
+
+    Args:
+        net: The network.
+        lq: (B, 3, H, W).
+        layer: As in :func:`find_layer`.
+
+    Returns:
+        The features, (B, C, H, W) or (B, N, C), without gradient.
+
+    Raises:
+        UserError: There is no such layer, it is not reached, or it holds no features.
+    """
+    site = find_layer(net, layer)
+    module = net.get_submodule(site.module)
+
+    def stop(value: object) -> None:
+        raise _Stop(check_features(layer, module, value, site.side))
+
+    handle = _register(module, site.side, stop)
+    try:
+        net(lq)
+    except _Stop as stopped:
+        return stopped.features
+    finally:
+        handle.remove()
+    return Features()[layer]
+
+
+class _Stop(Exception):
+    """Ends a forward pass at a layer."""
+
+    def __init__(self, features: torch.Tensor):
+        super().__init__()
+        self.features = features
+
+
+def _register(module: nn.Module, side: str, see: Callable) -> torch.utils.hooks.RemovableHandle:
+    """Call ``see`` with what goes into a module, or comes out of it; what it returns, if anything, goes on instead."""
+    if side == 'output':
+        return module.register_forward_hook(lambda module, args, output: see(output))
+
+    def before(module: nn.Module, args: tuple) -> tuple | None:
+        instead = see(args[0] if args else None)
+        return None if instead is None else (instead, *args[1:])
+
+    return module.register_forward_pre_hook(before)
+
+
+@contextmanager
+def _watch(net: nn.Module, layers: dict[str, Site], strict: bool = True) -> Iterator[Features]:
+    seen = Features()
+    handles = [net.register_forward_pre_hook(lambda module, args: seen.clear())]
+
+    def watcher(layer: str, module: nn.Module, side: str) -> Callable:
+        def see(value: object) -> torch.Tensor | None:
+            if layer in seen:
+                return None
+            try:
+                features = check_features(layer, module, value, side)
+            except UserError:
+                if strict:
+                    raise
+                return None
+            # A copy, because LeakyReLU and skip additions work in place. With gradients the copy lies on the way, and
+            # what goes on is a copy of it, so that its gradient is that of the features as they were here.
+            seen[layer] = features.clone()
+            return seen[layer].clone() if seen[layer].requires_grad else None
+
+        return see
+
+    try:
+        for layer, site in layers.items():
+            module = net.get_submodule(site.module)
+            handles.append(_register(module, site.side, watcher(layer, module, site.side)))
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,57 @@
+"""What every figure shares: size, colours, axes, and writing a PNG file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from reflash_sr.files import atomic_write
+
+# Okabe and Ito's colours, told apart with every kind of colour vision; yellow is too faint for a line.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#8c510a')
+DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+DPI = 120
+LONGEST = 32  # letters of a name in a figure
+WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the picture is shown 900 px wide
+
+
+def new_figure(title: str = '', width: float = WIDTH, height: float = HEIGHT) -> Figure:
+    """Make an empty figure with a title; sizes in inches."""
+    figure = Figure((width, height), dpi=DPI, layout='constrained')
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, size=12)
+    return figure
+
+
+def plain(axes: Axes) -> Axes:
+    """Give axes the look of all our charts: a faint grid behind the data, no box."""
+    axes.grid(color='0.9', linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[['top', 'right']].set_visible(False)
+    return axes
+
+
+def legend_below(figure: Figure, handles: Sequence, note: str = '') -> None:
+    """Put the legend, and what error bars and bands stand for, below a figure."""
+    if handles:
+        figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), 7), frameon=False,
+                      title=note or None, title_fontsize=9, fontsize=10, handlelength=2.6)
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure as PNG, whole or not at all. Names are written as they are: ``$`` does not begin a formula."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    with atomic_write(path) as file:
+        figure.savefig(file, format='png', metadata={'Software': None})
+
+
+def short(label: str) -> str:
+    """A name, cut where it is too long for a legend."""
+    return label if len(label) <= LONGEST else f'{label[:LONGEST - 1]}…'

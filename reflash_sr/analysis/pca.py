@@ -1,0 +1,88 @@
+"""Principal components of few samples with very many features, exact, and without holding the features.
+
+The features come as blocks of columns. A block is centred on its own, since it holds all samples, and adds to the
+samples' Gram matrix (n, n), in float64. Its eigenvectors, times the roots of its eigenvalues, are the coordinates that
+a singular value decomposition of the whole centred matrix gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from reflash_sr.errors import UserError
+
+BLOCK_VALUES = 2**21  # of one block, all samples together: 16 MB in float64
+# An eigenvalue below this share of the largest is rounding: float32 features do not resolve it.
+NEGLIGIBLE = 1e-14
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a PCA finds.
+
+    Attributes:
+        coordinates: (n, k) float64, in units of the features; columns by descending variance, each with zero mean. Of
+            each column the value of largest magnitude is positive.
+        share: (k,) share of the variance that a component carries, 0 to 1; zeros where the features are constant.
+    """
+
+    coordinates: np.ndarray
+    share: np.ndarray
+
+
+def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
+    """Find the principal components of samples.
+
+    Args:
+        blocks: The (n, d) matrix of features as blocks of columns, each (n, any), as :func:`column_blocks` or
+            :meth:`reflash_sr.analysis.spill.FeatureFile.blocks` give them.
+        components: How many are wanted; at most n − 1 exist.
+
+    Returns:
+        min(components, n − 1) components. Directions without variance have coordinates 0.
+
+    Raises:
+        UserError: Fewer than two samples, no component wanted, or features that are not finite.
+    """
+    if components < 1:
+        raise UserError(f'components: {components}; give 1 or more')
+    gram = _gram(blocks)
+    if gram is None or len(gram) < 2:
+        raise UserError('PCA: needs at least two samples with features; give more pictures or degradations')
+    if not np.isfinite(gram).all():
+        raise UserError('PCA: a feature is not finite; look whether the weights hold NaN, and compute in float32')
+    values, vectors = np.linalg.eigh(gram)
+    kept = min(components, len(gram) - 1)
+    values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
+    values = np.where(values > NEGLIGIBLE * max(values[0], 0.0), values, 0.0)
+    coordinates = vectors * np.sqrt(values)
+    peaks = coordinates[np.abs(coordinates).argmax(0), np.arange(kept)]
+    total = float(np.trace(gram))
+    return Components(coordinates * np.where(peaks < 0, -1.0, 1.0), values / total if total > 0 else values)
+
+
+def column_blocks(features: np.ndarray) -> Iterator[np.ndarray]:
+    """Split an (n, d) matrix into blocks of columns."""
+    width = block_width(len(features))
+    for begin in range(0, features.shape[1], width):
+        yield features[:, begin:begin + width]
+
+
+def block_width(samples: int) -> int:
+    """Columns of one block."""
+    return max(1, BLOCK_VALUES // max(samples, 1))
+
+
+def _gram(blocks: Iterable[np.ndarray]) -> np.ndarray | None:
+    """Inner products of the centred samples, (n, n)."""
+    gram = None
+    for block in blocks:
+        block = block.astype(np.float64)
+        # A constant column's mean is off by a rounding, which must not pass for variance: shift by a sample first.
+        block -= block[0].copy()
+        block -= block.mean(0)
+        gram = block @ block.T if gram is None else np.add(gram, block @ block.T, out=gram)
+    return gram

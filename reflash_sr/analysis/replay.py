@@ -1,0 +1,255 @@
+"""Replay: run only what comes after a layer, with changed features, for any network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from reflash_sr.analysis.features import check_features, find_layer
+from reflash_sr.errors import RunError, UserError
+
+
+class Replay:
+    """A network that has run once on a picture, and can run again from one of its layers on, with changed features.
+
+    The network's own code runs again, but modules that had finished before the layer hand back the outputs they had;
+    so skips, functional operations and modules that are called several times work as they do in the network. What the
+    network computes outside of its modules before the layer is computed again: interpolations and additions, as a rule.
+
+    A module that is called several times counts with its first call. Modules must take and give the batch as their
+    first dimension, or as the slowest part of it (windows), and the course of the network must not depend on values.
+
+    Args:
+        net: The network, in eval mode. It is changed only while it runs.
+        lq: A picture, (1, 3, H, W).
+        layer: As in :func:`reflash_sr.analysis.features.find_layer`.
+
+    Attributes:
+        features: What the layer holds, (1, C, H, W) or (1, N, C).
+        output: What the network makes of the picture, (1, 3, H · scale, W · scale).
+
+    Raises:
+        UserError: There is no such layer, it is not reached, or does not hold features of one picture.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net: nn.Module, lq: torch.Tensor, layer: str):
+        self.net = net
+        self.layer = layer
+        self.site = find_layer(net, layer)
+        self.tapped = net.get_submodule(self.site.module)
+        self._around = {module for module in net.modules()
+                        if module is not self.tapped and any(part is self.tapped for part in module.modules())}
+        self._lq = lq
+        self._flow = _Flow()
+        self._tape: list[tuple[nn.Module, Any]] = []
+        with _forwards(net, self._recorder), self._flow:
+            self.output = net(lq)
+        if self._flow.tapped is None:
+            raise UserError(f"layer '{layer}': was not reached in the forward pass; give another layer")
+        self.features = self._flow.tapped.value
+        if self.features.shape[0] != lq.shape[0]:
+            raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one picture, in which channels "
+                            'cannot be told from windows; give another layer')
+        self._flow.close(self.output)
+
+    def __enter__(self) -> Replay:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Let go of what was kept."""
+        self._tape.clear()
+
+    @torch.no_grad()
+    def __call__(self, changed: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
+        """Run what comes after the layer.
+
+        Args:
+            changed: Features to go on with, (K, C, H, W) or (K, N, C): K variants of :attr:`features`.
+            overwrite: Whether the network may work in place on ``changed``, which saves a copy.
+
+        Returns:
+            (K, 3, H · scale, W · scale).
+        """
+        if changed.shape[1:] != self.features.shape[1:]:
+            raise ValueError(f'changed must be (K, {", ".join(map(str, self.features.shape[1:]))}), not '
+                             f'{tuple(changed.shape)}')
+        changed = changed.to(self.features)
+        if self._flow.tapped.written and not overwrite:
+            changed = changed.clone()
+        count = changed.shape[0]
+        pass_ = _Pass(changed, iter(self._tape))
+        lq = self._lq.repeat(count, *[1] * (self._lq.dim() - 1))
+        lq = lq.contiguous(memory_format=torch.channels_last) if lq.dim() == 4 else lq
+        with _forwards(self.net, lambda module, forward: self._replayer(module, forward, pass_)):
+            return self.net(lq)
+
+    def _recorder(self, module: nn.Module, forward: Callable) -> Callable:
+        """What a module does in the first run: its work, and have the output kept, if it ends before the layer."""
+        flow = self._flow
+
+        def record(*args: Any, **kwargs: Any) -> Any:
+            if flow.tapped is not None or not flow.live or module in self._around:
+                return forward(*args, **kwargs)
+            if module is self.tapped and self.site.side == 'input':
+                # a copy, because others may hold the same tensor, and need it, or not, as it was
+                flow.live = False
+                features = self._check(args[0] if args else None).clone()
+                flow.live = True
+                flow.reach(features)
+                return forward(features, *args[1:], **kwargs)
+            flow.live = False
+            try:
+                output = forward(*args, **kwargs)
+            finally:
+                flow.live = True
+            if module is self.tapped:
+                flow.reach(self._check(output))
+            else:
+                self._tape.append((module, tree_map_only(torch.Tensor, flow.keep, output)))
+            return output
+
+        return record
+
+    def _check(self, value: object) -> torch.Tensor:
+        return check_features(self.layer, self.tapped, value, self.site.side)
+
+    def _replayer(self, module: nn.Module, forward: Callable, now: _Pass) -> Callable:
+        """What a module does when the network runs again."""
+
+        def replay(*args: Any, **kwargs: Any) -> Any:
+            if now.reached or module in self._around:
+                return forward(*args, **kwargs)
+            if module is self.tapped:
+                now.reached = True
+                return now.changed if self.site.side == 'output' else forward(now.changed, *args[1:], **kwargs)
+            expected, kept = next(now.tape, (None, None))
+            if expected is not module:
+                raise RunError(f"layer '{self.layer}': {type(self.net).__name__} calls its modules in another order "
+                               'when it runs again; it cannot be replayed from there')
+            return tree_map_only(_Kept, now.hand_back, kept)
+
+        return replay
+
+
+class _Kept:
+    """An output of a module that finished before the layer."""
+
+    def __init__(self, value: torch.Tensor):
+        self.value = value
+        self.needed = False  # by something that is computed again
+        self.written = False  # in place, by something that is computed again
+
+
+class _Pass:
+    """One run from the layer on."""
+
+    def __init__(self, changed: torch.Tensor, tape: Iterator):
+        self.changed = changed
+        self.tape = tape
+        self.reached = False
+        self._handed: dict[_Kept, torch.Tensor] = {}
+
+    def hand_back(self, kept: _Kept) -> torch.Tensor:
+        """The output for the whole batch, without a copy where nobody writes into it; the same tensor every time."""
+        if kept not in self._handed:
+            value, count = kept.value, self.changed.shape[0]
+            if value.dim() == 0:
+                pass
+            elif not kept.needed:
+                value = value.as_strided((count * value.shape[0], *value.shape[1:]), [0] * value.dim())
+            elif value.shape[0] == 1:
+                value = value.expand(count, *value.shape[1:])
+            else:
+                value = value.repeat(count, *[1] * (value.dim() - 1))
+            self._handed[kept] = value.clone() if kept.written else value
+        return self._handed[kept]
+
+
+class _Flow(TorchDispatchMode):
+    """Follows which kept outputs are read, and written into, by what a replay computes again.
+
+    Attributes:
+        live: False while a module runs whose output is kept: what happens inside is not computed again.
+        tapped: The layer's own features.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.live = True
+        self.tapped: _Kept | None = None
+        self._by_storage: dict[int, list[_Kept]] = {}
+        self._all: list[_Kept] = []
+
+    def reach(self, features: torch.Tensor) -> None:
+        """The layer is reached, and holds these features."""
+        self.tapped = self._track(_Kept(features))
+
+    def keep(self, output: torch.Tensor) -> _Kept:
+        """Keep an output; a tensor that was kept before, as one changed in place is, stays one and the same."""
+        for kept in self._by_storage.get(_storage(output), ()):
+            if kept.value is output:
+                return kept
+        kept = _Kept(output)
+        self._all.append(kept)
+        return self._track(kept)
+
+    def close(self, output: Any) -> None:
+        """The network has run: let go of the values that nobody needs, leaving their shape."""
+        for tensor in tree_flatten(output)[0]:
+            for kept in self._by_storage.get(_storage(tensor), ()):
+                kept.needed = True
+        for kept in self._all:
+            if not kept.needed:
+                kept.value = kept.value.new_zeros(()).expand(kept.value.shape)
+        self._by_storage.clear()
+
+    def _track(self, kept: _Kept) -> _Kept:
+        self._by_storage.setdefault(_storage(kept.value), []).append(kept)
+        return kept
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        for place, argument in enumerate(func._schema.arguments):
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            for tensor in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(tensor, torch.Tensor) and _storage(tensor) in self._by_storage:
+                    self._use(tensor, argument.alias_info is not None and argument.alias_info.is_write)
+        return func(*args, **kwargs)
+
+    def _use(self, tensor: torch.Tensor, write: bool) -> None:
+        storage = _storage(tensor)
+        for kept in self._by_storage[storage][:]:
+            read_before = kept.needed
+            kept.needed |= self.live
+            kept.written |= self.live and write
+            # Whoever read it before the write must find it as it was. Otherwise the write is part of its history.
+            if write and (self.live or read_before):
+                kept.value = kept.value.clone()
+                self._by_storage[storage].remove(kept)
+
+
+def _storage(tensor: object) -> int:
+    return tensor.untyped_storage()._cdata if isinstance(tensor, torch.Tensor) else 0
+
+
+@contextmanager
+def _forwards(net: nn.Module, wrap: Callable[[nn.Module, Callable], Callable]) -> Iterator[None]:
+    """Exchange the ``forward`` of every module; afterwards the network is as it was."""
+    before = {module: module.__dict__.get('forward') for module in net.modules()}
+    try:
+        for module in before:
+            module.__dict__['forward'] = wrap(module, module.forward)
+        yield
+    finally:
+        for module, forward in before.items():
+            if forward is None:
+                module.__dict__.pop('forward', None)
+            else:
+                module.__dict__['forward'] = forward

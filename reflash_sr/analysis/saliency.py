@@ -1,0 +1,113 @@
+"""Channel saliency maps (paper Sec. 6.1, Fig. 6 and 7): where each channel of a layer decides about detail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from reflash_sr.analysis.features import tap
+from reflash_sr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """Saliency of one layer.
+
+    Attributes:
+        features: What the layer holds, (C, H, W) float32; tokens are laid out as pixels where there is one for each
+            pixel of the picture, else (C, 1, N).
+        maps: Saliency, (C, H, W) in [0, 1]: its maximum over the layer is 1, or every value is 0.
+        peak: By what it was divided.
+    """
+
+    features: np.ndarray
+    maps: np.ndarray
+    peak: float
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The score of each channel: its map's sum, (C,) float64."""
+        return self.maps.sum((1, 2), dtype=np.float64)
+
+
+def detail(sr: torch.Tensor) -> torch.Tensor:
+    """How much detail there is in a picture: the sum of its gradient's length.
+
+    Args:
+        sr: (B, C, H, W).
+
+    Returns:
+        The sum over pixels and colours of √(Δh² + Δw²), with forward differences, over (H − 1) × (W − 1) pixels. Where
+        the gradient is zero, its slope is zero.
+    """
+    down = sr[..., 1:, :-1] - sr[..., :-1, :-1]
+    right = sr[..., :-1, 1:] - sr[..., :-1, :-1]
+    return torch.linalg.vector_norm(torch.stack((down, right)), dim=0).sum()
+
+
+def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) -> dict[str, Saliency]:
+    """Map |∂ detail / ∂ features| of any layers, by one backward pass for all.
+
+    Args:
+        net: The network, in eval mode.
+        lq: A picture, (1, 3, H, W) in [0, 1].
+        layers: As in :func:`reflash_sr.analysis.features.find_layer`.
+
+    Returns:
+        The saliency by layer.
+
+    Raises:
+        UserError: There is no such layer, or it holds no features.
+    """
+    with torch.enable_grad(), tap(net, layers) as seen:
+        # Everything depends on the picture; a network's weights may be frozen. A copy: it may be worked on in place.
+        total = detail(net(lq.detach().clone().requires_grad_().clone()).float())
+        features = [seen[layer] for layer in layers]
+        reached = [one for one in features if one.requires_grad]
+        found: dict[int, torch.Tensor | None] = {}
+        if reached and total.requires_grad:
+            found = dict(zip(map(id, reached), torch.autograd.grad(total, reached, allow_unused=True)))
+    gradients = [found.get(id(one)) for one in features]
+    return {layer: _normalised(one, gradient, lq.shape[-2:])
+            for layer, one, gradient in zip(layers, features, gradients)}
+
+
+def _normalised(features: torch.Tensor, gradient: torch.Tensor | None, size: Sequence[int]) -> Saliency:
+    length = torch.zeros_like(features) if gradient is None else gradient.abs()
+    if not torch.isfinite(length).all():
+        raise UserError('saliency: the gradient is not finite: the weights of the network are too large')
+    maps = _as_maps(length, size)
+    peak = float(maps.max(initial=0))
+    return Saliency(_as_maps(features.detach(), size), maps / peak if peak else maps, peak)
+
+
+def _as_maps(values: torch.Tensor, size: Sequence[int]) -> np.ndarray:
+    """(1, C, H, W) or (1, N, C) to (C, H, W)."""
+    values = values.detach().float()
+    if values.dim() == 3:
+        height, width = size if values.shape[1] == size[0] * size[1] else (1, values.shape[1])
+        values = values.transpose(1, 2).unflatten(2, (height, width))
+    return values[0].contiguous().cpu().numpy()
+
+
+def rank_correlation(scores: np.ndarray, drops: np.ndarray) -> float | None:
+    """Spearman's rank correlation between the saliency of channels and what is lost without them.
+
+    Args:
+        scores: (C,).
+        drops: (C,), dB.
+
+    Returns:
+        Between −1 and 1; None where one of them is constant or not finite, or there is one channel only.
+    """
+    scores, drops = np.asarray(scores, np.float64), np.asarray(drops, np.float64)
+    if len(scores) < 2 or not (np.isfinite(scores).all() and np.isfinite(drops).all()):
+        return None
+    if not np.ptp(scores) or not np.ptp(drops):
+        return None
+    return float(spearmanr(scores, drops).statistic)

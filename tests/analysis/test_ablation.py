@@ -1,0 +1,221 @@
+"""Ablation by replay, in closed form and by brute force are the same; the edges are defined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from reflash_sr.analysis.ablation import (
+    ORDERS,
+    Ablation,
+    channel_order,
+    drop,
+    gini,
+    share_dispensable,
+)
+from reflash_sr.analysis.closed_form import ClosedForm
+from reflash_sr.analysis.features import channel_dim, find_layer, study_layers, tap
+from reflash_sr.analysis.psnr import Target
+from reflash_sr.errors import UserError
+from tests.analysis.networks import PAPER, small
+from tests.analysis.test_replay import run_with
+
+
+@pytest.fixture
+def lq():
+    return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def tamed(name):
+    """A network whose output is not far beyond [0, 1], where every PSNR would be the same."""
+    net = small(name)
+    with torch.no_grad():
+        for parameter in net.get_submodule(study_layers(net)['last'].module).parameters():
+            parameter.mul_(0.1)
+    return net
+
+
+def near(net, lq):
+    """A picture near to what the network makes."""
+    with torch.no_grad():
+        picture = net(lq)[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
+    noise = np.random.default_rng(0).normal(0, 3, picture.shape)
+    return (picture + noise).clip(0, 255).round().astype(np.uint8)
+
+
+def removed_by_hand(features, removed):
+    """The definition, word by word."""
+    dim = channel_dim(features)
+    strength = features.abs().double().transpose(1, dim).flatten(2).sum((0, 2))
+    left = [channel for channel in range(len(strength)) if channel not in removed]
+    factor = strength.sum() / strength[left].sum() if strength[left].sum() > 0 else 1
+    changed = features.clone()
+    changed.transpose(1, dim)[:, list(removed)] = 0
+    return changed * float(factor)
+
+
+def psnr_by_hand(output, gt):
+    levels = np.round(output[0].clamp(0, 1).double().permute(1, 2, 0).numpy() * 255)
+    return 10 * np.log10(255**2 / np.mean((levels - gt)**2))
+
+
+@pytest.mark.parametrize('closed_form', [False, True])
+@pytest.mark.parametrize('name', PAPER)
+def test_against_brute_force(name, closed_form, lq):
+    net = tamed(name)
+    gt = near(net, lq)
+    for layer in ['last'] if closed_form else study_layers(net):
+        ablation = Ablation(net, lq, gt, layer, batch=3, closed_form=closed_form)
+        assert ablation.closed == (closed_form and name != 'SwinIR light')
+        with tap(net, layer) as seen, torch.no_grad():
+            assert ablation.psnr == pytest.approx(psnr_by_hand(net(lq), gt), abs=1e-3)
+        single = ablation.single()
+        for channel in (0, 3, ablation.channels - 1):
+            expected = run_with(net, lq, layer, removed_by_hand(seen[layer], [channel]))
+            assert single[channel] == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
+        order = channel_order('random', single)
+        in_turn = ablation.in_turn(order)
+        assert len(in_turn) == ablation.channels + 1 and in_turn[0] == ablation.psnr
+        for count in (1, 4, ablation.channels - 1, ablation.channels):
+            expected = run_with(net, lq, layer, removed_by_hand(seen[layer], list(order[:count])))
+            assert in_turn[count] == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
+
+
+@pytest.mark.parametrize('name', ['SRResNet', 'RRDB', 'SwinIR'])
+@pytest.mark.parametrize('steep', [False, True])
+def test_closed_form_pictures(name, steep, lq):
+    net = small(name)
+    with tap(net, 'last') as seen, torch.no_grad():
+        net(lq)
+    if steep:  # one channel has nearly everything
+        with torch.no_grad():
+            net.conv_last.weight[:, 1:] *= 1e-3
+    form = ClosedForm.find(net, lq, 'last')
+    size = form.output.abs().max()
+    factors = np.linspace(1, 30, form.features.shape[1])
+    for channel, picture in enumerate(form.single(factors)):
+        changed = seen['last'].clone()
+        changed[:, channel] = 0
+        expected = run_with(net, lq, 'last', changed * factors[channel])
+        assert (picture - expected).abs().max() / max(size, expected.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(('net', 'layer'), [
+    (small('SRResNet'), 'hr'),
+    (small('SRResNet'), 'conv_hr'),
+    (small('SwinIR light'), 'last'),
+    (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 3, 1), torch.nn.Hardtanh(0, 1)), 'last'),
+    (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 48, 1), torch.nn.PixelShuffle(4)), 'last'),
+])
+def test_no_closed_form_where_it_would_be_wrong(net, layer, lq):
+    assert ClosedForm.find(net.eval(), lq, layer) is None
+
+
+@pytest.mark.parametrize('layer', ['B1', 'last'])
+def test_a_dead_channel_changes_nothing(layer, lq):
+    net = tamed('SRResNet')
+    site = find_layer(net, layer)
+    net.get_submodule(site.module).register_forward_pre_hook(lambda module, args: (args[0] * mask,))
+    if site.side == 'output':
+        net.body[1].register_forward_pre_hook(lambda module, args: (args[0] * mask,))
+        layer = 'input of body.1'
+    mask = torch.ones(1, 8, 1, 1)
+    mask[:, 5] = 0
+    ablation = Ablation(net, lq, near(net, lq), layer)
+    assert ablation.strength[5] == 0
+    single = ablation.single()
+    assert single[5] == pytest.approx(ablation.psnr, abs=1e-4)
+    assert max(abs(np.delete(single, 5) - ablation.psnr)) > 0.05
+    assert ablation.in_turn([5, *range(5), 6, 7])[1] == pytest.approx(ablation.psnr, abs=1e-4)
+
+
+@pytest.mark.parametrize('closed_form', [False, True])
+def test_a_dead_layer_and_all_channels(closed_form, lq):
+    net = tamed('SRResNet')
+    gt = near(net, lq)
+    without = run_with(net, lq, 'last', torch.zeros(1, 8, 32, 32))
+    ablation = Ablation(net, lq, gt, 'last', closed_form=closed_form)
+    assert ablation.in_turn(range(8))[8] == pytest.approx(psnr_by_hand(without, gt), abs=1e-3)
+    with torch.no_grad():
+        net.conv_hr.weight.zero_()
+        net.conv_hr.bias.zero_()
+    dead = Ablation(net, lq, gt, 'last', closed_form=closed_form)
+    assert np.ptp(dead.single()) < 1e-4 and np.ptp(dead.in_turn(range(8))) < 1e-4
+
+
+def test_the_network_is_untouched(lq):
+    net = tamed('SRResNet')
+    plain = net(lq)
+    for layer in ('B1', 'last'):
+        ablation = Ablation(net, lq, near(net, lq), layer)
+        assert torch.equal(net(lq), plain)
+        torch.testing.assert_close(ablation.output, plain)
+        first = ablation.single()
+        assert np.array_equal(ablation.single(), first)
+
+
+def test_batches_make_no_difference(lq):
+    net = tamed('RRDB')
+    ways = [Ablation(net, lq, near(net, lq), 'B1', batch).single() for batch in (1, 3, 64)]
+    np.testing.assert_allclose(ways[0], ways[1], atol=0.01)
+    np.testing.assert_allclose(ways[0], ways[2], atol=0.01)
+
+
+def test_progress_counts_every_variant(lq):
+    net = tamed('SRResNet')
+    for layer in ('B1', 'last'):
+        counts = []
+        ablation = Ablation(net, lq, near(net, lq), layer, batch=3)
+        ablation.single(counts.append)
+        ablation.in_turn(range(8), counts.append)
+        assert sum(counts) == 16
+
+
+def test_what_cannot_be_ablated(lq):
+    net = small('SRResNet')
+    with pytest.raises(UserError, match='must be equal'):
+        Ablation(net, lq, np.zeros((30, 32, 3), np.uint8), 'last')
+    with pytest.raises(UserError, match='no layer'):
+        Ablation(net, lq, np.zeros((32, 32, 3), np.uint8), 'B17')
+
+
+def test_psnr():
+    gt = np.full((4, 4, 3), 100, np.uint8)
+    pictures = torch.full((3, 3, 4, 4), 100 / 255)
+    pictures[1] += 10 / 255
+    pictures[2] = -3  # clipped to 0
+    psnr = Target(gt).psnr(pictures)
+    assert psnr[0] == np.inf
+    assert psnr[1:] == pytest.approx([10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 10000)])
+    assert drop(np.inf, psnr[:1])[0] == 0
+
+
+def test_orders():
+    drops = np.array([0.3, 0.1, 0.5, 0.1])
+    assert [list(channel_order(name, drops)) for name in ('index', 'most-important-first', 'least-important-first')
+            ] == [[0, 1, 2, 3], [2, 0, 1, 3], [1, 3, 0, 2]]
+    for name in ORDERS:
+        assert sorted(channel_order(name, drops)) == [0, 1, 2, 3]
+    many = np.zeros(64)
+    assert list(channel_order('random', many, 1)) == list(channel_order('random', many, 1))
+    assert list(channel_order('random', many, 1)) != list(channel_order('random', many, 2))
+    with pytest.raises(UserError, match='did you mean'):
+        channel_order('randon', drops)
+
+
+def test_share_dispensable():
+    assert share_dispensable(np.array([30, 29.5, 29, 28, 29.5])) == 0.5
+    assert share_dispensable(np.array([30, 28, 30, 30, 30])) == 0
+    assert share_dispensable(np.array([30, 30, 31, 30, 30])) == 1
+    assert share_dispensable(np.array([30, 30, 30, 30, 20])) == 0.75
+
+
+def test_gini():
+    assert gini(np.array([1, 1, 1, 1])) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 2])) == pytest.approx(0.75)
+    assert gini(np.array([0, -1, 0, -3])) == 0
+    assert gini(np.array([-5, 0, 0, 2])) == pytest.approx(0.75)
+    worth = np.random.default_rng(0).random(10)
+    expected = np.abs(worth[:, None] - worth).mean() / worth.mean() / 2
+    assert gini(worth) == pytest.approx(expected)

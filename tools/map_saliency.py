@@ -1,0 +1,45 @@
+"""Where channels decide about detail: python tools/map_saliency.py --weights A.pth B.pth --images DIR --out DIR"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from reflash_sr.cli import load_plugins, run_tool
+from reflash_sr.runs.inputs import add_picture_arguments, plan_of, print_layers
+from reflash_sr.runs.saliency import TOOL, run
+from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_device, open_networks
+
+
+def main() -> int:
+    load_plugins()
+    if '--list-layers' in sys.argv[1:]:
+        parser = argparse.ArgumentParser(description='List the layers of networks.')
+        add_network_arguments(parser)
+        args, _ = parser.parse_known_args()
+        return run_tool(lambda: print_layers(args), TOOL)
+    args = _parser().parse_args()
+    return run_tool(lambda: run(plan_of(args), args.layer, open_networks(args), args.out, args.overwrite,
+                                open_device(args), args.amp == 'bf16', args.channels, args.sheets,
+                                not args.no_correlation), TOOL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description='Map where each channel of a layer decides about the detail of the output (paper Sec. 6.1, Fig. 6 '
+        'and 7): the gradient of detail with respect to the features. All layers of a picture come from one backward '
+        "pass, which keeps every feature in memory: hence --crop.")
+    add_network_arguments(parser)
+    add_picture_arguments(parser, crop=72)
+    parser.add_argument('--channels', type=int, default=32, metavar='N',
+                        help='how many channels a sheet shows, the most salient first (default: 32)')
+    parser.add_argument('--sheets', type=int, default=1, metavar='N',
+                        help='of how many pictures sheets are drawn (default: 1)')
+    parser.add_argument('--no_correlation', action='store_true',
+                        help='do not ablate every channel too, which the rank correlation with what is lost needs')
+    add_run_arguments(parser)
+    return parser
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,46 @@
+"""One page about two or more networks: python tools/report.py --weights A.pth B.pth --images DIR --out DIR"""
+
+from __future__ import annotations
+
+import argparse
+
+from reflash_sr import tool_args
+from reflash_sr.cli import load_plugins, run_tool
+from reflash_sr.files import relative
+from reflash_sr.runs.report import TOOL, Plan, run
+
+
+def main() -> int:
+    load_plugins()
+    parser = argparse.ArgumentParser(
+        description='Evaluate networks, ablate their channels, map their saliency, cluster their features, and put it '
+        'all into one HTML page that works offline. Interrupted, it goes on with the part that is missing.')
+    tool_args.add_network_arguments(parser)
+    parser.add_argument('--images', required=True, metavar='DIR', help='GT pictures, or photos:val')
+    parser.add_argument('--cluster_images', metavar='DIR', help='photographs for the clusters (default: the same)')
+    parser.add_argument('--degradations', nargs='+', default=['all'], metavar='NAME',
+                        help='for the evaluation, as in tools/evaluate_degradations.py (default: all)')
+    parser.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL', help='as there')
+    parser.add_argument('--layer', nargs='+', default=['last'], metavar='NAME',
+                        help='for ablation and saliency: first, B1, …, hr, last, a path, or all (default: last)')
+    parser.add_argument('--limit', type=tool_args.count, default=5, metavar='N',
+                        help='pictures that are ablated (default: 5)')
+    parser.add_argument('--crop', type=tool_args.count, default=64, metavar='PX',
+                        help='the middle of them, px of the LQ picture; 0: the whole (default: 64)')
+    parser.add_argument('--samples', type=tool_args.count, default=20, metavar='N',
+                        help='crops for the clusters, each under five degradations (default: 20; the paper: 100)')
+    tool_args.add_run_arguments(parser)
+    args = parser.parse_args()
+    return run_tool(lambda: _run(args), TOOL)
+
+
+def _run(args: argparse.Namespace) -> None:
+    plan = Plan(args.images, args.cluster_images, tuple(args.degradations), tuple(args.layer), args.limit, args.crop,
+                args.samples, args.seed, args.amp is not None)
+    page = run(plan, tool_args.open_networks(args), args.out, args.overwrite, tool_args.open_device(args),
+               tool_args.pairs_of(args.baseline, '--baseline'))
+    print(f'Page: {relative(page)}')
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
