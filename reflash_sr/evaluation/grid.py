@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from reflash_sr.files import atomic_write
-
-AS_GIVEN = 'as given'  # the degradation of a set whose LQ pictures were not made here
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,18 @@ def mean_cells(scores: Iterable[Score]) -> list[Cell]:
         scores: In the order in which sets, degradations, metrics and methods are to be listed.
 
     Returns:
-        One cell for each method, set, degradation and metric.
+        One cell for each method, set, degradation and metric. A value that is not finite (a picture equal to its ground
+        truth has an infinite PSNR) is left out of the mean, and ``images`` does not count it.
     """
     groups: dict[tuple[str, str, str, str], list[float]] = {}
     for score in scores:
         groups.setdefault((score.method, score.dataset, score.degradation, score.metric), []).append(score.value)
-    return [Cell(*key, sum(values) / len(values), len(values)) for key, values in groups.items()]
+    return [Cell(*key, *_finite_mean(values)) for key, values in groups.items()]
+
+
+def _finite_mean(values: list[float]) -> tuple[float, int]:
+    finite = [value for value in values if math.isfinite(value)]
+    return (sum(finite) / len(finite), len(finite)) if finite else (values[0], 0)
 
 
 def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 2) -> str:

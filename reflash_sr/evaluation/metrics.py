@@ -1,9 +1,111 @@
-"""Measures of image quality on 8-bit pictures."""
+"""Measures of image quality on 8-bit pictures, equal to BasicSR's."""
 
 from __future__ import annotations
 
+import importlib
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from types import ModuleType
+
+import cv2
 import numpy as np
+import torch
 from PIL import Image
+
+from reflash_sr.errors import UserError
+
+_TO_Y = np.array([65.481, 128.553, 24.966])  # of RGB; ITU-R BT.601, as in MATLAB
+_C1, _C2 = (0.01 * 255)**2, (0.03 * 255)**2
+_WINDOW = cv2.getGaussianKernel(11, 1.5)
+_INSIDE = slice(5, -5)  # where the window lies within the picture
+
+
+def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y_channel: bool = False) -> float:
+    """Measure one picture against its ground truth.
+
+    Args:
+        metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal pictures), ``ssim``, ``lpips``.
+        sr: (H, W, 3) uint8 RGB.
+        gt: The same.
+        crop_border: px to leave out on every side.
+        y_channel: Whether to measure on Y of YCbCr instead of RGB.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: The pictures differ in size, or nothing of them is left within the border.
+    """
+    if sr.shape != gt.shape:
+        raise UserError(f'{sr.shape[1]}×{sr.shape[0]} px is measured against a GT of {gt.shape[1]}×{gt.shape[0]} px')
+    smallest = 2 * crop_border + (11 if metric == 'ssim' else 1)
+    if min(gt.shape[:2]) < smallest:
+        raise UserError(f'{gt.shape[1]}×{gt.shape[0]} px is too small for {metric} with crop_border {crop_border}: '
+                        f'a side needs {smallest} px')
+    inside = slice(crop_border, -crop_border or None)
+    sr, gt = (picture[inside, inside] for picture in (sr, gt))
+    if y_channel:
+        sr, gt = to_y(sr), to_y(gt)
+    return METRICS[metric](sr, gt)
+
+
+def psnr(sr: np.ndarray, gt: np.ndarray) -> float:
+    """Peak signal-to-noise ratio, dB, of arrays in [0, 255]; infinite where they are equal."""
+    if sr.dtype == np.uint8:
+        squares = cv2.norm(np.ascontiguousarray(sr), np.ascontiguousarray(gt), cv2.NORM_L2SQR)
+    else:
+        squares = float(np.square(sr.astype(np.float64) - gt).sum())
+    return math.inf if squares == 0 else 10 * math.log10(255**2 * sr.size / squares)
+
+
+def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
+    """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the picture only.
+
+    The window is applied as two one-dimensional ones, and to x² + y² once instead of to x² and y²: what the formula
+    needs of them is their sum.
+    """
+    x, y = (np.ascontiguousarray(picture, dtype=np.float64) for picture in (sr, gt))
+    mean_x, mean_y = _blur(x), _blur(y)
+    product = mean_x * mean_y
+    squares = mean_x * mean_x + mean_y * mean_y
+    covariance = _blur(x * y) - product
+    variances = _blur(x * x + y * y) - squares
+    return float((((2 * product + _C1) * (2 * covariance + _C2)) / ((squares + _C1) * (variances + _C2))).mean())
+
+
+def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
+    """Learned perceptual distance (AlexNet); lower is better. On a CPU."""
+    module = _lpips_module()
+    pictures = [torch.from_numpy(np.ascontiguousarray(np.atleast_3d(one))).permute(2, 0, 1)[None].float() / 127.5 - 1
+                for one in (sr, gt)]
+    with torch.no_grad():
+        return float(module(*(one.expand(-1, 3, -1, -1) for one in pictures)))
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {'psnr': psnr, 'ssim': ssim, 'lpips': lpips}
+DECIMALS = {'psnr': 2, 'ssim': 4, 'lpips': 4}
+UNITS = {'psnr': 'dB'}
+LOWER_IS_BETTER = frozenset({'lpips'})
+
+
+def check_metrics(names: list[str]) -> None:
+    """Refuse what cannot be measured here, before anything is done.
+
+    Raises:
+        UserError: An unknown metric, or one whose package or weights are not there.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"metrics: '{name}' is not known; known: {', '.join(METRICS)}")
+    if 'lpips' in names:
+        _lpips_module()
+
+
+def to_y(picture: np.ndarray) -> np.ndarray:
+    """Y of YCbCr, in [16, 235]: (H, W, 3) uint8 RGB to (H, W) float32, rounded as BasicSR rounds it."""
+    y = (np.dot(picture.astype(np.float32) / 255, _TO_Y) + 16) / 255
+    return y.astype(np.float32) * np.float32(255)
 
 
 def bicubic_upscale(lq: np.ndarray, scale: int) -> np.ndarray:
@@ -18,3 +120,20 @@ def bicubic_upscale(lq: np.ndarray, scale: int) -> np.ndarray:
     """
     size = (lq.shape[1] * scale, lq.shape[0] * scale)
     return np.asarray(Image.fromarray(lq).resize(size, Image.Resampling.BICUBIC))
+
+
+def _blur(values: np.ndarray) -> np.ndarray:
+    return cv2.sepFilter2D(values, cv2.CV_64F, _WINDOW, _WINDOW)[_INSIDE, _INSIDE]
+
+
+@lru_cache(maxsize=1)
+def _lpips_module() -> torch.nn.Module:
+    try:
+        package: ModuleType = importlib.import_module('lpips')
+    except ImportError as error:
+        raise UserError('metrics: lpips: its package is not installed; pip install "reflash-sr[lpips]"') from error
+    try:
+        return package.LPIPS(net='alex', verbose=False).eval().requires_grad_(False)
+    except Exception as error:  # what a download can raise is the network's to choose
+        raise UserError(f"metrics: lpips: AlexNet's weights cannot be had ({error}); connect once, or leave lpips out"
+                        ) from error

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, imwrite
 from torch.utils.data import Dataset, default_collate
 from tqdm import tqdm
 
-from reflash_sr.evaluation.grid import AS_GIVEN, Cell, Score, format_table, mean_cells, write_csv
-from reflash_sr.evaluation.metrics import bicubic_upscale
+from reflash_sr import processes
+from reflash_sr.data.degradations import AS_GIVEN
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.evaluation.grid import Cell, Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
+from reflash_sr.evaluation.restore import to_picture
 from reflash_sr.files import relative
 
-UNITS = {'calculate_psnr': 'dB, '}
-DECIMALS = {'calculate_psnr': 2}  # others: 4
+OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # BasicSR's definitions, faster; others are BasicSR's
+
+
+class ValidationStopped(Exception):
+    """A validation that a signal interrupted; it is to be done again."""
 
 
 class Validation:
@@ -26,6 +32,11 @@ class Validation:
 
     Args:
         opt: The run's options: ``datasets``, ``val: metrics``, ``path``.
+
+    Attributes:
+        stop_asked: Looked at before every picture; anything but 0 interrupts the round.
+        on_means: Called in the first process with the iteration and the network's mean of every metric over all sets
+            and degradations, before the table is written.
     """
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -35,6 +46,8 @@ class Validation:
         self._round: int | str | None = None
         self._scores: dict[str, list[Score]] = {}
         self._bicubic: dict[str, list[Score]] = {}
+        self.stop_asked: Callable[[], int] = int
+        self.on_means: Callable[[int | str, dict[str, float]], None] = lambda current_iter, means: None
 
     def run(self, model: Any, dataset: Dataset, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Measure the model on one set, unless that was done at this iteration already.
@@ -52,8 +65,16 @@ class Validation:
         if name in self._scores:
             return
         self._scores[name] = self._measure(model, dataset, name, current_iter, save_img)
-        if set(self._scores) >= set(self.sets) and self.opt['rank'] == 0 and any(self._scores.values()):
-            self._report(current_iter, tb_logger)
+        if set(self._scores) >= set(self.sets) and any(self._scores.values()):
+            processes.first(lambda: self._report(current_iter, tb_logger))
+
+    def is_done(self, iteration: int) -> bool:
+        """Whether the round at an iteration is complete, by this process or by the one that it continues."""
+        return processes.first(self.table_path(iteration).is_file)
+
+    def leave_out(self, iteration: int) -> None:
+        """Do not measure at an iteration again."""
+        self._round, self._scores = iteration, {name: [] for name in self.sets}
 
     def _measure(self, model: Any, dataset: Dataset, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
         rank, world_size = self.opt['rank'], self.opt['world_size']
@@ -63,29 +84,37 @@ class Validation:
         places = range(rank, len(dataset), world_size)
         show = (self.opt.get('val') or {}).get('pbar', True) and rank == 0
         for place in tqdm(places, desc=f'Validation {name}', unit='image', leave=False, disable=None if show else True):
+            if self.stop_asked():
+                break
             item = default_collate([dataset[place]])
             degradation = item.get('degradation', [AS_GIVEN])[0]
             image = Path(item['lq_path'][0]).stem
             model.feed_data(item)
             model.test()
-            sr = tensor2img([model.output.detach().float().cpu()])
+            sr = to_picture(model.output)
             if save_img:
-                imwrite(sr, str(self._picture_path(name, image, current_iter)))
+                imwrite(sr[..., ::-1], str(self._picture_path(name, image, current_iter)))
             if 'gt' not in item:
                 continue
-            gt = tensor2img([item['gt']])
+            gt = to_picture(item['gt'])
             network[place] = self._score('network', name, degradation, image, sr, gt)
             if with_bicubic:
-                lq = tensor2img([item['lq']])
+                lq = to_picture(item['lq'])
                 scale = gt.shape[0] // lq.shape[0]
                 bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
+        if any(processes.gather(bool(self.stop_asked()))):  # all together, and nothing of this round is kept
+            self._round = None
+            raise ValidationStopped
         if with_bicubic:
-            self._bicubic[name] = _gather(bicubic, world_size)
-        return _gather(network, world_size)
+            self._bicubic[name] = _gather(bicubic)
+        return _gather(network)
 
     def _score(self, method: str, dataset: str, degradation: str, image: str, sr: np.ndarray,
                gt: np.ndarray) -> list[Score]:
-        values = {metric: calculate_metric({'img': sr, 'img2': gt}, dict(opt)) for metric, opt in self.metrics.items()}
+        try:
+            values = {metric: _value(opt, sr, gt) for metric, opt in self.metrics.items()}
+        except UserError as error:
+            raise UserError(f'{dataset}: {image}: {method}: {error}') from error
         return [Score(method, dataset, degradation, image, metric, float(value)) for metric, value in values.items()]
 
     def _picture_path(self, dataset: str, image: str, current_iter: int | str) -> Path:
@@ -97,10 +126,15 @@ class Validation:
     def _report(self, current_iter: int | str, tb_logger: Any) -> None:
         cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
         at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
-        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(opt['type'], 4))
+        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(OURS.get(opt['type']), 4))
                   for metric, opt in self.metrics.items()]
         path = self.table_path(current_iter)
-        write_csv(cells, path)
+        self.on_means(current_iter, {metric: _network_mean(cells, metric) for metric in self.metrics})
+        try:
+            write_csv(cells, path)  # last: the table says that the round is complete
+        except OSError as error:
+            raise RunError(f'{path}: cannot be written ({error.strerror}); make room and continue with --auto_resume'
+                           ) from error
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
         if tb_logger:
             _write_curves(tb_logger, cells, current_iter)
@@ -113,19 +147,27 @@ class Validation:
         return Path(paths['results_root'], 'table.csv')
 
 
-def _gather(found: dict[int, list[Score]], world_size: int) -> list[Score]:
+def _value(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray) -> float:
+    if opt['type'] in OURS:
+        return measure(OURS[opt['type']], sr, gt, opt.get('crop_border', 0), opt.get('test_y_channel', False))
+    return calculate_metric({'img': sr[..., ::-1], 'img2': gt[..., ::-1]}, dict(opt))
+
+
+def _gather(found: dict[int, list[Score]]) -> list[Score]:
     """Put the scores of all processes together, in the order of the set."""
-    parts = [found]
-    if world_size > 1:
-        parts = [None] * world_size
-        torch.distributed.all_gather_object(parts, found)
-    merged = {place: scores for part in parts for place, scores in part.items()}
+    merged = {place: scores for part in processes.gather(found) for place, scores in part.items()}
     return [score for place in sorted(merged) for score in merged[place]]
+
+
+def _network_mean(cells: list[Cell], metric: str) -> float:
+    values = [cell.value for cell in cells if (cell.method, cell.metric) == ('network', metric)]
+    return sum(values) / len(values)
 
 
 def _note(opt: Mapping[str, Any]) -> str:
     colours = 'Y of YCbCr' if opt.get('test_y_channel') else 'RGB'
-    return f"{UNITS.get(opt['type'], '')}8-bit {colours}, {opt.get('crop_border', 0)} px border cropped"
+    unit = UNITS.get(OURS.get(opt['type']))
+    return f"{unit + ', ' if unit else ''}8-bit {colours}, {opt.get('crop_border', 0)} px border cropped"
 
 
 def _write_curves(tb_logger: Any, cells: list[Cell], current_iter: int | str) -> None:

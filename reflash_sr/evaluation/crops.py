@@ -1,0 +1,32 @@
+"""Where to look in a picture."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SIDE = 128  # px of the GT picture
+
+
+def crop_box(gt: np.ndarray, scale: int, side: int = SIDE) -> tuple[slice, slice]:
+    """Find the square with most structure that an LQ picture can hold: where networks differ most to the eye.
+
+    Args:
+        gt: (H, W, 3) uint8.
+        scale: Corners lie on multiples of it, so that the LQ picture has the same square.
+        side: px; smaller pictures give a smaller square.
+
+    Returns:
+        Rows and columns.
+    """
+    height, width = gt.shape[:2]
+    side = min(side, height, width) // scale * scale
+    grey = cv2.cvtColor(np.ascontiguousarray(gt), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    seen = cv2.GaussianBlur(grey, (0, 0), scale / 2)
+    detail = np.hypot(cv2.Sobel(seen, cv2.CV_32F, 1, 0), cv2.Sobel(seen, cv2.CV_32F, 0, 1))
+    sums = cv2.boxFilter(detail, -1, (side, side), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    tops, lefts = (range(0, length - side + 1, scale) for length in (height, width))
+    inside = sums[np.ix_(tops, lefts)]
+    row, column = np.unravel_index(inside.argmax(), inside.shape)
+    top, left = tops[row], lefts[column]
+    return slice(top, top + side), slice(left, left + side)

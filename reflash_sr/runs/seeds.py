@@ -1,0 +1,230 @@
+"""Evaluations of several seeds made one: gains over the network without dropout of the same seed, with both intervals.
+
+Reads what ``tools/evaluate_degradations.py`` wrote, and knows a network by what its weights file says of it: its
+dropout, its seed, its iteration, raw or EMA.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.grid import Score
+from reflash_sr.evaluation.metrics import LOWER_IS_BETTER
+from reflash_sr.evaluation.seeds import SeedGain, gain_over_seeds
+from reflash_sr.evaluation.table import Grid
+from reflash_sr.results import ResultFolder
+from reflash_sr.runs.comparison import BICUBIC
+from reflash_sr.runs.progress import load
+from reflash_sr.runs.seed_tables import PLAIN, Entry, draw, lines, tables, to_csv
+from reflash_sr.weights_files import KEYS
+
+TOOL = 'compare_seeds'
+READS = 'evaluate_degradations'
+_COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+
+
+@dataclass(frozen=True)
+class _Network:
+    variant: str
+    seed: int
+    iteration: int
+    weights: str
+
+    def __str__(self) -> str:
+        return f'{self.variant}, seed {self.seed}, iteration {self.iteration:,}, {self.weights}'
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    folder: Path
+    settings: Mapping[str, Any]
+    networks: Mapping[str, _Network]
+    sets: Mapping[str, Mapping[str, Any]]
+    scores: Sequence[Score]
+
+
+def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite: bool = False,
+            seed: int = 0) -> tuple[ResultFolder, str]:
+    """Compare, and write ``gains.csv``, ``gains.md``, ``gains.png``, ``gains_WEIGHTS.png`` and ``curve.png``.
+
+    Args:
+        folders: Results of ``evaluate_degradations``, of networks of one study.
+        out: Folder for the results.
+        overwrite: Whether to put what is there aside.
+        seed: Of the bootstrap.
+
+    Returns:
+        The folder, and lines to print.
+
+    Raises:
+        UserError: A folder is no finished evaluation, says not enough of its networks, or was measured in another way;
+            two networks are the same; nothing has a twin without dropout.
+    """
+    found = [_open(Path(folder)) for folder in folders]
+    _check_alike(found)
+    scores: dict[tuple[int, str], list[Score]] = {}
+    bicubic: dict[tuple[str, str, str, str], Score] = {}
+    seen: dict[tuple[_Network, str], Path] = {}
+    for one in found:
+        for network, dataset in itertools.product(one.networks.values(), one.sets):
+            if (network, dataset) in seen:
+                raise UserError(f'{one.folder}: {network} on {dataset}: stands in {seen[network, dataset]} already; '
+                                'give results of one study, each network once')
+            seen[network, dataset] = one.folder
+        for score in one.scores:
+            if score.method == BICUBIC:
+                bicubic[score.dataset, score.degradation, score.image, score.metric] = score
+                continue
+            network = one.networks[score.method]
+            scores.setdefault((network.iteration, network.weights), []).append(
+                Score(f'{network.variant}\t{network.seed}', score.dataset, score.degradation, score.image, score.metric,
+                      score.value))
+    entries = [entry for (iteration, weights), some in sorted(scores.items())
+               for entry in _entries(iteration, weights, some, bicubic.values(), seed)]
+    if not entries:
+        raise UserError(f'{folders[0]}: no network with dropout has a twin without it, of the same seed and iteration, '
+                        'here; evaluate both')
+    settings = {'results': [str(folder) for folder in folders], 'seed': seed,
+                'evaluations': [one.settings for one in found]}
+    folder = ResultFolder(out, TOOL, settings, overwrite, folders)
+    folder.write('gains.csv', to_csv(entries))
+    folder.write('gains.md', tables(entries))
+    how = found[0].settings
+    about = f"8-bit {'Y of YCbCr' if how['y_channel'] else 'RGB'}, {how['crop_border']} px border cropped"
+    draw(entries, folder.path, about)
+    missing = _missing(seen)
+    folder.finish(entries=len(entries), missing=missing)
+    return folder, '\n'.join(lines(entries) + missing)
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _open(folder: Path) -> _Evaluation:
+    """Read results, and hold them against what they say they are."""
+    try:
+        summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
+        tool, finished = summary['tool'], summary['finished']
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f'{folder}: holds no results; give folders that tools/{READS}.py wrote') from error
+    if tool != READS or finished is not True:
+        what = f'results of {tool}' if tool != READS else 'an evaluation that was interrupted'
+        raise UserError(f'{folder}: holds {what}; give finished results of tools/{READS}.py')
+    try:
+        settings = summary['settings']
+        networks = {one['label']: _network_of(one, folder) for one in settings['networks']}
+        sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
+        methods, metrics = (BICUBIC, *networks), settings['metrics']
+        shapes = {name: (one['pictures'], tuple(one['degradations'])) for name, one in sets.items()}
+        _ = [settings[key] for key in _COMPARABLE]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'summary.json'}: is not as tools/{READS}.py writes it ({type(error).__name__}: "
+                        f'{error}); evaluate again') from error
+    scores = [score for some in load(folder).values() for score in some]
+    there = {(one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
+             if not math.isnan(one.value)}
+    wanted = set()
+    for name, (pictures, degradations) in shapes.items():
+        images = sorted({key[-1] for key in there if key[0] == name})
+        images += ['a picture'] * (pictures - len(images))
+        wanted.update(itertools.product([name], methods, metrics, degradations, images))
+    odd = min(wanted ^ there, default=None)
+    if odd is not None:
+        what = 'is missing' if odd in wanted else 'has no place here'
+        raise UserError(f"{folder / 'scores.csv'}: the score of {', '.join(odd)} {what}; evaluate again")
+    return _Evaluation(folder, settings, networks, sets, scores)
+
+
+def _check_alike(found: Sequence[_Evaluation]) -> None:
+    first = found[0]
+    known: dict[str, _Evaluation] = {}
+    for one in found:
+        for key in _COMPARABLE:
+            if one.settings[key] != first.settings[key]:
+                raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {first.settings[key]} in '
+                                f'{first.folder}; evaluate all in the same way')
+        for name, what in one.sets.items():
+            other = known.setdefault(name, one)
+            if other.sets[name] != what:
+                raise UserError(f'{one.folder}: set {name}: holds other pictures or degradations than in '
+                                f'{other.folder}')
+
+
+def _network_of(one: Mapping[str, Any], folder: str | os.PathLike) -> _Network:
+    """What a summary says of a network, as far as it is told apart by it."""
+    trained, network_g = one.get('trained') or {}, one['network_g']
+    for key in ('manual_seed', 'iter'):
+        if type(trained.get(key)) is not int:
+            raise UserError(f"{folder}: {one['label']}: {one['weights']} does not say its {key}; train it with this "
+                            'version')
+    if one['key'] not in (*KEYS, 'bare'):
+        raise ValueError(f"key {one['key']!r}")
+    p = network_g.get('dropout_p') or 0
+    parts = [f'p = {p:g}']
+    if p:
+        standard = {'dropout_dim': 'channel', 'dropout_position': 'last-conv'}
+        parts += [str(network_g[key]) for key, usual in standard.items() if network_g.get(key, usual) != usual]
+    return _Network(', '.join(parts), trained['manual_seed'], trained['iter'], one['key'])
+
+
+def _missing(seen: Iterable[tuple[_Network, str]]) -> list[str]:
+    """Lines about networks that others' comparison would want."""
+    networks = {network for network, _ in seen}
+    seeds = {network.seed for network in networks}
+    kinds = {(network.variant, network.iteration, network.weights) for network in networks}
+    absent = [_Network(variant, seed, iteration, weights) for variant, iteration, weights in sorted(kinds)
+              for seed in sorted(seeds) if _Network(variant, seed, iteration, weights) not in networks]
+    return [f'not there: {network}' for network in absent]
+
+
+# ---------------------------------------------------------------------- comparing
+
+
+def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterable[Score], seed: int) -> list[Entry]:
+    sets = {score.dataset for score in scores}
+    grid = Grid([*scores, *(score for score in bicubic if score.dataset in sets)])
+    labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
+    variants = dict.fromkeys(variant for variant, _ in labels if variant != PLAIN)
+    numbers = sorted({int(number) for _, number in labels})
+    entries = []
+    for metric in grid.metrics:
+        for group, names in grid.groups().items():
+            for variant in variants:
+                seeds = tuple(number for number in numbers
+                              if all(grid.has(f'{kind}\t{number}', names) for kind in (variant, PLAIN)))
+                if not seeds:
+                    continue
+                for column, places in grid.columns(names).items():
+                    entry = _entry(grid, metric, names, places, variant, seeds, seed)
+                    if entry is not None:
+                        means, gain = entry
+                        entries.append(Entry(metric, weights, iteration, group, column, variant, *means, gain, seeds))
+    return entries
+
+
+def _entry(grid: Grid, metric: str, names: Sequence[str], places: Sequence[int], variant: str, seeds: Sequence[int],
+           seed: int) -> tuple[tuple[float, float, float], SeedGain] | None:
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    found = {kind: [[grid.values(metric, f'{kind}\t{one}', name)[:, places] for name in names] for one in seeds]
+             for kind in (variant, PLAIN)}
+    pairs = zip(found[variant], found[PLAIN])
+    gain = gain_over_seeds([[sign * (rows - others) for rows, others in zip(*pair)] for pair in pairs], seed)
+    if gain is None:
+        return None
+    plain = [[grid.values(metric, BICUBIC, name)[:, places] for name in names]]
+    return (_mean(found[variant]), _mean(found[PLAIN]), _mean(plain)), gain
+
+
+def _mean(of_seeds: Sequence[Sequence[np.ndarray]]) -> float:
+    """Mean over seeds and cells, each cell the mean over its pictures."""
+    return float(np.mean([np.concatenate([np.nanmean(rows, axis=0) for rows in of_sets]) for of_sets in of_seeds]))

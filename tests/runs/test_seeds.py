@@ -1,0 +1,176 @@
+"""Evaluations of several seeds: each gain is over the twin of its own seed, and nothing is mixed that differs."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from reflash_sr.data.pair_sets import open_sets
+from reflash_sr.errors import UserError
+from reflash_sr.networks import open_network
+from reflash_sr.runs.evaluation import Settings, evaluate
+from reflash_sr.runs.seeds import compare
+from tests.conftest import fill
+from tests.runs.test_evaluation import save_network
+
+
+def network(tmp_path, p, seed, iteration=6):
+    path = save_network(tmp_path / f'p{p}_seed{seed}_{iteration}.pth', 10 * seed + int(10 * p) + iteration, dropout_p=p)
+    content = torch.load(path, weights_only=True)
+    content['trained'].update(iter=iteration, manual_seed=seed)
+    torch.save(content, path)
+    return open_network(path)
+
+
+@pytest.fixture
+def measure(picture_folder, tmp_path):
+
+    def run(name, networks, names=('clean', 'b+n'), **settings):
+        sets = open_sets([f'mine={picture_folder}', f'again={picture_folder}'], names, [], [], [], 4, 0)
+        evaluate(networks, sets, tmp_path / name, Settings(strips=0, **settings))
+        return tmp_path / name
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('measured')
+    fill(folder / 'pictures', 2, 40, 48)
+    sets = open_sets([f'{name}={folder / "pictures"}' for name in ('mine', 'again')], ['clean'], [], [], [], 4, 0)
+    evaluate([network(folder, 0, 0), network(folder, 0.3, 0)], sets, folder / 'results', Settings(strips=0))
+    return folder / 'results'
+
+
+def rows(path):
+    with open(path, encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_gains_are_over_the_same_seed_at_the_same_iteration(measure, tmp_path):
+    folders = [measure(f'at {iteration}', [network(tmp_path, p, seed, iteration) for p in (0, 0.3) for seed in (0, 1)])
+               for iteration in (3, 6)]
+    folder, text = compare(folders, tmp_path / 'out')
+    found = rows(folder.path / 'gains.csv')
+    groups = {'mine', 'again', 'mean of mine, again'}
+    assert {(row['dataset'], row['degradation'], row['iteration']) for row in found} == {
+        (group, column, iteration) for group in groups for column in ('clean', 'b+n', 'mean') for iteration in '36'}
+    for row in (one for one in found if one['dataset'] == 'mine' and one['degradation'] == 'clean'):
+        scores = {(one['method'], one['image']): float(one['value'])
+                  for one in rows(tmp_path / f"at {row['iteration']}" / 'scores.csv')
+                  if (one['dataset'], one['degradation']) == ('mine', 'clean')}
+        images = {image for _, image in scores}
+        wanted = [np.mean([scores[f"p0.3_seed{seed}_{row['iteration']}", image] -
+                           scores[f"p0_seed{seed}_{row['iteration']}", image] for image in images]) for seed in (0, 1)]
+        assert float(row['gain']) == pytest.approx(np.mean(wanted), abs=1e-4)
+        assert [float(one.split(':')[1]) for one in row['by_seed'].split()] == pytest.approx(wanted, abs=1e-4)
+        assert float(row['value']) - float(row['without_dropout']) == pytest.approx(float(row['gain']), abs=2e-4)
+        assert float(row['images_low']) <= float(row['gain']) <= float(row['images_high'])
+    assert 'mean of mine, again: p = 0.3' in text
+    assert '| mine | p = 0.3 |' in (folder.path / 'gains.md').read_text()
+    assert {path.name for path in folder.path.iterdir()} == {
+        'gains.csv', 'gains.md', 'gains.png', 'gains_params.png', 'curve.png', 'summary.json'}
+
+
+def test_what_is_not_there_is_said_and_left_out(measure, tmp_path):
+    folder, text = compare([measure('one', [network(tmp_path, *of) for of in ((0, 0), (0.3, 0), (0.3, 1), (0.5, 0))])],
+                           tmp_path / 'out')
+    assert {(row['method'], row['seeds']) for row in rows(folder.path / 'gains.csv')} == {
+        ('p = 0.3', '1'), ('p = 0.5', '1')}
+    assert text.count('not there: ') == 2
+    assert 'not there: p = 0, seed 1, iteration 6, params' in text
+    assert json.loads((folder.path / 'summary.json').read_text())['missing'] == text.splitlines()[-2:]
+
+
+def test_sets_may_come_from_several_evaluations(measure, tmp_path):
+    both = [network(tmp_path, p, 0) for p in (0, 0.3)]
+    folder, _ = compare([measure('plain', both[:1]), measure('dropped', both[1:])], tmp_path / 'apart')
+    other, _ = compare([measure('both', both)], tmp_path / 'together')
+    assert (folder.path / 'gains.csv').read_text() == (other.path / 'gains.csv').read_text()
+
+
+def test_a_network_that_lacks_a_set_counts_where_it_was_measured(picture_folder, tmp_path):
+    both = [network(tmp_path, p, 0) for p in (0, 0.3)]
+    more = [network(tmp_path, 0.3, 1), network(tmp_path, 0, 1)]
+    for name, networks, sets in (('a', both, ['one', 'two']), ('b', more, ['two'])):
+        evaluate(networks, open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
+                 tmp_path / name, Settings(strips=0))
+    folder, _ = compare([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'out')
+    assert {(row['dataset'], row['seeds']) for row in rows(folder.path / 'gains.csv')} == {
+        ('one', '1'), ('two', '2'), ('mean of one, two', '1')}
+
+
+BAD = {
+    'nothing': (lambda run, net: ['.'], 'holds no results'),
+    'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'stands in'),
+    'other border': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], crop_border=0)],
+                     'crop_border is 0, but 4 in'),
+    'other degradations': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], names=('clean',))],
+                           'holds other pictures or degradations'),
+    'no twin': (lambda run, net: [run('a', [net(0.3, 0), net(0, 1)])], 'no network with dropout has a twin'),
+}
+
+
+@pytest.mark.parametrize(('make', 'message'), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line(make, message, measure, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        compare(make(measure, lambda p, seed: network(tmp_path, p, seed)), tmp_path / 'out')
+    assert '\n' not in str(error.value)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_interrupted_and_unsaid(measure, tmp_path):
+    folder = measure('a', [network(tmp_path, 0, 0), network(tmp_path, 0.3, 0)])
+    summary = json.loads((folder / 'summary.json').read_text())
+    (folder / 'summary.json').write_text(json.dumps({**summary, 'finished': False}))
+    with pytest.raises(UserError, match='was interrupted'):
+        compare([folder], tmp_path / 'out')
+    summary['settings']['networks'][0]['trained'].pop('manual_seed')
+    (folder / 'summary.json').write_text(json.dumps(summary))
+    with pytest.raises(UserError, match='does not say its manual_seed'):
+        compare([folder], tmp_path / 'out')
+
+
+def change(path, text):
+    def work(summary, scores):
+        target = summary
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = text
+    return work
+
+
+DAMAGE = {
+    'settings': (change(['settings'], []), 'summary.json: is not as'),
+    'no networks': (change(['settings', 'networks'], None), 'summary.json: is not as'),
+    'no pictures': (lambda summary, scores: summary['settings']['sets'][0].pop('pictures'), 'is not as'),
+    'no amp': (lambda summary, scores: summary['settings'].pop('amp'), 'is not as'),
+    'p': (change(['settings', 'networks', 0, 'network_g', 'dropout_p'], 'x'), 'is not as'),
+    'network_g': (change(['settings', 'networks', 0, 'network_g'], None), 'is not as'),
+    'seed': (change(['settings', 'networks', 0, 'trained', 'manual_seed'], True), 'does not say its manual_seed'),
+    'key': (change(['settings', 'networks', 0, 'key'], '../../x'), 'is not as'),
+    'a row less': (lambda summary, scores: scores.pop(7), 'the score of .* is missing; evaluate again'),
+    'no rows': (lambda summary, scores: scores.__delitem__(slice(1, None)), 'is missing'),
+    'a row twice': (lambda summary, scores: scores.__setitem__(7, scores[8]), 'is missing'),
+    'nan': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',nan'), 'is missing'),
+    'torn': (lambda summary, scores: scores.__setitem__(7, scores[7][:20]), 'is damaged .a line is cut off'),
+    'another method': (lambda summary, scores: scores.append('x' + scores[-1]), 'has no place here'),
+    'another set': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'has no place here'),
+}
+
+
+@pytest.mark.parametrize(('damage', 'message'), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_results_are_one_line(damage, message, measured, tmp_path):
+    summary = json.loads((measured / 'summary.json').read_text())
+    scores = (measured / 'scores.csv').read_text().splitlines()
+    damage(summary, scores)
+    folder = tmp_path / 'damaged'
+    folder.mkdir()
+    (folder / 'summary.json').write_text(json.dumps(summary))
+    (folder / 'scores.csv').write_text('\n'.join(scores) + '\n')
+    with pytest.raises(UserError, match=message) as error:
+        compare([folder], tmp_path / 'out')
+    assert '\n' not in str(error.value)
+    assert {path.name for path in tmp_path.iterdir()} == {'damaged'}
