@@ -19,9 +19,11 @@ from typing import Any
 from reflash_sr import option_checks, options
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.rules import BOOL, SECTION, Rule
+from reflash_sr.weights_files import suffix_of
 
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
         'cluster': SECTION}
+MOST_SEEDS = 1000
 # Axes with a short name, and how their values stand in the name of a cell; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
 RESERVED = {'name': 'it is made of the values of the axes', 'study': 'it is the grid itself',
@@ -98,8 +100,8 @@ def load(file: str | os.PathLike, seeds: int = 1) -> Study:
     """
     opt = options.load(file)
     try:
-        if seeds < 1:
-            raise UserError(f'--seeds: must be 1 or above, not {seeds}')
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise UserError(f'--seeds: must be 1 to {MOST_SEEDS:,}, not {seeds:,}')
         section = opt.pop('study', None)
         if not isinstance(section, dict):
             raise UserError(f"study: is missing; write the grid, as in study: {{axes: {{dropout_p: [0.1, 0.3]}}}}. A "
@@ -133,12 +135,13 @@ def status(cell: Cell, root: str | os.PathLike = '.') -> str:
         options than the study has now.
     """
     folder = folder_of(cell, root)
-    if not any(folder.glob('models/*.pth')) and not any(folder.glob('training_states/*.state')):
+    ending = suffix_of(cell.options)
+    if not any(folder.glob(f'models/*{ending}')) and not any(folder.glob('training_states/*.state')):
         return 'new'
     if differences(cell, root):
         return 'changed'
     last = folder / 'validation' / f"iter_{int(cell.options['train']['total_iter'])}.csv"
-    return 'finished' if (folder / 'models' / 'net_g_latest.pth').is_file() and last.is_file() else 'begun'
+    return 'finished' if (folder / 'models' / f'net_g_latest{ending}').is_file() and last.is_file() else 'begun'
 
 
 def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:

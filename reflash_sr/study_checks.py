@@ -8,9 +8,9 @@ from copy import deepcopy
 from typing import Any
 
 from reflash_sr import option_checks, options, preflight
+from reflash_sr.data.degradations import AS_GIVEN
 from reflash_sr.devices import select_device
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.evaluation.grid import AS_GIVEN
 from reflash_sr.study import Study
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reflash_sr.analysis import figures
+from reflash_sr.analysis.figures import study as figures
 from reflash_sr.files import atomic_write
+from reflash_sr.results import versions
 from reflash_sr.study import DROPOUT, Cell, Study, folder_of, status, text_of
 from reflash_sr.study_checks import psnr_metric
 
 COLUMNS = ('cell', 'seed', 'iteration', 'set', 'degradation', 'psnr')
-PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'submitit')
 
 
 def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.PathLike = '.') -> str:
@@ -146,18 +144,8 @@ def _describe(study: Study, means: Mapping[str, Any], failed: Mapping[str, str])
     for cell in study.cells:
         entry = cells.setdefault(cell.name, {'values': cell.values, 'experiments': [], **means.get(cell.name, {})})
         entry['experiments'].append(f'experiments/{cell.experiment}')
-    return {'study': study.name, 'option_file': study.file, 'seeds': study.seeds, 'versions': _versions(),
+    return {'study': study.name, 'option_file': study.file, 'seeds': study.seeds, 'versions': versions(),
             'cells': cells, 'failed': dict(failed), 'axes': study.axes, 'options': study.options}
-
-
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {'python': platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
 
 
 def _what(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -82,7 +82,8 @@ def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid
             reason = 'ended without its last validation'
         if reason is not None:
             failed[cell.experiment] = reason
-        left = (time.monotonic() - start) / -(-i // at_once) * -(-(len(cells) - i) // at_once)
+        rounds, done = -(-len(cells) // at_once), -(-i // at_once)  # cells that started together end together
+        left = (time.monotonic() - start) / done * (rounds - done)
         say(f'[{i}/{len(cells)}] {cell.experiment}: {"finished" if reason is None else f"FAILED: {reason}"}'
             f'{f", about {_time(left)} left" if i < len(cells) else ""}')
     return failed

@@ -2,13 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
-import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,29 +11,12 @@ from PIL import Image
 
 from reflash_sr import cli, options, study, study_checks, study_jobs, study_results, study_sweep
 from reflash_sr.errors import RunError, UserError
+from tests.conftest import GRID
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / 'tools' / 'sweep_dropout.py'
-GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
-
-
-@pytest.fixture
-def in_tmp_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def study_file(training_options):
-    """Write a study; returns a function of its axes and of changes to its other sections."""
-
-    def write(axes=GRID, section=None, **changes):
-        opt = {**training_options, **changes, 'study': {'axes': axes, **(section or {})}}
-        Path('grid.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
-        return 'grid.yml'
-
-    return write
 
 
 def names(loaded):
@@ -277,13 +254,6 @@ def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
     assert job.checkpoint().function is job, 'SLURM starts it again when its time is up'
 
 
-@pytest.mark.parametrize('engine', ['local', 'debug'])
-def test_parameters_of_a_cluster(tmp_path, engine):
-    pytest.importorskip('submitit')
-    executor = study_jobs.make_executor(tmp_path, engine, 2, {'timeout_min': 60, 'slurm_partition': 'gpu'})
-    assert executor._executor.parameters['timeout_min'] == (60 if engine == 'debug' else 60 * 24 * 365)
-
-
 def test_estimate(study_file):
     file = study_file({'dropout_p': [0.1]})
     lines = []
@@ -292,68 +262,3 @@ def test_estimate(study_file):
     assert lines[-1].startswith('Estimated time: 0:00:1')
     assert not Path('experiments').exists()
     assert not Path('results').exists()
-
-
-def run(*args, **env):
-    return subprocess.run([sys.executable, TOOL, '--opt', 'grid.yml', *args], capture_output=True, text=True,
-                          timeout=300, check=False, env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
-
-
-@pytest.mark.slow
-def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
-    pytest.importorskip('submitit')
-    train = {**training_options['train'], 'total_iter': 200}
-    train['scheduler'] = {**train['scheduler'], 'periods': [200]}
-    study_file({'dropout_p': [0.5], 'train:optim_g:lr': [1e-3, 1e30]}, {'with_p0': False}, train=train,
-               val={**training_options['val'], 'val_freq': 100}, logger={'print_freq': 2, 'save_checkpoint_freq': 2})
-    good = Path('experiments/tiny_p0.5_lr-0.001_seed3')
-    killed = subprocess.Popen([sys.executable, TOOL, '--opt', 'grid.yml'], start_new_session=True,
-                              env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not list(good.glob('training_states/*.state')) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    finally:
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.wait()
-    assert not (good / 'models/net_g_latest.pth').exists()
-
-    done = run('--jobs', '2')
-    assert done.returncode == 1
-    assert '2 cells × 1 seed: 1 begun, 1 new' in done.stdout
-    assert '1 of 2 experiments failed' in done.stderr
-    assert 'tiny_p0.5_lr-1e+30_seed3: l_pix was not finite' in done.stderr
-    assert 'Traceback' not in done.stderr
-    assert {(row['cell'], row['iteration']) for row in table()} == {('p0.5_lr-0.001', '100'), ('p0.5_lr-0.001', '200')}
-    logs = [path.read_text(encoding='utf-8') for path in sorted(good.glob('train_*.log'))]
-    assert len(logs) == 2
-    assert 'Resuming training' in logs[1]
-
-
-SLURM = {  # runs the jobs of an array at once, as a cluster would
-    'sbatch': '''#!/bin/bash
-array=$(grep -oP 'array=0-\\K\\d+' "$1")
-for i in $(seq 0 "$array"); do
-    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >/dev/null 2>&1 &
-done
-echo Submitted batch job 7''',
-    'srun': '#!/bin/bash\nshift 5; exec "$@"',
-    'sacct': '#!/bin/bash\necho "JobID|State|NodeList"; echo "7_0|RUNNING|a"; echo "7_1|RUNNING|a"',
-}
-
-
-@pytest.mark.slow
-def test_slurm_gets_one_array_of_jobs(study_file):
-    pytest.importorskip('submitit')
-    for name, script in SLURM.items():
-        path = Path('bin', name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(script, encoding='utf-8')
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    study_file({'dropout_p': [0.5]}, {'cluster': {'slurm_partition': 'gpu', 'timeout_min': 30}})
-    done = run('--engine', 'slurm', '--jobs', '2', PATH=f"{Path('bin').absolute()}:{os.environ['PATH']}")
-    assert done.returncode == 0, done.stderr
-    assert {row['cell'] for row in table()} == {'p0', 'p0.5'}
-    script = next(Path('results/tiny/jobs').glob('2*/*_submission.sh')).read_text(encoding='utf-8')
-    for line in ('--array=0-1%2', '--partition=gpu', '--time=30', '--job-name=study'):
-        assert f'#SBATCH {line}' in script
