@@ -25,6 +25,7 @@ setup(
         'opencv-python',
         'pillow>=9.1',
         'pyyaml',
+        'safetensors',
         'scipy',
         'scikit-image',
         'scikit-learn',
@@ -33,8 +34,9 @@ setup(
         'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
     ],
     extras_require={
-        'test': ['pytest>=7', 'ruff', 'onnx', 'onnxscript', 'spandrel', 'submitit'],
+        'test': ['pytest>=7', 'hypothesis', 'ruff', 'onnx', 'onnxscript', 'spandrel', 'submitit'],
         'cluster': ['submitit'],
+        'lpips': ['lpips'],
     },
     entry_points={
         'console_scripts': ['basicsr = reflash_sr.cli:main'],

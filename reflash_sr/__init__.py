@@ -4,7 +4,11 @@
 registries; nothing else happens here.
 """
 
-from reflash_sr import compat
+from reflash_sr import signals
+
+signals.leave_quietly_while_a_command_is_imported()
+
+from reflash_sr import compat  # noqa: E402  (importing torch takes seconds; Ctrl-C in them is no traceback)
 
 compat.repair()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
-from reflash_sr import pipeline
+from reflash_sr import pipeline, signals
 from reflash_sr.errors import UserError
+from reflash_sr.signals import Stopped
 
 PLUGIN_GROUP = 'basicsr.plugins'
 
@@ -41,16 +43,27 @@ def run_tool(work: Callable[[], object], name: str = 'basicsr') -> int:
         name: Name of the command, for the line.
 
     Returns:
-        The exit status: 0, 2 for a mistake in what was given, 1 for a run that had to stop, 130 for Ctrl-C.
+        The exit status: 0, 2 for a mistake in what was given, 1 for a run that had to stop, 130 for Ctrl-C,
+        143 for SIGTERM during a training.
     """
+    signals.raise_again()
     try:
         work()
     except UserError as error:
         print(f'{name}: error: {error}', file=sys.stderr)
         return error.exit_status
+    except Stopped as stopped:  # has said so itself
+        return stopped.exit_status
     except KeyboardInterrupt:
         print(f'{name}: stopped', file=sys.stderr)
         return 130
+    except OSError as error:
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # no file's fault
+        line = UserError(f'{error.filename or "the disk"}: cannot be used ({error.strerror}); change its permissions, '
+                         'make room, or work in another folder')
+        print(f'{name}: error: {line}', file=sys.stderr)
+        return 1
     return 0
 
 

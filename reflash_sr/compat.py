@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import logging
 import sys
 import types
 from collections.abc import Iterator
@@ -45,6 +46,25 @@ def _alias_distutils() -> None:
         return
     for name in ('distutils', 'distutils.version'):
         sys.modules[name] = importlib.import_module(f'setuptools._{name}')
+
+
+@contextlib.contextmanager
+def several_validation_sets() -> Iterator[None]:
+    """``train_pipeline`` warns before validating on several sets that only ``SRModel`` knows what to do with them.
+
+    ``ReflashSRModel`` does, and so does any other: they are handed out one after another. The warning is kept back
+    for a while; this can go once BasicSR asks the model, or says nothing.
+    """
+
+    def is_true(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith('Multiple validation datasets are')
+
+    logger = logging.getLogger('basicsr')
+    logger.addFilter(is_true)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_true)
 
 
 @contextlib.contextmanager

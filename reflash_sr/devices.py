@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     if name not in there:
         raise UserError(f"device: '{name}' is not known; write one of {', '.join(NAMES)}")
     if not there[name]:
-        raise UserError(f"device: {name} is not available here; write 'device: auto' or 'device: cpu'")
+        raise UserError(f"device: {name} is not available here; use auto or cpu")
     if name == 'cuda' and opt.get('dist'):
         return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
     return torch.device(name)
@@ -52,3 +53,25 @@ def keep_freed_memory() -> bool:
         return False
     mmap_max, trim_threshold = -4, -1
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; a CPU that does not is slowed down many times by it."""
+    if device.type == 'cpu':
+        return torch.cpu._is_avx512_bf16_supported() or 'arm' in platform.machine().lower()
+    return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Memory that this process could still take on a device, bytes; None where that is not known."""
+    if device.type == 'cuda':
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    if device.type == 'cpu':
+        try:
+            with open('/proc/meminfo', encoding='ascii') as file:
+                found = dict(line.split(':') for line in file)
+            return int(found['MemAvailable'].split()[0]) * 1024
+        except (OSError, KeyError, ValueError):
+            return None
+    return None

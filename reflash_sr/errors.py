@@ -21,7 +21,10 @@ class UserError(ValueError):
     def __init__(self, message: str):
         if message.startswith('Caught ') and 'Original Traceback' in message:
             message = message.rsplit(f'{type(self).__name__}: ', 1)[-1]
-        super().__init__(' '.join(message.split()))
+        # File names may hold anything, also what moves a terminal's cursor or cannot be written to a log.
+        message = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in
+                          ' '.join(message.split()))
+        super().__init__(message)
 
 
 class RunError(UserError):

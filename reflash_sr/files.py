@@ -1,13 +1,17 @@
-"""Writing a file so that it is whole or not there."""
+"""Files: written whole or not at all, checksums, and refusing to read what is no file."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+from reflash_sr.errors import UserError
 
 
 @contextlib.contextmanager
@@ -39,6 +43,31 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Checksum of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_regular(path: str | os.PathLike, what: str) -> None:
+    """Refuse what is no regular file: opening a pipe would wait for ever, a device may be endless.
+
+    Raises:
+        UserError: Says what stands there instead of the ``what``.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = 'a link to nothing' if os.path.islink(path) else (getattr(error, 'strerror', None) or error)
+        raise UserError(f'{path}: no such {what} ({reason}); look at the path') from error
+    if not stat.S_ISREG(mode):
+        kind = 'a folder' if stat.S_ISDIR(mode) else 'a pipe, a socket or a device'
+        raise UserError(f'{path}: is {kind}, not the {what}; name a file')
 
 
 def relative(path: str | os.PathLike) -> str:

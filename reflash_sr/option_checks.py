@@ -1,4 +1,4 @@
-"""What may stand in an option file: tables of keys, and the check of a file against them.
+"""The check of an option file against the tables of keys (:mod:`reflash_sr.option_tables`).
 
 Sections of classes that BasicSR or this package own are checked key by key; those of other plugins pass.
 """
@@ -9,13 +9,11 @@ import ast
 import functools
 import inspect
 import logging
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from basicsr.models import lr_scheduler
 from basicsr.utils.registry import (
     ARCH_REGISTRY,
     DATASET_REGISTRY,
@@ -27,78 +25,20 @@ from basicsr.utils.registry import (
 
 from reflash_sr.authors import translate_network
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.rules import (
-    ANY,
-    BOOL,
-    COUNT,
-    INT,
-    NOT_NEGATIVE,
-    POSITIVE,
-    POSITIVE_INT,
-    SECTION,
-    TEXT,
-    TEXT_OR_NONE,
-    Rule,
-    is_int,
-    is_number,
-    one_of,
+from reflash_sr.option_tables import (
+    ARGUMENTS,
+    DATASET,
+    ELSEWHERE,
+    NAME,
+    NETWORK_PATHS,
+    NOT_FOR_SR,
+    REQUIRED,
+    SCHEDULERS,
+    SECTIONS,
+    TOP,
+    WHOLE,
 )
-
-NAME = Rule('a name without slashes, of at most 100 letters',
-            lambda v: isinstance(v, str) and bool(re.fullmatch(r'[^/\\\0]{1,100}', v)) and v.strip('.') != '')
-# BasicSR's files write '!!float 5e3' for counts.
-WHOLE = Rule('a whole number above 0', lambda v: is_number(v) and 0 < v < 2**31 and v == int(v))
-NUM_GPU = Rule('auto or a whole number, 0 or above', lambda v: v == 'auto' or (is_int(v) and v >= 0))
-SECTION_OR_NONE = Rule(SECTION.wanted + ' or ~', lambda v: v is None or isinstance(v, dict))
-WORKERS = Rule('a whole number, 0 to 512', lambda v: is_int(v) and 0 <= v <= 512)
-NAME_OR_NONE = Rule('a name without slashes or ~', lambda v: v is None or NAME.holds(v))
-SHARE = Rule('a number in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
-COUNTS = Rule('a list of whole numbers above 0',
-              lambda v: isinstance(v, list) and len(v) > 0 and all(is_int(one) and one > 0 for one in v))
-NUMBERS = Rule('a list of numbers, 0 or above',
-               lambda v: isinstance(v, list) and len(v) > 0 and all(is_number(one) and one >= 0 for one in v))
-
-TOP = {
-    'name': NAME, 'model_type': TEXT, 'scale': POSITIVE_INT, 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
-    'datasets': SECTION, 'path': SECTION_OR_NONE, 'train': SECTION, 'val': SECTION_OR_NONE, 'logger': SECTION,
-    'dist_params': SECTION, 'find_unused_parameters': BOOL, 'study': SECTION,
-}  # yapf: disable
-SECTIONS = {
-    'path': {
-        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': ANY, 'experiments_root': ANY, 'results_root': ANY,
-    },
-    'train': {
-        'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': SHARE, 'optim_g': SECTION, 'scheduler': SECTION,
-        'pixel_opt': SECTION_OR_NONE, 'perceptual_opt': SECTION_OR_NONE,
-    },
-    'val': {'val_freq': WHOLE, 'save_img': BOOL, 'suffix': NAME_OR_NONE, 'metrics': SECTION_OR_NONE, 'pbar': BOOL},
-    'logger': {
-        'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
-    },
-    'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': POSITIVE_INT},
-}  # yapf: disable
-NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
-DATASET = {
-    'name': TEXT, 'type': TEXT, 'scale': POSITIVE_INT, 'phase': TEXT, 'dataroot_gt': TEXT, 'dataroot_lq': TEXT,
-    'io_backend': SECTION, 'num_worker_per_gpu': WORKERS, 'batch_size_per_gpu': POSITIVE_INT,
-    'total_batch_size': POSITIVE_INT, 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
-    'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': POSITIVE_INT,
-}  # yapf: disable
-# Arguments of networks, losses, metrics, optimisers and schedulers that their classes do not check, or check too late.
-ARGUMENTS = {
-    'num_in_ch': POSITIVE_INT, 'num_out_ch': POSITIVE_INT, 'num_feat': POSITIVE_INT, 'num_block': POSITIVE_INT,
-    'num_grow_ch': POSITIVE_INT, 'loss_weight': NOT_NEGATIVE, 'crop_border': COUNT, 'test_y_channel': BOOL,
-    'input_order': one_of('HWC', 'CHW'), 'better': one_of('higher', 'lower'), 'lr': NOT_NEGATIVE,
-    'eta_min': NOT_NEGATIVE, 'weight_decay': NOT_NEGATIVE, 'periods': COUNTS, 'milestones': COUNTS, 'gamma': POSITIVE,
-    'restart_weights': NUMBERS,
-}  # yapf: disable
-NOT_FOR_SR = ('Optimizer', 'LBFGS', 'SparseAdam')  # the base class; needs a closure; needs sparse gradients
-REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
-            'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable
-SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
-SCHEDULERS['MultiStepLR'] = SCHEDULERS['MultiStepRestartLR']
-# Who registers a class that people often ask for and that neither BasicSR nor this package has.
-ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
+from reflash_sr.rules import ANY, SECTION, Rule
 
 
 def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
@@ -276,8 +216,9 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
             return registry.get(candidate, suffix='')
     near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry]).rstrip('?')
     module = ELSEWHERE.get(str(name), 'the module that registers it')
-    raise UserError(f"{where}: no {registry._name} '{name}' is registered{near}. If it is a plugin's or your own: "
-                    f"import {module} before training starts, or give its package an entry point in 'basicsr.plugins'")
+    raise UserError(f"{where}: no {registry._name} '{str(name)[:80]}' is registered{near}. If it is a plugin's or "
+                    f"your own: import {module} before training starts, or give its package an entry point in "
+                    "'basicsr.plugins'")
 
 
 def is_owned(cls: Callable) -> bool:

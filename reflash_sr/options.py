@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.files import check_regular
 from reflash_sr.rules import is_number
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without code: tags that build objects are refused, a key may stand once, and ``1e-4`` is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str) and key_node.tag != 'tag:yaml.org,2002:merge':
-                raise yaml.constructor.ConstructorError(None, None, f'a key must be text, not {key!r}',
-                                                        key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands here twice",
-                                                        key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(r'^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$'),
-                              list('-+0123456789'))
+from reflash_sr.safe_yaml import MOST_BYTES, parse
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
@@ -47,26 +25,21 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, not YAML, holds a tag that would build an object, or is no list of keys.
     """
+    check_regular(path, 'option file')
     try:
-        text = Path(path).read_text(encoding='utf-8')
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'{path}: the option file cannot be read ({reason})') from error
-    opt = _parse(text, str(path))
+        with open(path, 'rb') as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UserError(f'{path}: not an option file: it has more than {MOST_BYTES // 1024} KB')
+        text = data.decode('utf-8-sig')  # some editors put a mark at the beginning
+    except OSError as error:
+        raise UserError(f'{path}: the option file cannot be read ({error.strerror})') from error
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path}: not an option file, or not in UTF-8 (byte {error.start}); save it so') from error
+    opt = parse(text, str(path))
     if not isinstance(opt, dict):
         raise UserError(f"{path}: not an option file: it must hold 'key: value' lines")
     return opt
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
-        mark = getattr(error, 'problem_mark', None)
-        line = f'line {mark.line + 1}: ' if mark else ''
-        reason = getattr(error, 'problem', None) or str(error) or type(error).__name__
-        hint = '; an option file holds plain values only' if 'could not determine a constructor' in reason else ''
-        raise UserError(f'{where}: {line}{reason}{hint}') from error
 
 
 def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml') -> None:
@@ -91,7 +64,7 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
                 raise UserError(f"{where}: {entry}: there is no section '{':'.join(path[:depth + 1])}'"
                                 f'{suggest(key, [k for k, v in section.items() if isinstance(v, dict)])}')
             section = section[key]
-        value = _parse(text, f'{where}: {entry}')
+        value = parse(text, f'{where}: {entry}')
         value = None if isinstance(value, str) and value.lower() == 'none' else value
         before = section.get(path[-1])
         if is_number(before) and isinstance(value, str):
@@ -123,7 +96,7 @@ def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_s
             if isinstance(section.get(name), str):
                 section[name] = os.path.expanduser(section[name])
         if section['phase'] == 'train':
-            section.setdefault('manual_seed', opt['manual_seed'])
+            section.setdefault('manual_seed', opt.get('manual_seed') or 0)
             section.setdefault('num_worker_per_gpu', 2)
             _divide_batch(section, world_size)
     for key, value in opt['path'].items():

@@ -7,8 +7,11 @@ before anything is written, feed one stream of draws, and run on any device.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +20,22 @@ import basicsr.test
 import basicsr.train
 import torch
 from basicsr.data import build_dataloader
-from basicsr.utils import get_root_logger, set_random_seed
-from basicsr.utils.dist_util import get_dist_info, init_dist
+from basicsr.models import build_model
+from basicsr.utils import get_root_logger, get_time_str, make_exp_dirs, set_random_seed
 from basicsr.utils.misc import check_resume
 
-from reflash_sr import option_checks, options, preflight, weights
-from reflash_sr.compat import replaced
-from reflash_sr.data.stream import DrawStream
+from reflash_sr import option_checks, options, preflight, processes, resume
+from reflash_sr.compat import replaced, several_validation_sets
+from reflash_sr.data.stream import DrawStream, SeededDraws
 from reflash_sr.devices import keep_freed_memory, select_device
 from reflash_sr.errors import UserError
 from reflash_sr.files import relative
+from reflash_sr.pairs import make_pairs
 from reflash_sr.progress import Batches, ProgressLogger
+from reflash_sr.run_lock import RunLock
+from reflash_sr.signals import leave_to_parent
+from reflash_sr.stopping import Stopper
+from reflash_sr.weights import suffix_of
 
 
 def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debug: bool = False,
@@ -48,17 +56,20 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
     Raises:
         UserError: Something in the options, the data or the weights is wrong; nothing was written.
         RunError: The run had to stop.
+        Stopped: A ``KeyboardInterrupt``: Ctrl-C or SIGTERM; the run was saved.
     """
     run = Run(opt_file, True, launcher, auto_resume, debug, force_yml, root)
     with replaced(
             basicsr.train,
             parse_options=run.parse_options,
             load_resume_state=run.load_resume_state,
+            make_exp_dirs=run.make_exp_dirs,
             create_train_val_dataloader=run.create_train_val_dataloader,
-            MessageLogger=run.message_logger):
+            build_model=run.build_model,
+            MessageLogger=run.message_logger), run.cleanup, processes.named_losses(), several_validation_sets():
         basicsr.train.train_pipeline(str(root))
-    _stop_processes()
-    path = Path(run.opt['path']['models'], 'net_g_latest.pth')
+    processes.stop()
+    path = Path(run.opt['path']['models'], f'net_g_latest{suffix_of(run.opt)}')
     get_root_logger().info('Done. Weights: %s. Next: %s', relative(path), run.next_command(relative(path)))
     return path
 
@@ -79,7 +90,7 @@ def test(opt_file: str, launcher: str = 'none', debug: bool = False, force_yml: 
     run = Run(opt_file, False, launcher, False, debug, force_yml, root)
     with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset):
         basicsr.test.test_pipeline(str(root))
-    _stop_processes()
+    processes.stop()
     folder = Path(run.opt['path']['results_root'])
     get_root_logger().info('Done. Results: %s', relative(folder))
     return folder
@@ -96,11 +107,16 @@ class Run:
         self.auto_resume = auto_resume
         self.debug = debug
         self.force_yml = force_yml
+        self._seed_was_drawn = False
         self.root = root
         self.opt: dict[str, Any] = {}
         self.datasets: dict[str, Any] = {}
         self.state: dict[str, Any] | None = None
         self.stream: DrawStream | None = None
+        self.val_loaders: list[Any] = []
+        self.model: Any = None
+        self.lock: RunLock | None = None
+        self.cleanup = contextlib.ExitStack()  # what is to be put back when the run ends, however it does
 
     def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
         """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
@@ -110,7 +126,9 @@ class Run:
             raise UserError(f'{self.args.opt}: study: this file is a grid of runs; start it with python '
                             f'tools/sweep_dropout.py --opt {self.args.opt}')
         option_checks.check(opt, self.args.opt, self.is_train)
-        _start_processes(opt, self.launcher)
+        opt['dist'] = self.launcher != 'none'
+        opt['rank'], opt['world_size'] = processes.start(self.launcher, **opt.get('dist_params') or {})
+        self._seed_was_drawn = opt.get('manual_seed') is None
         opt['manual_seed'] = _agree_on_seed(opt.get('manual_seed'), opt['dist'])
         set_random_seed(opt['manual_seed'] + opt['rank'])
         if self.debug and not opt['name'].startswith('debug'):
@@ -120,8 +138,11 @@ class Run:
         try:
             options.expand(opt, self.root, self.is_train, opt['world_size'])
             self._settle_device()
+            preflight.check_parts(opt)
+            if self.is_train:
+                self._claim_folder()
+                self.state = self._find_state()
             self.datasets = preflight.open_datasets(opt)
-            self.state = self._find_state() if self.is_train else None
             preflight.check_network(opt)
         except UserError as error:
             raise UserError(f'{self.args.opt}: {error}') from error
@@ -129,7 +150,20 @@ class Run:
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Hand out the state to continue from, which was found when the options were checked."""
+        while Path(opt['path']['log'], f"train_{opt['name']}_{get_time_str()}.log").exists():
+            time.sleep(0.1)  # BasicSR names logs by the second and would write over that of the run just stopped
         return self.state
+
+    def make_exp_dirs(self, opt: dict[str, Any]) -> None:
+        """Have BasicSR put an earlier folder aside and make a new one, unless another run is at work there."""
+
+        def make() -> None:
+            with self.lock.moving():
+                if Path(f"{opt['path']['experiments_root']}_archived_{get_time_str()}").exists():
+                    time.sleep(1)  # the name would be taken
+                make_exp_dirs(opt)
+
+        processes.first(make)
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
         """Build the loaders: one stream for the whole run, in the middle of which a continued run starts."""
@@ -141,22 +175,42 @@ class Run:
         pinned = section.get('pin_memory', False) and opt['num_gpu'] > 0  # nothing to pin for without a GPU
         lasting = section.get('persistent_workers', False) and section['num_worker_per_gpu'] > 0
         section = {**section, 'pin_memory': pinned, 'persistent_workers': lasting}
-        loader = build_dataloader(dataset, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
+        make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, section['num_worker_per_gpu'])
+        ours = type(dataset).__module__.split('.')[0] == 'reflash_sr'
+        exact = dataset if ours else SeededDraws(dataset, opt['manual_seed'])
+        loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
                                   sampler=self.stream, seed=opt['manual_seed'])
+        loader.worker_init_fn = functools.partial(leave_to_parent, then=loader.worker_init_fn)
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
                     self.stream.epoch(total))
-        val_loaders = []
         for key, section in opt['datasets'].items():
             if key != 'train':
-                val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))
+                self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))
                 logger.info('Validation set %s: %d pictures.', section['name'], len(self.datasets[key]))
         batches = Batches(loader, self._start_iter, total, show=opt['rank'] == 0)
         batches.dataset = dataset
-        return batches, self.stream, val_loaders, 0, total
+        self.cleanup.callback(batches.close)
+        return batches, self.stream, self.val_loaders, 0, total
+
+    def build_model(self, opt: dict[str, Any]) -> Any:
+        """Build the model, and tell it what its state file is to say of the data."""
+        self.model = build_model(opt)
+        batch = self.stream.batch_size * self.stream.world_size
+        self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}
+        if self.state and opt['rank'] == 0:
+            resume.check_stream(self.state, self.model.stream)
+        return self.model
 
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
-        """Make the logger of the training loop."""
+        """Make the logger of the training loop, which is about to start; redo a validation that was interrupted."""
+        stopper = Stopper(start_iter, opt['logger']['save_checkpoint_freq'])
+        self.cleanup.callback(stopper.leave)
+        stopper.watch(self.model)
+        due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
+        if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
+            for loader in self.val_loaders:
+                self.model.validation(loader, start_iter, tb_logger, opt['val']['save_img'])
         return ProgressLogger(opt, start_iter, tb_logger, self.stream.epoch)
 
     def build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
@@ -190,43 +244,35 @@ class Run:
     def _start_iter(self) -> int:
         return self.state['iter'] if self.state else 0
 
+    def _claim_folder(self) -> None:
+        """Lock the experiment's folder, in the first process, and clear away what a killed run was just writing."""
+
+        def claim() -> None:
+            self.lock.take()
+            resume.sweep(self.opt)
+
+        self.lock = RunLock(self.opt['path']['experiments_root'])
+        self.cleanup.callback(self.lock.release)
+        processes.first(claim)
+
     def _find_state(self) -> dict[str, Any] | None:
         """Read the state to continue from, if any, and name its weights in the options."""
         path = self.opt['path'].get('resume_state')
         if self.opt['auto_resume']:
-            folder = Path(self.opt['path']['training_states'])
-            states = [state for state in folder.glob('*.state') if state.stem.isdigit()]
-            path = max(states, key=lambda state: int(state.stem), default=None)
+            path = processes.first(lambda: resume.newest_whole(self.opt))
         if path is None:
             return None
-        state = weights.load_file(path)
+        state = resume.read(path, self.opt)
+        seed = (state.get('stream') or {}).get('seed')
+        if self._seed_was_drawn and seed is not None:
+            self.opt['manual_seed'] = self.opt['datasets']['train']['manual_seed'] = seed
         self.opt['path']['resume_state'] = str(path)
         check_resume(self.opt, state['iter'])
+        ignored = self.opt['path'].get('ignore_resume_networks') or ()
+        for key in [key for key in self.opt if key.startswith('network_') and key not in ignored]:
+            found = resume.weights_of(self.opt, state['iter'], f'net_{key[8:]}')
+            self.opt['path'][f'pretrain_{key}'] = str(found)
         return state
-
-
-def _start_processes(opt: dict[str, Any], launcher: str) -> None:
-    opt['dist'] = launcher != 'none'
-    if launcher == 'pytorch':
-        if 'RANK' not in os.environ:
-            raise UserError('--launcher pytorch: RANK is not set; start with torchrun --nproc_per_node N -m reflash_sr')
-        cuda = torch.cuda.is_available()
-        backend = (opt.get('dist_params') or {}).get('backend', 'nccl') if cuda else 'gloo'
-        if cuda:
-            torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
-        torch.distributed.init_process_group(backend)
-    elif launcher == 'slurm':
-        if 'SLURM_PROCID' not in os.environ or not torch.cuda.is_available():
-            raise UserError('--launcher slurm: needs srun and GPUs; without them use --launcher pytorch or none')
-        init_dist(launcher, **opt.get('dist_params') or {})
-    opt['rank'], opt['world_size'] = get_dist_info()
-
-
-def _stop_processes() -> None:
-    """Leave the process group together: one that just ends may abort while another still talks to it."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
 
 
 def _agree_on_seed(seed: int | None, dist: bool) -> int:

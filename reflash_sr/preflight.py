@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
+import random
+import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY
 
 from reflash_sr import weights
+from reflash_sr.building import Bounded
+from reflash_sr.data.images import image_size
 from reflash_sr.errors import UserError
 from reflash_sr.option_checks import SCHEDULERS, is_owned, registered
 
@@ -36,9 +44,64 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         datasets[key] = _attempt(f'datasets: {key}', cls, cls, deepcopy(section))
         if len(datasets[key]) == 0:
             raise UserError(f'datasets: {key}: is empty')
-    if 'train' in datasets:
-        _check_batch(opt['datasets']['train'], len(datasets['train']), opt['world_size'])
+        if key == 'train':
+            _check_batch(section, len(datasets[key]), opt['world_size'])
+            if getattr(datasets[key], 'pairs', None) is not None:
+                datasets[key].pairs.open()
+            _check_pairs(datasets[key], opt['scale'])
+        if key == 'train' or cls.__module__.startswith('basicsr'):  # our test sets have read all of their pictures
+            _draw_one(cls, datasets[key], f'datasets: {key}')
+        if key != 'train':
+            _check_metrics(opt, datasets[key])
     return datasets
+
+
+def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:
+    """Measure two noisy pictures of the size of the smallest one: some metrics do not take every size."""
+    source = getattr(dataset, 'source', None)
+    if not (opt.get('val') or {}).get('metrics') or not getattr(source, 'on_disk', False):
+        return
+    path = min(source.paths, key=lambda path: min(image_size(path)))
+    height, width = (side - side % opt['scale'] for side in image_size(path))
+    img, img2 = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    for name, metric in opt['val']['metrics'].items():
+        function = registered(METRIC_REGISTRY, metric['type'], f'val: metrics: {name}: type')
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of means of nothing
+                value = float(calculate_metric({'img': img, 'img2': img2}, dict(metric)))
+        except Exception as error:
+            if not is_owned(function):
+                raise
+            value = str(error) or type(error).__name__
+        if isinstance(value, str) or math.isnan(value):
+            raise UserError(f'val: metrics: {name}: does not take pictures of {width}×{height} px, such as {path} '
+                            f'({value}); take the picture or the metric away, or lower crop_border')
+
+
+def _draw_one(cls: Any, dataset: Any, where: str) -> None:
+    """Make one sample, of a copy: what a set opens while it reads must not cross into a loader's worker."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            sample = _attempt(where, cls, deepcopy(dataset).__getitem__, 0)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    for name, value in sample.items() if isinstance(sample, Mapping) and is_owned(cls) else ():
+        if isinstance(value, torch.Tensor) and 0 in value.shape:
+            raise UserError(f'{where}: {name} has the shape {tuple(value.shape)}; look at the sizes of its pictures')
+
+
+def _check_pairs(dataset: Any, scale: int) -> None:
+    """Hold every LQ picture of BasicSR's paired sets against the size of its GT picture."""
+    for pair in getattr(dataset, 'paths', []):
+        if not isinstance(pair, dict) or not all(os.path.exists(pair.get(f'{key}_path', '')) for key in ('lq', 'gt')):
+            return  # an LMDB, or no pairs
+        lq, gt = (image_size(pair[f'{key}_path']) for key in ('lq', 'gt'))
+        if gt != (lq[0] * scale, lq[1] * scale):
+            raise UserError(f'datasets: train: {pair["lq_path"]}: {lq[1]}×{lq[0]} px does not go with '
+                            f'{pair["gt_path"]}: {gt[1]}×{gt[0]} px at scale {scale}')
 
 
 def _check_batch(section: Mapping[str, Any], images: int, world_size: int) -> None:
@@ -48,6 +111,19 @@ def _check_batch(section: Mapping[str, Any], images: int, world_size: int) -> No
         raise UserError(f'datasets: train: {images} images × dataset_enlarge_ratio {ratio} is less than a batch of '
                         f'{batch}; add images, lower total_batch_size, or write dataset_enlarge_ratio: '
                         f'{-(-batch // images)}')
+
+
+def check_parts(opt: Mapping[str, Any]) -> None:
+    """See that ``train: accumulate`` divides the batch of a process.
+
+    Raises:
+        UserError: It does not.
+    """
+    parts = (opt.get('train') or {}).get('accumulate', 1)
+    batch = opt['datasets'].get('train', {}).get('batch_size_per_gpu', parts)
+    if batch % parts:
+        raise UserError(f'train: accumulate: a batch of {batch} per process does not divide into {parts} equal parts; '
+                        f'write {max(n for n in range(1, min(parts, batch) + 1) if batch % n == 0)}')
 
 
 def check_network(opt: Mapping[str, Any]) -> None:
@@ -61,7 +137,7 @@ def check_network(opt: Mapping[str, Any]) -> None:
     """
     section = dict(opt['network_g'])
     cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), Bounded():
         net = _attempt('network_g', cls, cls, **section)
     if opt['model_type'] in PICTURE_MODELS:
         _check_picture(net, opt['scale'])
@@ -103,6 +179,11 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
             raise UserError("train: pixel_opt: reduction: must be mean or sum: the loss must be one number")
     elif not train.get('perceptual_opt'):
         raise UserError('train: pixel_opt: is missing; write a loss, as in pixel_opt: {type: L1Loss}')
+    loss = dict(train.get('perceptual_opt') or {})
+    if loss:
+        loss_class = registered(LOSS_REGISTRY, loss.pop('type'), 'train: perceptual_opt: type')
+        criterion = _attempt('train: perceptual_opt', loss_class, loss_class, **loss)
+        _attempt('train: perceptual_opt', loss_class, criterion, torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
 
 
 def _attempt(where: str, owner: Any, build: Callable, *args: Any, **kwargs: Any) -> Any:

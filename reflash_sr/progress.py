@@ -66,7 +66,19 @@ class Batches:
         self.total = total
         self.show = show
 
+        self._iterators: list[Any] = []
+
     def __iter__(self) -> Iterator[Any]:
+        self._iterators.append(self._iterate())
+        return self._iterators[-1]
+
+    def close(self) -> None:
+        """Let the loader's workers go, wherever the run stands."""
+        for iterator in self._iterators:
+            iterator.close()
+        self.loader = ()
+
+    def _iterate(self) -> Iterator[Any]:
         bar = tqdm(desc='Training', initial=self.done, total=self.total, unit='it', disable=None if self.show else True)
         with logging_redirect_tqdm([get_root_logger()]), bar:
             for batch in self.loader:

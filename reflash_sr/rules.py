@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,8 @@ class Rule:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite int or float (a bool is not a number)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether ``value`` is a finite int or float (a bool is not a number); never raises, however large it is."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def is_int(value: object) -> bool:
@@ -57,3 +56,8 @@ WEIGHTS = Rule('a list of numbers, 0 or above and not all 0',
 def one_of(*choices: object) -> Rule:
     """The rule that a value is one of ``choices``."""
     return Rule('one of ' + ', '.join(str(c) for c in choices), lambda v: v in choices)
+
+
+def up_to(most: int) -> Rule:
+    """The rule that a value is a whole number from 1 to ``most``: what is beyond would take a machine's memory."""
+    return Rule(f'a whole number, 1 to {most:,}', lambda v: is_int(v) and 0 < v <= most)

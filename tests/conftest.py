@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import reflash_sr  # noqa: F401  (makes BasicSR importable)
 
 TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
+GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -42,6 +46,14 @@ def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
+def fill(folder, count: int, height: int, width: int | None = None):
+    """Make a folder of smooth random pictures ``0.png``, ``1.png``, …; returns it."""
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(smooth_picture(i, height, width or height)).save(folder / f'{i}.png')
+    return folder
+
+
 @pytest.fixture
 def training_options(picture_folder):
     """Options of the smallest run that trains, validates and saves."""
@@ -68,3 +80,21 @@ def training_options(picture_folder):
         'val': {'val_freq': 3, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}},
         'logger': {'print_freq': 2, 'save_checkpoint_freq': 3},
     }  # yapf: disable
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    """Work in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def study_file(training_options):
+    """Write a study; returns a function of its axes and of changes to its other sections."""
+
+    def write(axes=GRID, section=None, **changes):
+        opt = {**training_options, **changes, 'study': {'axes': axes, **(section or {})}}
+        Path('grid.yml').write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
+        return 'grid.yml'
+
+    return write

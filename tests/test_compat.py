@@ -1,12 +1,13 @@
 """The repairs, and the way names are exchanged for a while."""
 
+import logging
 import subprocess
 import sys
 import types
 
 import pytest
 
-from reflash_sr.compat import repair, replaced
+from reflash_sr.compat import repair, replaced, several_validation_sets
 
 
 def test_basicsr_imports_after_us_in_a_fresh_process():
@@ -30,3 +31,13 @@ def test_replaced_names_come_back_after_an_error():
     assert module.a == 1
     with pytest.raises(AttributeError), replaced(module, c=1):
         pass
+
+
+def test_a_warning_that_is_not_true_is_kept_back_for_a_while(caplog):
+    logger = logging.getLogger('basicsr')
+    false = 'Multiple validation datasets are *only* supported by SRModel.'
+    with several_validation_sets():
+        logger.warning(false)
+        logger.warning('another')
+    logger.warning('%s', false)
+    assert [record.getMessage() for record in caplog.records] == ['another', false]

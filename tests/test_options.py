@@ -1,6 +1,7 @@
 """Option files: loading, forcing, checking. One test per bad input: a line that names file and key."""
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_files_that_are_no_option_files(tmp_path, monkeypatch, text, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r'gone\.yml: the option file cannot be read'):
+    with pytest.raises(UserError, match=r'gone\.yml: no such option file'):
         options.load(tmp_path / 'gone.yml')
 
 
@@ -243,3 +244,42 @@ def test_batch_is_divided_over_the_processes(training_options, tmp_path):
 def test_a_file_survives_being_written_and_read(training_options, tmp_path):
     path = write(tmp_path / 'x.yml', yaml.safe_dump(training_options))
     assert options.load(path) == training_options
+
+
+LAUGHS = 'a: &a [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
+    f'{new}: &{new} [{", ".join([f"*{old}"] * 10)}]\n' for old, new in zip('abcdefgh', 'bcdefghi'))
+MERGES = 'a: &a {k: 1}\n' + ''.join(
+    f'{new}: &{new} {{<<: [{", ".join([f"*{old}"] * 10)}]}}\n' for old, new in zip('abcdefgh', 'bcdefghi'))
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    (LAUGHS, 'more than 10,000 values'), (MERGES, 'more than 1000 keys'), ('a: ' + '[' * 9999, 'more than 20 sections'),
+    ('a: ' + '[' * 30 + ']' * 30, 'more than 20 sections'), ('a: &a [*a]', 'more than 20 sections'),
+    ('a: 0x' + 'f' * 5000, 'more than 64 bits'), ('a: ' + '9' * 5000, 'Exceeds the limit'),
+    ('a: "\\ud800"', 'holds a character'), ('a: "\\0"', 'holds a character'), ('a: !!set {x}', 'plain values only'),
+    ('a: x\n' * 99999, 'more than 256 KB'), ('? [a]\n: 1', 'a key must be text'),
+], ids=range(12))
+def test_files_that_would_eat_memory_or_time_are_refused(tmp_path, text, message):
+    with pytest.raises(UserError, match=rf'x\.yml: .*{message}'):
+        options.load(write(tmp_path / 'x.yml', text))
+
+
+@pytest.mark.parametrize('data', [b'\xef\xbb\xbfname: x\r\nscale: 4\r\n', b'a: &a {scale: 4}\n<<: *a\nname: x'])
+def test_marks_line_ends_and_merges_of_any_editor(tmp_path, data):
+    (tmp_path / 'x.yml').write_bytes(data)
+    opt = options.load(tmp_path / 'x.yml')
+    assert (opt['name'], opt['scale']) == ('x', 4)
+
+
+@pytest.mark.parametrize('data', ['name: é'.encode('latin-1'), 'name: x'.encode('utf-16'), bytes(range(256))])
+def test_other_encodings_and_binary_files_are_named(tmp_path, data):
+    (tmp_path / 'x.yml').write_bytes(data)
+    with pytest.raises(UserError, match=r'x\.yml: not an option file, or not in UTF-8'):
+        options.load(tmp_path / 'x.yml')
+
+
+def test_pipes_and_folders_are_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / 'x.yml')
+    for path, message in ((tmp_path / 'x.yml', 'a pipe'), (tmp_path, 'a folder')):
+        with pytest.raises(UserError, match=message):
+            options.load(path)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from PIL import Image
 
 from reflash_sr import cli
-from tests.conftest import TINY_NETWORK, smooth_picture
+from tests.conftest import TINY_NETWORK, fill
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
 
@@ -146,13 +145,6 @@ def fails(capsys, *args, status=2):
     return lines[0]
 
 
-def fill(folder, count, size):
-    folder.mkdir()
-    for i in range(count):
-        Image.fromarray(smooth_picture(i, size, size)).save(folder / f'{i}.png')
-    return str(folder)
-
-
 BAD_INPUT = {
     'unknown key': (['train:totl_iter=3'], "train: totl_iter: is not a known key; did you mean 'total_iter'?"),
     'unknown type': (['network_g:type=DropoutRRDB'], "did you mean 'DropoutRRDBNet"),
@@ -165,8 +157,8 @@ BAD_INPUT = {
     'scale': (['scale=2'], 'network_g: upscale: 4 is not the scale of the run, 2'),
     'p': (['network_g:dropout_p=1'], 'network_g: dropout_p: must be a probability in [0, 1), not 1'),
     'position': (['network_g:dropout_position=lastconv'], "did you mean 'last-conv'?"),
-    'network value': (['network_g:num_feat=-3'], 'network_g: num_feat: must be a whole number above 0'),
-    'network type': (['network_g:upscale=[4]'], 'network_g: upscale: [4] is not the scale of the run'),
+    'network value': (['network_g:num_feat=-3'], 'network_g: num_feat: must be a whole number, 1 to 16,384, not -3'),
+    'network type': (['network_g:upscale=[4]'], 'network_g: upscale: must be a whole number, 1 to 16, not [4]'),
     'picture': (['network_g:num_in_ch=1'], 'network_g: DropoutMSRResNet does not accept these options'),
     'set name': (['datasets:val:name=../up'], 'datasets: val: name: must be a name without slashes'),
     'seed': (['manual_seed=4294967296'], 'manual_seed: must be a whole number'),
@@ -176,9 +168,9 @@ BAD_INPUT = {
     'force value': (['train:total_iter=abc'], "'train:total_iter' is a number (6), not 'abc'"),
     'weights missing': (['path:pretrain_network_g=gone.pth'], 'gone.pth: no such weights file'),
     'weights do not fit': (['path:pretrain_network_g=other.pth'], 'does not fit DropoutMSRResNet: conv_first.'),
-    'torn state': (['path:resume_state=torn.state'], 'torn.state: not a weights file'),
+    'torn state': (['path:resume_state=torn.state'], 'torn.state: is damaged'),
     'device': (['device=tpu'], "device: 'tpu' is not known"),
-    'batch': (['datasets:train:total_batch_size=0'], 'total_batch_size: must be a whole number above 0'),
+    'batch': (['datasets:train:total_batch_size=0'], 'total_batch_size: must be a whole number, 1 to 65,536, not 0'),
 }
 
 

@@ -10,8 +10,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from reflash_sr.data import source
-from reflash_sr.data.degradations import EIGHT, check_name, degrade, mod_crop, noise_rng
+from reflash_sr.data.degradations import EIGHT, check_name
 from reflash_sr.data.images import check_all
+from reflash_sr.data.pair_sets import DegradedSet
 from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
 from reflash_sr.rules import ANY, COUNT, POSITIVE_INT, TEXT
@@ -23,8 +24,9 @@ class DegradationTestDataset(Dataset):
 
     Args:
         opt: Section of an option file: ``dataroot_gt``, ``scale``, and ``degradation`` (one name of
-            ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``; default ``clean``) or ``degradations`` (a list of
-            them, or ``all``: the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each picture and
+            ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``, or chosen strengths such as ``blur:3``,
+            ``noise:30+jpeg:30``, ``down:matlab``; default ``clean``) or ``degradations`` (a list of them, or ``all``:
+            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each picture and
             degradation apart; it is not the run's ``manual_seed``, so that runs are compared on the same pictures.
 
     Raises:
@@ -43,12 +45,10 @@ class DegradationTestDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.scale = opt['scale']
-        self.seed = opt.get('noise_seed', 0)
-        self.degradations = _names(opt)
         self.source = source.ImageSource(opt)
-        if self.source.others:
-            raise UserError(f'{self.source.others[0]}: not a picture; in testing every file counts, so take it away or '
-                            'list the pictures in a meta_info file')
+        self.degradations = _names(opt)
+        seed = opt.get('noise_seed', 0)
+        self.set = DegradedSet(str(opt.get('name')), self.source, self.degradations, self.scale, seed)
         if self.source.on_disk:
             check_all(self.source.paths, self.scale, f'at scale {self.scale} a side needs {self.scale} px')
 
@@ -64,8 +64,7 @@ class DegradationTestDataset(Dataset):
         """
         place, which = divmod(index, len(self.degradations))
         name, degradation = self.source.names[place], self.degradations[which]
-        gt = mod_crop(self.source.read(place), self.scale)
-        lq = degrade(gt, degradation, self.scale, noise_rng(self.seed, name, degradation))
+        lq, gt = self.set.pair(place, degradation)
         return {
             'lq': to_tensor(lq),
             'gt': to_tensor(gt),

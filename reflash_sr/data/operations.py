@@ -5,6 +5,7 @@ Pixels are (H, W, 3) float32 RGB around [0, 1]. ``size`` is always that of the w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class Window(NamedTuple):
                       min(self.left, other.left), max(self.right, other.right))
 
 
-class Operation:
+class Operation(ABC):
     """One step. The defaults are those of a step that works pixel by pixel."""
 
     def out_size(self, size: Size) -> Size:
@@ -56,6 +57,7 @@ class Operation:
         """The window of the input (of ``size``) that ``window`` of the result depends on."""
         return window
 
+    @abstractmethod
     def apply(self, pixels: np.ndarray, have: Window, want: Window, size: Size, rng: np.random.Generator) -> np.ndarray:
         """Compute a window of the result.
 
@@ -69,7 +71,6 @@ class Operation:
         Returns:
             The pixels of ``want``; the input is left as it is.
         """
-        raise NotImplementedError
 
 
 class Filter(Operation):

@@ -21,7 +21,7 @@ from reflash_sr.data.resampling import MODES
 from reflash_sr.data.sharpening import Sharpen, usm_sharpen
 from reflash_sr.rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int
 
-__all__ = ['DEFAULTS', 'OPTIONS', 'degrade', 'draw_degradation', 'usm_sharpen']
+__all__ = ['DEFAULTS', 'OPTIONS', 'degrade', 'draw_degradation', 'gt_patch', 'usm_sharpen']
 
 _KERNEL_SIZE = Rule(f'an odd whole number, {SMALLEST} or above', lambda v: is_int(v) and v >= SMALLEST and v % 2 == 1)
 _KERNEL_LIST = Rule('a list of ' + ', '.join(BELLS),
@@ -120,16 +120,28 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
         windows.insert(0, operation.needed(windows[0], before))
 
     computed = windows[0].joined(gt_window)
-    if gt_usm:
-        sharpen = Sharpen()
-        source = sharpen.needed(computed, size)
-        picture = sharpen.apply(gt[source.slices], source, computed, size, rng)
-    else:
-        picture = to_float(gt[computed.slices])
+    picture = gt_patch(gt, computed, gt_usm)
     pixels = picture[windows[0].within(computed)]
     for operation, have, want, before in zip(recipe, windows, windows[1:], sizes):
         pixels = operation.apply(pixels, have, want, before, rng)
     return picture[gt_window.within(computed)], to_float(to_bytes(pixels))
+
+
+def gt_patch(gt: np.ndarray, window: Sequence[int], gt_usm: bool = True) -> np.ndarray:
+    """Make the GT patch of a training pair alone.
+
+    Args:
+        gt, window, gt_usm: As for :func:`degrade`.
+
+    Returns:
+        (h, w, 3) float32 in [0, 1]; that of :func:`degrade` to float rounding.
+    """
+    wanted = Window(*(int(v) for v in window))
+    if not gt_usm:
+        return to_float(gt[wanted.slices])
+    sharpen = Sharpen()
+    source = sharpen.needed(wanted, gt.shape[:2])
+    return sharpen.apply(gt[source.slices], source, wanted, gt.shape[:2], None)
 
 
 def _check(gt: np.ndarray, window: Window, scale: int) -> None:

@@ -50,12 +50,19 @@ class RealDegradationDataset(TrainingDataset):
             raise UserError(f'crop_pad_size: {self.crop_pad_size} px must be a multiple of the scale, {self.scale}, '
                             f'and at least gt_size, {self.gt_size}: the crop is degraded, and the GT patch cut from it')
 
-    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator,
+                  lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         crop = self._crop_or_pad(image, rng)
         recipe = real_degradation.draw_degradation(rng, self.settings, crop.shape[:2], self.scale)
         top, left = rng.integers(0, (self.crop_pad_size - self.gt_size) // self.scale + 1, 2) * self.scale
         window = (top, top + self.gt_size, left, left + self.gt_size)
-        return real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
+        if lq is None:
+            gt, lq = real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
+            if self.pairs is None:
+                return gt, lq
+        # A sharpened GT patch is rounded in the last bit according to what else was sharpened with it. Where pairs are
+        # cached it is always made alone, so that a run does not depend on which of them were there.
+        return real_degradation.gt_patch(crop, window, self.gt_usm), lq
 
     def _crop_or_pad(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         size = self.crop_pad_size

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from reflash_sr.data.degradations import BLUR_RADIUS, check_name, degrade, mod_crop
+from reflash_sr.data.degradations import check_name, degrade, mod_crop, reach
 from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.rules import TEXT
 
 _JPEG_CELL = 16  # px of LQ: with 4:2:0, JPEG works in cells of 16×16
-_BICUBIC_REACH = 2  # px of LQ on each side
 
 
 @DATASET_REGISTRY.register()
@@ -36,24 +35,26 @@ class SingleDegradationDataset(TrainingDataset):
         super().__init__(opt)
         self.degradation = check_name(opt.get('degradation', 'clean'))
 
-    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator,
+                  lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         image = mod_crop(image, self.scale)
         outer, inner = [], []
         for side in image.shape[:2]:
             start = int(rng.integers(0, (side - self.gt_size) // self.scale + 1)) * self.scale
-            around = _surroundings(start, start + self.gt_size, side, self.scale)
+            around = _surroundings(start, start + self.gt_size, side, self.scale, reach(self.degradation, self.scale))
             outer.append(around)
             inner.append(slice(start - around.start, start - around.start + self.gt_size))
         gt = image[tuple(outer)]
-        lq = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)
-        small = tuple(slice(part.start // self.scale, part.stop // self.scale) for part in inner)
-        return gt[tuple(inner)], lq[small]
+        if lq is None:
+            whole = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)
+            lq = whole[tuple(slice(part.start // self.scale, part.stop // self.scale) for part in inner)]
+        return gt[tuple(inner)], lq
 
 
-def _surroundings(start: int, stop: int, side: int, scale: int) -> slice:
+def _surroundings(start: int, stop: int, side: int, scale: int, reach: int) -> slice:
     """What a patch depends on, along one side: the JPEG cells it touches, and what those depend on, in whole cells."""
     cell = _JPEG_CELL * scale
-    for reach in (scale, BLUR_RADIUS + _BICUBIC_REACH * scale):  # decoders smooth the colours over one px of LQ
-        start = max(0, (start - reach) // cell * cell)
-        stop = min(side, -(-(stop + reach) // cell) * cell)
+    for around in (scale, reach):  # decoders smooth the colours over one px of LQ
+        start = max(0, (start - around) // cell * cell)
+        stop = min(side, -(-(stop + around) // cell) * cell)
     return slice(start, stop)

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 from basicsr.utils import FileClient
 
 from reflash_sr.data.images import find_images, read_image
 from reflash_sr.data.photos import SCHEME, photo_paths
 from reflash_sr.errors import UserError
+from reflash_sr.files import check_regular
 from reflash_sr.rules import SECTION, TEXT, TEXT_OR_NONE
 
 OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}
@@ -63,7 +65,11 @@ class ImageSource:
             return read_image(path)
         if self._client is None:  # opened in the process that reads: an LMDB must not cross a fork
             self._client = FileClient('lmdb', db_paths=[str(Path(self.root).expanduser())], client_keys=['gt'])
-        return read_image(bytes(self._client.get(str(path), 'gt')), name=f'{self.root}: {path}')
+        try:
+            data = bytes(self._client.get(str(path), 'gt'))
+        except Exception as error:  # an LMDB that was damaged after the run began
+            raise UserError(f'{self.root}: {path}: cannot be read from the LMDB ({error})') from error
+        return read_image(data, name=f'{self.root}: {path}')
 
     def keep(self, good: list[bool]) -> None:
         """Keep the pictures that are marked as good, forget the others."""
@@ -72,8 +78,9 @@ class ImageSource:
 
 
 def _lines(path: Path) -> list[str]:
+    check_regular(path, 'list of pictures')
     try:
-        lines = path.read_text(encoding='utf-8').splitlines()
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: the list of pictures cannot be read ({error})') from error
     names = [_META_LINE.match(line.strip()).group('name') for line in lines if line.strip()]
@@ -93,7 +100,27 @@ def _listed(meta_info: Path, root: Path) -> list[Path]:
 def _lmdb_keys(root: Path) -> list[Path]:
     if root.suffix != '.lmdb' or not root.is_dir():
         raise UserError(f"{root}: no such LMDB; write a folder that ends in '.lmdb', or io_backend: type: disk")
-    return [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
+    keys = [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
+    _check_lmdb(root, keys)
+    return keys
+
+
+def _check_lmdb(root: Path, keys: list[Path]) -> None:
+    """Open an LMDB once and look all keys up; it is closed again, for it must not cross a fork."""
+    data = root / 'data.mdb'
+    check_regular(data, 'LMDB')
+    try:
+        with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as env:
+            if (env.info()['last_pgno'] + 1) * env.stat()['psize'] > data.stat().st_size:
+                raise UserError(f'{data}: is cut off; copy it again')  # reading behind its end would kill the process
+            with env.begin() as transaction:
+                for key in keys:
+                    if transaction.get(str(key).encode('ascii')) is None:
+                        raise UserError(f'{root}: {key} is in meta_info.txt, but not in the LMDB; make it anew')
+    except (lmdb.Error, OSError, UnicodeEncodeError) as error:
+        if 'already open in this process' in str(error):
+            return  # by a set that was checked
+        raise UserError(f'{root}: not an LMDB, or damaged ({error}); make it anew') from error
 
 
 def unique_names(paths: list[Path], root: str) -> list[str]:

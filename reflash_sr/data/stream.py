@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Dataset, Sampler
 
 
 class Draw(int):
@@ -39,6 +41,29 @@ def draw_rng(index: int, seed: int) -> np.random.Generator:
     if number is None:
         number = int(torch.randint(2**62, ()))
     return np.random.default_rng([seed, number])
+
+
+class SeededDraws(Dataset):
+    """Makes another project's dataset depend on seed and draw alone, by seeding the generators that it may use.
+
+    Args:
+        dataset: Draws from ``random``, numpy's or torch's global generator.
+        seed: The run's ``manual_seed``.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        number = int(draw_rng(index, self.seed).integers(2**32))
+        random.seed(number)
+        np.random.seed(number)
+        torch.manual_seed(number)
+        return self.dataset[index]
 
 
 class DrawStream(Sampler):

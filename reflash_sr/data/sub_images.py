@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                threshold: int = 0, compression: int = 3, workers: int | None = None) -> Summary:
     """Cut every photograph of a folder into sub-images, in parallel, with a progress bar.
 
-    A photograph whose sub-images are all there is left alone, so that an interrupted run can be started again.
+    A photograph that has not changed, and whose sub-images are all there, is left alone, so that an interrupted run can
+    be started again.
     Photographs that cannot be read, or are smaller than ``size``, are skipped and named.
 
     Args:
@@ -86,13 +88,21 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
     _claim(output, {'size': size, 'step': step, 'threshold': threshold})
     jobs = list(zip(images, unique_names(images, str(source))))
     cut, skipped = 0, []
-    with ProcessPoolExecutor(workers) as pool:
-        futures = [pool.submit(_cut, path, name, output, size, step, threshold, compression) for path, name in jobs]
-        for future in tqdm(as_completed(futures), total=len(futures), desc='Cutting', unit='photo', disable=None):
-            done, reason = future.result()
-            cut += done
-            if reason:
-                skipped.append(reason)
+    with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            futures = [pool.submit(_cut, path, name, output, size, step, threshold, compression)
+                       for path, name in jobs]
+            for future in tqdm(as_completed(futures), total=len(futures), desc='Cutting', unit='photo', disable=None):
+                done, reason = future.result()
+                cut += done
+                if reason:
+                    skipped.append(reason)
+        except BaseException as error:  # Ctrl-C too: what is being cut is finished, the rest is left
+            pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, OSError):
+                raise UserError(f'--output: {output}: cannot be written ({error.strerror}); make room or name another '
+                                'folder, and start again: it goes on where it stopped') from error
+            raise
     return Summary(cut, len(jobs) - cut - len(skipped), tuple(sorted(skipped)), str(output))
 
 
@@ -107,7 +117,7 @@ def _claim(output: Path, settings: dict[str, int]) -> None:
             raise UserError(f'--output: {output} was cut with {before}, not {settings}; name another folder')
         with atomic_write(record, 'w') as file:
             json.dump(settings, file)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f'--output: {output}: cannot be used ({error})') from error
 
 
@@ -115,12 +125,20 @@ def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: i
          compression: int) -> tuple[int, str | None]:
     """Cut one photograph; 1 if there was something to do, and why it was skipped if it was."""
     done = output / f'.{name}.done'
-    if done.is_file():
-        return 0, None
+    before = _record(done)
     try:
+        now = {'size': path.stat().st_size, 'mtime_ns': path.stat().st_mtime_ns}
+        parts = [output / f'{name}_s{number:03d}.png' for number in range(1, before.get('parts', 0) + 1)]
+        if parts and before == {**now, 'parts': len(parts)} and all(part.is_file() for part in parts):
+            return 0, None
         image = read_image(path)
+    except OSError as error:
+        return 0, f'{path}: cannot be read ({error.strerror})'
     except UserError as error:
         return 0, str(error)
+    done.unlink(missing_ok=True)
+    for part in parts:  # of another state of the photograph, which may have had more
+        part.unlink(missing_ok=True)
     height, width = image.shape[:2]
     if min(height, width) < size:
         return 0, f'{path}: {width}×{height} px is smaller than a sub-image, {size} (--size)'
@@ -128,8 +146,19 @@ def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: i
         with atomic_write(output / f'{name}_s{number:03d}.png') as file:
             part = Image.fromarray(image[top:top + size, left:left + size])
             part.save(file, format='PNG', compress_level=compression)
-    done.touch()
+    with atomic_write(done, 'w') as file:
+        json.dump({**now, 'parts': number}, file)
     return 1, None
+
+
+def _record(done: Path) -> dict[str, int]:
+    """What a photograph was when it was cut, and into how many parts; empty where that is not known."""
+    try:
+        record = json.loads(done.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    fits = isinstance(record, dict) and all(isinstance(record.get(key), int) for key in ('size', 'mtime_ns', 'parts'))
+    return record if fits and 0 < record['parts'] < 100_000 else {}
 
 
 def _places(height: int, width: int, size: int, step: int, threshold: int) -> Iterator[tuple[int, int]]:

@@ -16,12 +16,14 @@ from torch.utils.data import Dataset, get_worker_info
 
 from reflash_sr.data import source
 from reflash_sr.data.images import image_size
-from reflash_sr.data.stream import draw_rng
+from reflash_sr.data.pairs_cache import PairsCache, key_of
+from reflash_sr.data.stream import Draw, draw_rng
 from reflash_sr.errors import UserError
-from reflash_sr.rules import BOOL, COUNT, POSITIVE_INT
+from reflash_sr.rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
 # BasicSR's logger; asking BasicSR for it here would start it before its log file is known.
 logger = logging.getLogger('basicsr')
+MOST_KEPT = 1 << 30  # bytes of pictures that a process keeps, where pairs are cached and reading is what is left to do
 
 
 class TrainingDataset(Dataset, ABC):
@@ -29,6 +31,9 @@ class TrainingDataset(Dataset, ABC):
 
     Args:
         opt: Section of an option file; its keys are those of ``OPTIONS``.
+
+    Attributes:
+        pairs: LQ patches that were made before (``pairs_cache``, a folder), or None.
 
     Raises:
         UserError: No pictures, or pictures smaller than ``gt_size``.
@@ -41,6 +46,7 @@ class TrainingDataset(Dataset, ABC):
         'use_hflip': BOOL,
         'use_rot': BOOL,
         'manual_seed': COUNT,
+        'pairs_cache': TEXT_OR_NONE,
     }
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -57,6 +63,13 @@ class TrainingDataset(Dataset, ABC):
             logger.warning('%s: not a picture, skipped', path)
         if self.source.on_disk:
             self._check_headers()
+        self.pairs: PairsCache | None = None
+        self._kept: dict[int, np.ndarray] = {}
+        self._room = MOST_KEPT
+        if opt.get('pairs_cache'):
+            known = {name: opt[name] for name in self.OPTIONS if name in opt}
+            self.pairs = PairsCache(opt['pairs_cache'], key_of(type(self).__name__, known, self.seed, self.source),
+                                    self.gt_size // self.scale)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -74,16 +87,19 @@ class TrainingDataset(Dataset, ABC):
         _spare_threads()
         rng = draw_rng(index, self.seed)
         image, path = self._read(int(index))
-        gt, lq = self.make_pair(self._flip(image, rng), rng)
+        known = self.pairs.read(index.number) if self.pairs and isinstance(index, Draw) else None
+        gt, lq = self.make_pair(self._flip(image, rng), rng, known)
         return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': str(path), 'gt_path': str(path)}
 
     @abstractmethod
-    def make_pair(self, image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def make_pair(self, image: np.ndarray, rng: np.random.Generator,
+                  lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Cut a GT patch out of a picture and degrade it.
 
         Args:
             image: (H, W, 3) uint8 RGB, sides at least ``gt_size``.
             rng: Source of everything random.
+            lq: The LQ patch, uint8, where it was made before.
 
         Returns:
             GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1].
@@ -94,10 +110,19 @@ class TrainingDataset(Dataset, ABC):
         for attempt in range(len(self.source)):
             place = (index + attempt) % len(self.source)
             try:
-                return self.source.read(place), self.source.paths[place]
+                return self._picture(place), self.source.paths[place]
             except UserError as error:
                 _warn_once(f'skipped: {error}')
         raise UserError(f'{self.source.root}: not one of its {len(self.source)} pictures can be read')
+
+    def _picture(self, place: int) -> np.ndarray:
+        image = self._kept.get(place)
+        if image is None:
+            image = self.source.read(place)
+            if self.pairs and image.nbytes <= self._room:
+                self._kept[place] = image
+                self._room -= image.nbytes
+        return image
 
     def _flip(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         across, down, transpose = rng.random(3) < 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -59,3 +60,30 @@ class LossGuard:
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
         return means
+
+    def window(self) -> dict[str, Any]:
+        """What was added since the last call of :meth:`means`: ``sums`` by name, on the CPU, and ``count``."""
+        return {'sums': {name: total.cpu() for name, total in self._sums.items()}, 'count': self._count}
+
+    def continue_window(self, window: Mapping[str, Any], device: torch.device | str = 'cpu') -> None:
+        """Go on in the middle of a print interval.
+
+        Args:
+            window: As :meth:`window` gave it.
+            device: Where the losses to come will be.
+        """
+        self._sums = {name: total.to(device) for name, total in window['sums'].items()}
+        self._count = window['count']
+
+
+def shares(windows: Sequence[Mapping[str, Any]], processes: int) -> list[dict[str, Any]]:
+    """Divide the windows of the processes that saved among those that continue; the mean over all stays.
+
+    Args:
+        windows: One of each process.
+        processes: How many continue.
+    """
+    if len(windows) == processes:
+        return [dict(window) for window in windows]
+    sums = {name: sum(window['sums'][name] for window in windows) / len(windows) for name in windows[0]['sums']}
+    return [{'sums': dict(sums), 'count': windows[0]['count']} for _ in range(processes)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from reflash_sr import weights
+from reflash_sr import processes, weights
 from reflash_sr.devices import select_device
-from reflash_sr.errors import RunError, UserError, suggest
-from reflash_sr.models.loss_guard import LossGuard
+from reflash_sr.errors import UserError, suggest
+from reflash_sr.evaluation.restore import tiled
+from reflash_sr.models.anomaly import watched
+from reflash_sr.models.checkpoints import Best, prune, write
+from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.validation import Validation
+from reflash_sr.networks import size_multiple
 from reflash_sr.rules import BOOL, TEXT, one_of
 
 
@@ -31,7 +34,14 @@ class ReflashSRModel(SRModel):
     Args:
         opt: A BasicSR option file, expanded. Beyond ``SRModel``'s keys: ``device`` (``auto cpu cuda mps``), ``amp``
             (``bf16`` trains in mixed precision; weights and loss stay float32), ``channels_last``, ``compile``.
-            ``train: optim_g: type`` may be any optimiser of ``torch.optim``.
+            ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` cuts the norm of the
+            gradient down to a number; ``accumulate: N`` divides every batch into N parts that go through the network
+            one after the other, for one optimiser step (the same result in less memory); ``detect_anomaly`` names the
+            layer whose gradient is not finite, slowly. ``logger: keep_last: N`` keeps the newest N checkpoints;
+            ``val: keep_best`` the weights that were best by each metric.
+
+    Attributes:
+        stream: What the data depend on, for the state file: ``images``, ``batch`` and ``seed``.
     """
 
     OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': BOOL}
@@ -39,6 +49,11 @@ class ReflashSRModel(SRModel):
     def __init__(self, opt: dict[str, Any]):
         self._memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
         self._validation = Validation(opt)
+        self._iteration = 0
+        self._best = Best(opt, self._save_best)
+        self._validation.on_means = self._best.take
+        self._of_best: dict[str, Any] = {}
+        self.stream: dict[str, int] = {}
         super().__init__(opt)
 
     # ------------------------------------------------------------------ building
@@ -102,23 +117,42 @@ class ReflashSRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Do one step. The dropout mask depends on ``manual_seed``, iteration and rank alone."""
+        self._iteration = current_iter
         torch.manual_seed(_step_seed(self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']))
+        train = self.opt['train']
         self.optimizer_g.zero_grad()
-        with self._autocast():
-            self.output = self.net_g(self.lq)
-        losses = self._losses(self.output.float())
-        sum(losses.values()).backward()
+        with watched(self.get_bare_model(self.net_g), current_iter, self._paths, train.get('detect_anomaly', False)):
+            losses = self._backward(train.get('accumulate', 1))
+        if train.get('grad_clip'):
+            torch.nn.utils.clip_grad_norm_(self.net_g.parameters(), train['grad_clip'])
         self.optimizer_g.step()
         self._guard.add(losses, current_iter, self._paths)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def _losses(self, output: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _backward(self, parts: int) -> dict[str, torch.Tensor]:
+        """Add up the gradient of the batch, part by part; the losses are those of the whole batch."""
+        total: dict[str, torch.Tensor] = {}
+        batches = list(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True))
+        for i, (lq, gt) in enumerate(batches, 1):
+            last = i == len(batches) or not self.opt['dist']  # processes exchange gradients once
+            with nullcontext() if last else self.net_g.no_sync():
+                with self._autocast():
+                    self.output = self.net_g(lq)
+                losses = self._losses(self.output.to(gt.dtype), gt, len(batches))
+                sum(losses.values()).backward()
+            for name, loss in losses.items():
+                total[name] = total.get(name, 0) + loss.detach()
+        return total
+
+    def _losses(self, output: torch.Tensor, gt: torch.Tensor, parts: int) -> dict[str, torch.Tensor]:
         losses = {}
         if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(output, self.gt)
+            summed = self.opt['train']['pixel_opt'].get('reduction') == 'sum'
+            losses['l_pix'] = self.cri_pix(output, gt) / (1 if summed else parts)
         if self.cri_perceptual:
-            losses['l_percep'], losses['l_style'] = self.cri_perceptual(output, self.gt)
+            for name, loss in zip(('l_percep', 'l_style'), self.cri_perceptual(output, gt)):
+                losses[name] = loss if loss is None else loss / parts
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def _autocast(self) -> AbstractContextManager:
@@ -142,16 +176,12 @@ class ReflashSRModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``lq`` in float32, with EMA weights where there are any; pads for networks with a ``window_size``."""
+        """Restore ``lq`` in float32, with EMA weights where there are any; pads where the network needs it."""
         net = getattr(self, 'net_g_ema', self.net_g)
         training = net.training
         net.eval()
-        lq, scale = self.lq, self.opt.get('scale', 1)
-        height, width = lq.shape[-2:]
-        network = self.opt['network_g']
-        window = network.get('base', network).get('window_size', 1)
-        lq = F.pad(lq, (0, -width % window, 0, -height % window), mode='reflect' if window > 1 else 'constant')
-        self.output = self.get_bare_model(net)(lq)[..., :height * scale, :width * scale]
+        multiple = size_multiple(self.opt['network_g'])
+        self.output = tiled(self.get_bare_model(net), self.lq, self.opt.get('scale', 1), multiple)
         net.train(training)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
@@ -160,36 +190,71 @@ class ReflashSRModel(SRModel):
             self._guard.check()
         self._validation.run(self, dataloader.dataset, current_iter, tb_logger, save_img)
 
+    def watch_for_stop(self, stop_asked: Callable[[], int]) -> None:
+        """Have validation interrupted, with ``ValidationStopped``, once ``stop_asked`` gives anything but 0."""
+        self._validation.stop_asked = stop_asked
+
+    def is_validated(self, iteration: int) -> bool:
+        """Whether the validation at an iteration is complete, in this run or the one that it continues."""
+        return self._validation.is_done(iteration)
+
     # ------------------------------------------------------------------ saving
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save weights and training state, unless a loss was not finite."""
+        """Save weights and training state, unless a loss was not finite.
+
+        Raises:
+            RunError: A loss was not finite, or the disk is full; in all processes.
+        """
         self._guard.check()
+        self._windows = processes.gather(self._guard.window())
+        processes.first(lambda: self._save_all(epoch, current_iter))
+
+    def _save_all(self, epoch: int, current_iter: int) -> None:
         super().save(epoch, current_iter)
+        if current_iter != -1:
+            prune(self.opt, current_iter)
 
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
         """Write ``models/{net_label}_{current_iter}.pth``: weights, and ``network_g``, so that it says what it is."""
         nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
-        content: dict[str, Any] = {'network_g': dict(self.opt['network_g'])}
+        content: dict[str, Any] = {'network_g': dict(self.opt['network_g']), 'trained': self._trained()}
         for key, one in zip(keys, nets):
             state = self.get_bare_model(one).state_dict()
             content[key] = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         label = 'latest' if current_iter == -1 else current_iter
-        self._write(content, Path(self.opt['path']['models'], f'{net_label}_{label}.pth'))
+        write(content, Path(self.opt['path']['models'], f'{net_label}_{label}{weights.suffix_of(self.opt)}'))
+
+    def _trained(self) -> dict[str, Any]:
+        """What tables and figures are to say of these weights."""
+        return {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
+                'total_iter': self.opt['train']['total_iter'], **self._of_best}
+
+    def _save_best(self, label: str, facts: dict[str, Any]) -> None:
+        nets = {'params': self.net_g}
+        if self.ema_decay > 0:
+            nets['params_ema'] = self.net_g_ema
+        self._of_best = facts
+        self.save_network(list(nets.values()), 'net_g', label, param_key=list(nets))
+        self._of_best = {}
 
     @master_only
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Write ``training_states/{current_iter}.state``, from which a run continues."""
         if current_iter == -1:
             return
+        batch = self.stream.get('batch')
         state = {
             'epoch': epoch,
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'stream': {**self.stream, **({'samples': current_iter * batch} if batch else {})},
+            'windows': self._windows,
+            'best': self._best.values,
         }
-        self._write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
+        write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Reload optimisers and schedulers. What the option file says of a scheduler is the option file's to say."""
@@ -197,14 +262,13 @@ class ReflashSRModel(SRModel):
         schedulers = [{k: v for k, v in state.items() if k not in section and k != 'cumulative_period'}
                       for state in resume_state['schedulers']]
         super().resume_training({**resume_state, 'schedulers': schedulers})
-
-    @staticmethod
-    def _write(content: Any, path: Path) -> None:
-        try:
-            weights.save(content, path)
-        except OSError as error:
-            raise RunError(f'{path}: cannot be written ({error.strerror}); earlier checkpoints are whole. Make room '
-                           'and continue with --auto_resume') from error
+        iteration = self._iteration = resume_state['iter']
+        if resume_state.get('windows'):
+            window = shares(resume_state['windows'], self.opt['world_size'])[self.opt['rank']]
+            self._guard.continue_window(window, self.device)
+        self._best.continue_from(resume_state.get('best') or {}, iteration)
+        if self.is_validated(iteration):
+            self._validation.leave_out(iteration)
 
 
 def _step_seed(seed: int, iteration: int, rank: int) -> int:

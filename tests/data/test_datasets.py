@@ -139,6 +139,23 @@ def test_lmdb(picture_folder, tmp_path):
     with pytest.raises(UserError, match='no such LMDB'):
         RealDegradationDataset(options(tmp_path, io_backend={'type': 'lmdb'}))
 
+    del dataset  # which has it open
+
+    def refused(match):
+        with pytest.raises(UserError, match=match):
+            RealDegradationDataset(options(root, io_backend={'type': 'lmdb'}))
+
+    (root / 'meta_info.txt').write_text('b.png (72,96,3) 1\n')
+    refused('b is in meta_info.txt, but not in the LMDB')
+    (root / 'meta_info.txt').write_text('a.png (72,96,3) 1\n')
+    whole = (root / 'data.mdb').read_bytes()
+    (root / 'data.mdb').write_bytes(whole[:4096 * 3])
+    refused('is cut off')
+    (root / 'data.mdb').write_bytes(b'junk' * 5000)
+    refused('not an LMDB, or damaged')
+    (root / 'data.mdb').unlink()
+    refused('no such LMDB')
+
 
 @pytest.mark.parametrize(('more', 'message'), [
     ({'gt_size': 30}, 'gt_size: 30 is not a multiple of the scale, 4; write 28'),

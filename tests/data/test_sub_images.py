@@ -45,6 +45,18 @@ def test_pixels_are_those_of_the_photograph_and_a_second_run_goes_on(picture_fol
     assert (out / 'c_s002.png').is_file()
 
 
+def test_lost_sub_images_and_changed_photographs_are_cut_again(picture_folder, tmp_path):
+    out = tmp_path / 'out'
+    cut_folder(picture_folder, out, size=48, step=24, workers=1)
+    (out / 'c_s002.png').unlink()
+    (out / '.b 2.done').write_text('junk')
+    Image.fromarray(smooth_picture(9, 48, 72)).save(picture_folder / 'a 1.png')
+    again = cut_folder(picture_folder, out, size=48, step=24, workers=1)
+    assert (again.cut, again.kept) == (3, 1)
+    assert len(list(out.glob('*.png'))) == 3 * 2 * 3 + 2
+    assert np.array_equal(read_image(out / 'a 1_s001.png'), read_image(picture_folder / 'a 1.png')[:48, :48])
+
+
 def test_folders_are_not_mixed(picture_folder, tmp_path):
     cut_folder(picture_folder, tmp_path / 'out', size=48, step=24)
     with pytest.raises(UserError, match=r"was cut with .*'step': 24"):

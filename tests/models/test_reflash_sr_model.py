@@ -5,18 +5,9 @@ import copy
 import pytest
 import torch
 
-from reflash_sr import option_checks, options
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.models import ReflashSRModel
-
-
-@pytest.fixture
-def opt(training_options, tmp_path):
-    option_checks.check(training_options, 'x.yml', is_train=True)
-    options.expand(training_options, tmp_path, is_train=True)
-    training_options.update(dist=False, rank=0, world_size=1, device='cpu')
-    return training_options
 
 
 def build(opt, **changes):

@@ -1,0 +1,102 @@
+"""Which checkpoints of a run are kept: the newest few, and the best by every metric."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reflash_sr import weights
+from reflash_sr.errors import RunError, UserError
+
+
+def write(content: Any, path: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        RunError: The disk is full or the folder is not writable.
+    """
+    try:
+        weights.save(content, path)
+    except (OSError, RuntimeError) as error:  # torch wraps an OSError of the file that it writes to
+        said_by = [getattr(one, 'strerror', None) for one in (error, error.__context__)]
+        reason = next((words for words in said_by if words), str(error).splitlines()[0])
+        raise RunError(f'{path}: cannot be written ({reason}); earlier checkpoints are whole. Make room and continue '
+                       'with --auto_resume') from error
+
+
+def prune(opt: Mapping[str, Any], iteration: int) -> None:
+    """Delete all but the newest ``logger: keep_last`` checkpoints, after that of ``iteration`` is written.
+
+    A state goes before its weights, so that no state is ever without. Files of later iterations, which a run continued
+    from further back will write again, are left alone, and so are ``latest`` and ``best`` ones.
+    """
+    keep = opt['logger'].get('keep_last')
+    if not keep:
+        return
+    states = _numbered(Path(opt['path']['training_states']).glob('*.state'), r'(\d+)\.state')
+    networks = _numbered(Path(opt['path']['models']).iterdir(), r'net_[a-z]+_(\d+)\.(?:pth|safetensors)')
+    numbers = sorted({number for number, _ in states + networks if number <= iteration})
+    gone = set(numbers[:-keep])
+    try:
+        for number, path in states + networks:
+            if number in gone:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f'{path}: cannot be deleted ({error.strerror}), which keep_last: {keep} asks for') from error
+
+
+def _numbered(paths: Any, pattern: str) -> list[tuple[int, Path]]:
+    matches = [(re.fullmatch(pattern, path.name), path) for path in paths]
+    return [(int(match[1]), path) for match, path in matches if match]
+
+
+class Best:
+    """The best value of every metric so far, and the weights that had it: ``net_g_best_{metric}``.
+
+    Args:
+        opt: The run's options; ``val: metrics: NAME: better`` is ``'higher'`` or ``'lower'``.
+        save: Saves the network under a label; its second argument is what the file shall say of its training.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], save: Callable[[str, dict[str, Any]], None]):
+        section = opt.get('val') or {}
+        self.keep = bool(section.get('keep_best'))
+        self._lower = {name: metric.get('better') == 'lower' for name, metric in (section.get('metrics') or {}).items()}
+        self._save = save
+        self._folder = Path(opt['path']['models']) if self.keep else None
+        self._suffix = weights.suffix_of(opt)
+        self.values: dict[str, dict[str, Any]] = {}
+
+    def take(self, iteration: int | str, means: Mapping[str, float]) -> None:
+        """Take note of a validation; save the weights where they are better than all before (a tie is not)."""
+        for metric, value in means.items():
+            if self._is_better(metric, value):
+                self.values[metric] = {'value': value, 'iter': iteration}
+                if self.keep:
+                    self._save(self.label(metric), {'best': metric, 'value': value})
+
+    def continue_from(self, values: Mapping[str, Any], iteration: int) -> None:
+        """Go on from a state; a validation at its iteration, done after it was saved, is told by the weights' file."""
+        self.values = {name: dict(best) for name, best in values.items() if name in self._lower}
+        for metric in self._lower if self.keep else ():
+            try:
+                trained = weights.load_weights(self._folder / f'net_g_{self.label(metric)}{self._suffix}').trained
+            except UserError:  # none yet, or damaged: the next best one replaces it
+                continue
+            value = trained.get('value')
+            if trained.get('iter') == iteration and isinstance(value, float) and self._is_better(metric, value):
+                self.values[metric] = {'value': value, 'iter': iteration}
+
+    @staticmethod
+    def label(metric: str) -> str:
+        """How the file of a metric is called."""
+        return 'best_' + re.sub(r'[^\w.-]', '_', metric)
+
+    def _is_better(self, metric: str, value: float) -> bool:
+        best = self.values.get(metric)
+        if not math.isfinite(value):
+            return False
+        return best is None or (value < best['value'] if self._lower[metric] else value > best['value'])

@@ -1,0 +1,222 @@
+"""A run that is stopped, in whatever way, and continued is the run that was left alone."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from reflash_sr.signals import StopSignals, leave_quietly_while_a_command_is_imported, raise_again
+from tests import forked
+from tests.conftest import smooth_picture
+
+TOTAL = 40
+TOOLS = Path(__file__).parents[1] / 'tools'
+KILLS = int(os.environ.get('REFLASH_KILLS', 20))
+
+
+@pytest.fixture
+def options(training_options):
+    training_options['train'].update(total_iter=TOTAL, grad_clip=0.5, accumulate=2)
+    training_options['train']['scheduler']['periods'] = [TOTAL]
+    training_options['val'].update(val_freq=8, keep_best=True, pbar=False)
+    training_options['logger'].update(print_freq=5, save_checkpoint_freq=4, keep_last=3)
+    training_options['datasets']['train']['num_worker_per_gpu'] = 1
+    training_options['datasets']['val']['degradations'] = ['clean']
+    return training_options
+
+
+@pytest.fixture
+def left_alone(options, tmp_path):
+    """The outcome of the run that nothing happened to."""
+    folder = forked.write(tmp_path / 'left alone', options)
+    status, said = forked.train(folder)
+    assert status == 0, said
+    return forked.outcome(folder, TOTAL)
+
+
+def wait_for(condition, process, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition() and process.is_alive() and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(options, left_alone, tmp_path):
+    options['datasets']['train']['num_worker_per_gpu'] = 2  # how many there are makes no difference
+    folder = forked.write(tmp_path / 'killed', options)
+    run = folder / 'experiments' / 'tiny'
+    rng = random.Random(os.environ.get('REFLASH_KILL_SEED', 0))
+    kills = {'any moment': 0, 'writing': 0, 'training': 0}
+    while sum(kills.values()) < KILLS:
+        how = list(kills)[sum(kills.values()) % 3]
+        process = forked.start(folder, 'train', '-opt', 'run.yml', '--auto_resume')
+        if how == 'any moment':
+            process.join(rng.uniform(0, 1.5))
+        else:
+            before = {path.name for path in run.glob('training_states/*')}
+            pattern = '*/.*.part' if how == 'writing' else 'training_states/*.state'
+            wait_for(lambda pattern=pattern, before=before: {path.name for path in run.glob(pattern)} - before, process)
+            process.join(rng.uniform(0, 0.05))
+        if process.is_alive():
+            process.kill()
+            kills[how] += 1
+        process.join()
+        if process.exitcode == 0:  # done before its time: go on from the middle
+            for path in sorted(run.glob('training_states/*.state'), key=lambda path: int(path.stem))[1:]:
+                path.unlink()
+                (run / 'models' / f'net_g_{path.stem}.pth').unlink()
+        else:
+            assert process.exitcode == -signal.SIGKILL, forked.printed(folder)
+    status, said = forked.train(folder, '--auto_resume')
+    assert status == 0, said
+    forked.assert_same(left_alone, forked.outcome(folder, TOTAL))
+    assert not list(run.rglob('*.part'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_first(options, left_alone, tmp_path, number):
+    folder = forked.write(tmp_path / 'stopped', options)
+    run = folder / 'experiments' / 'tiny'
+    process = forked.start(folder, 'train', '-opt', 'run.yml')
+    wait_for(lambda: list(run.glob('training_states/*.state')), process)
+    os.kill(process.pid, number)
+    process.join(30)
+    said = forked.printed(folder)
+    assert process.exitcode == 128 + number, said
+    assert said.count('Stopped by') == 1
+    assert f'Stopped by {number.name} after iteration' in said
+    assert 'Traceback' not in said
+    status, said = forked.train(folder, '--auto_resume')
+    assert status == 0, said
+    forked.assert_same(left_alone, forked.outcome(folder, TOTAL))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_validation_is_done_again_and_a_complete_one_is_not(options, left_alone, tmp_path, number):
+    folder = forked.write(tmp_path / 'stopped', options)
+    run = folder / 'experiments' / 'tiny'
+    process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'SLOW_VALIDATION': '0.5'})
+    wait_for(lambda: list(run.glob('training_states/8.state')), process)  # validation comes right after it
+    process.join(0.7)
+    os.kill(process.pid, number)
+    process.join(30)
+    said = forked.printed(folder)
+    assert not list(run.glob('validation/*.csv'))
+    if number == signal.SIGTERM:
+        assert process.exitcode == 143, said
+        assert 'Stopped by SIGTERM after iteration 8' in said
+    status, said = forked.train(folder, '--auto_resume')
+    assert status == 0, said
+    assert [said.count(f'Validation, iteration {i},') for i in (8, 16, 24, 32, 40)] == [1] * 5
+    forked.assert_same(left_alone, forked.outcome(folder, TOTAL))
+    tables = {path: path.stat().st_mtime_ns for path in run.glob('validation/*.csv')}
+    status, said = forked.train(folder, '--auto_resume')  # at its end already: nothing is left to do
+    assert status == 0, said
+    assert 'Validation, iteration' not in said
+    assert tables == {path: path.stat().st_mtime_ns for path in run.glob('validation/*.csv')}
+
+
+@pytest.mark.slow
+def test_a_seed_that_was_drawn_is_kept(options, tmp_path):
+    del options['manual_seed']
+    folder = forked.write(tmp_path / 'drawn', options)
+    status, said = forked.train(folder)
+    assert status == 0, said
+    whole = forked.outcome(folder, TOTAL)
+    for name in ('training_states/40.state', 'training_states/36.state'):
+        (folder / 'experiments/tiny' / name).unlink()
+    status, said = forked.train(folder, '--auto_resume')
+    assert status == 0, said
+    forked.assert_same(whole, forked.outcome(folder, TOTAL))
+
+
+@pytest.mark.slow
+def test_other_data_are_said_to_be_others(options, tmp_path):
+    folder = forked.write(tmp_path / 'others', options)
+    status, said = forked.train(folder, '--force_yml', 'train:total_iter=8')
+    assert status == 0, said
+    status, said = forked.train(folder, '--auto_resume', '--force_yml', 'manual_seed=4')
+    assert status == 0, said
+    assert 'The data go on in another order than that of the run so far: seed 3 → 4.' in said
+
+
+@pytest.mark.parametrize('imported', ['numpy', 'torch', 'scipy'])
+@pytest.mark.parametrize('command', [['-m', 'reflash_sr', 'train', '-opt', 'x.yml'], [TOOLS / 'ablate_channels.py']])
+def test_ctrl_c_while_importing_is_no_traceback(command, imported, tmp_path):
+    process = subprocess.Popen([sys.executable, '-X', 'importtime', *command], cwd=tmp_path, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:  # a line for each module, the moment it has been imported
+        if line.split('|')[-1].strip() == imported:
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert 'Traceback' not in said
+
+
+def test_ctrl_c_is_as_usual_for_programs_that_import_the_package(monkeypatch):
+    for program in ('train.py', str(TOOLS.parent / 'elsewhere' / 'tools' / 'train.py')):
+        monkeypatch.setattr(sys, 'argv', [program])
+        leave_quietly_while_a_command_is_imported()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
+    leave_quietly_while_a_command_is_imported()
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    raise_again()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_stops_at_once_and_handlers_of_others_stay():
+    signals = StopSignals()
+    signals.install()
+    try:
+        signal.raise_signal(signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signals.remove()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signals = StopSignals(several=True)
+    signals.install()
+    try:
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        for _ in range(2):  # from the terminal and from the launcher
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signals.remove()
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.slow
+def test_data_of_basicsr_are_exact_too_with_any_number_of_workers(options, tmp_path, picture_folder):
+    pairs = tmp_path / 'pairs'
+    for scale in (1, 4):
+        (pairs / str(scale)).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(smooth_picture(i, 72 // scale, 96 // scale)).save(pairs / str(scale) / f'{i}.png')
+    options['datasets']['train'] = {
+        'type': 'PairedImageDataset', 'name': 'pairs', 'dataroot_gt': str(pairs / '1'), 'dataroot_lq': str(pairs / '4'),
+        'io_backend': {'type': 'disk'}, 'gt_size': 32, 'use_hflip': True, 'use_rot': True, 'total_batch_size': 2,
+        'num_worker_per_gpu': 1}  # yapf: disable
+    folder = forked.write(tmp_path / 'left alone', options)
+    status, said = forked.train(folder)
+    assert status == 0, said
+    other = forked.write(tmp_path / 'stopped', options)
+    for flags in (['train:total_iter=8', 'datasets:train:num_worker_per_gpu=2'],
+                  ['datasets:train:num_worker_per_gpu=0']):
+        flags = [*flags, 'logger:save_checkpoint_freq=1']
+        status, said = forked.train(other, '--auto_resume', '--force_yml', *flags)
+        assert status == 0, said
+    one, two = (forked.outcome(each, TOTAL) for each in (folder, other))
+    for key in ('network', 'ema', 'optimizers', 'logged', 'iter_8.csv', 'iter_40.csv'):
+        forked.assert_same(one[key], two[key], key)
