@@ -99,6 +99,23 @@ def assert_same(one, two, where=''):
         assert one == two, where
 
 
+def let_go(folder):
+    """Let runs go on that were started with ``HOLD``."""
+    Path(folder, 'go').touch()
+
+
+def _hold(model, name):
+    """Make a method of the model wait, from the first saved state on, until :func:`let_go`."""
+    method = getattr(model, name)
+
+    def held(self, *args):
+        while list(Path().glob('experiments/*/training_states/*.state')) and not Path('go').exists():
+            time.sleep(0.01)
+        return method(self, *args)
+
+    setattr(model, name, held)
+
+
 def _work(folder, args, environment):
     multiprocessing.set_start_method('fork', force=True)  # of the loader's workers, as everywhere on Linux
     os.chdir(folder)
@@ -109,9 +126,8 @@ def _work(folder, args, environment):
     torch.set_num_threads(1)
     from reflash_sr import cli
     from reflash_sr.models import ReflashSRModel
-    if environment.get('SLOW_VALIDATION'):
-        test = ReflashSRModel.test
-        ReflashSRModel.test = lambda self: (time.sleep(float(environment['SLOW_VALIDATION'])), test(self))
+    if environment.get('HOLD'):
+        _hold(ReflashSRModel, environment['HOLD'])
     if environment.get('FLOAT64'):
         torch.set_default_dtype(torch.float64)
         feed = ReflashSRModel.feed_data

@@ -72,10 +72,11 @@ def test_a_signal_to_one_stops_all_at_the_same_iteration(options, tmp_path):
     options['train'].update(total_iter=40, scheduler={**options['train']['scheduler'], 'periods': [40]})
     folders = [forked.write(tmp_path / name, options) for name in ('left alone', 'stopped')]
     assert end(folders[0], forked.start_ranks(folders[0], 2))[0] == [0, 0]
-    processes = forked.start_ranks(folders[1], 2)
+    processes = forked.start_ranks(folders[1], 2, HOLD='feed_data')
     while all(p.is_alive() for p in processes) and not list(folders[1].rglob('10.state')):
         time.sleep(0.001)
     os.kill(processes[1].pid, signal.SIGTERM)
+    forked.let_go(folders[1])
     status, said = end(folders[1], processes)
     assert status == [143, 143], said
     assert said.count('Stopped by SIGTERM after iteration') == 1

@@ -84,9 +84,10 @@ def test_killed_at_random_moments(options, left_alone, tmp_path):
 def test_a_signal_saves_first(options, left_alone, tmp_path, number):
     folder = forked.write(tmp_path / 'stopped', options)
     run = folder / 'experiments' / 'tiny'
-    process = forked.start(folder, 'train', '-opt', 'run.yml')
+    process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'HOLD': 'feed_data'})
     wait_for(lambda: list(run.glob('training_states/*.state')), process)
     os.kill(process.pid, number)
+    forked.let_go(folder)
     process.join(30)
     said = forked.printed(folder)
     assert process.exitcode == 128 + number, said
@@ -103,10 +104,11 @@ def test_a_signal_saves_first(options, left_alone, tmp_path, number):
 def test_an_interrupted_validation_is_done_again_and_a_complete_one_is_not(options, left_alone, tmp_path, number):
     folder = forked.write(tmp_path / 'stopped', options)
     run = folder / 'experiments' / 'tiny'
-    process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'SLOW_VALIDATION': '0.5'})
+    process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'HOLD': 'test'})
     wait_for(lambda: list(run.glob('training_states/8.state')), process)  # validation comes right after it
-    process.join(0.7)
+    process.join(0.2)
     os.kill(process.pid, number)
+    forked.let_go(folder)
     process.join(30)
     said = forked.printed(folder)
     assert not list(run.glob('validation/*.csv'))
