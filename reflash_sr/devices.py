@@ -62,6 +62,13 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how PyTorch says that memory ran out: only CUDA has a class of its own for it."""
+    says = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in says or 'out of memory' in says))
+
+
 def free_memory(device: torch.device) -> int | None:
     """Memory that this process could still take on a device, bytes; None where that is not known."""
     if device.type == 'cuda':

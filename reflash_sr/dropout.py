@@ -160,6 +160,13 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
     return DropoutHandle([register[site.side](net.get_submodule(site.module)) for site in sites], description)
 
 
+def drop_rate(net: nn.Module) -> float:
+    """The p of the dropout in a network, the largest where there are several; 0 without any."""
+    hooks = [hook for module in net.modules()
+             for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())]
+    return max((hook.p for hook in hooks if isinstance(hook, DropoutHook)), default=0.0)
+
+
 def _check(p: float, dim: str) -> None:
     if not DROP_RATE.holds(p):
         raise UserError(f'dropout_p: must be {DROP_RATE.wanted}, not {p!r}')

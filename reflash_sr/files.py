@@ -1,13 +1,15 @@
-"""Files: written whole or not at all, checksums, and refusing to read what is no file."""
+"""Files: written whole or not at all, tables, checksums, and refusing to read what is no file."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -52,6 +54,15 @@ def sha256(path: str | os.PathLike) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV; what is not known, None, stays empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def check_regular(path: str | os.PathLike, what: str) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from reflash_sr import weights
 from reflash_sr.authors import translate_network
 from reflash_sr.building import Bounded
+from reflash_sr.dropout import drop_rate
 from reflash_sr.errors import UserError
 from reflash_sr.files import sha256
 from reflash_sr.option_checks import registered
@@ -53,8 +54,14 @@ class TrainedNetwork:
 
     @property
     def dropout_p(self) -> float:
-        """The p it was trained with, as far as its options say; 0 for a plain network."""
-        return float(self.network_g.get('dropout_p', 0.5 if self.network_g.get('type') == 'WithDropout' else 0))
+        """The p of its dropout, also where its options leave that to its class; 0 for a plain network."""
+        return float(drop_rate(self.net) or self.network_g.get('dropout_p', 0))
+
+    @property
+    def known_p(self) -> float | None:
+        """The p it was trained with; None for bare weights, which may have been trained with any."""
+        says = self.trained or {'dropout_p', 'base'} & set(self.network_g) or self.dropout_p
+        return self.dropout_p if says else None
 
 
 def open_network(path: str | os.PathLike,

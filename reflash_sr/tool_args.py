@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -110,7 +110,8 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
     told, found = (str(one['type']).removeprefix('Dropout') for one in (described, network.network_g))
     section = {**network.network_g, **described} if told == found else dict(described)
     if told == 'WithDropout' != found:
-        section = {'base': network.network_g, **described}
+        without = {'dropout_p': 0} if network.dropout_p else {}  # one dropout instead of another, not both
+        section = {'base': {**network.network_g, **without}, **described}
     if section == network.network_g:
         return network
     net = build_network(section)
@@ -147,12 +148,13 @@ def count(text: str) -> int:
     return int(text)
 
 
-def pairs_of(entries: Sequence[str], option: str) -> dict[str, str]:
-    """Read ``A=B`` entries; raises ``UserError`` for another shape."""
+def pairs_of(entries: Sequence[str], labels: Set[str], option: str) -> dict[str, str]:
+    """Read ``A=B`` entries, split where both sides are labels (they may hold ``=``); raises ``UserError``."""
     found: dict[str, str] = {}
     for entry in entries:
-        left, equals, right = entry.partition('=')
-        if not (left and equals and right) or left == right:
+        splits = [(entry[:place], entry[place + 1:]) for place, letter in enumerate(entry) if letter == '=']
+        left, right = next((one for one in splits if labels >= set(one)), splits[0] if splits else ('', ''))
+        if not (left and right) or left == right:
             raise UserError(f"{option}: '{entry}' must be LABEL=LABEL, two of them")
         if left in found:
             raise UserError(f"{option}: '{left}' stands twice; give it one baseline")
@@ -174,7 +176,8 @@ def open_device(args: argparse.Namespace) -> torch.device:
 def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
     """What a result's summary says of its networks."""
     return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
-             'network_g': one.network_g, 'parameters': one.parameters, 'trained': one.trained} for one in networks]
+             'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
+             'trained': one.trained} for one in networks]
 
 
 def _descriptions(args: argparse.Namespace) -> list[Mapping[str, Any] | None]:

@@ -10,6 +10,7 @@ from reflash_sr.data.degradations import EIGHT
 from reflash_sr.data.pair_sets import open_sets
 from reflash_sr.evaluation.metrics import METRICS
 from reflash_sr.evaluation.restore import OVERLAP
+from reflash_sr.runs.comparison import BICUBIC
 from reflash_sr.runs.evaluation import Settings, evaluate
 
 
@@ -36,8 +37,8 @@ def main() -> int:
     how.add_argument('--crop_border', type=tool_args.count, default=4, metavar='PX', help='default: 4')
     how.add_argument('--y_channel', action='store_true', help='measure on Y of YCbCr, not on RGB')
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
-                     help='which network without dropout each gain is counted from (default: the one that differs in '
-                     'dropout alone)')
+                     help='which network without dropout each gain is counted from, or bicubic (default: the one '
+                     'whose weights have the same key, names and shapes and whose p is 0)')
     how.add_argument('--tile', type=tool_args.count, metavar='PX', help='side of a tile of the LQ picture; 0: never '
                      '(default: where memory would run out)')
     how.add_argument('--overlap', type=tool_args.count, default=OVERLAP, metavar='PX',
@@ -58,8 +59,8 @@ def _run(args: argparse.Namespace) -> None:
                          args.seed)
         settings = Settings(tuple(dict.fromkeys(args.metrics)), args.crop_border, args.y_channel, args.seed,
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
-        text = evaluate(networks, sets, args.out, settings, tool_args.pairs_of(args.baseline, '--baseline'),
-                        tool_args.open_device(args), args.overwrite)
+        baselines = tool_args.pairs_of(args.baseline, {BICUBIC, *(one.label for one in networks)}, '--baseline')
+        text = evaluate(networks, sets, args.out, settings, baselines, tool_args.open_device(args), args.overwrite)
         if text:
             print(text)
 

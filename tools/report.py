@@ -7,6 +7,7 @@ import argparse
 from reflash_sr import tool_args
 from reflash_sr.cli import load_plugins, run_tool
 from reflash_sr.files import relative
+from reflash_sr.runs.comparison import BICUBIC
 from reflash_sr.runs.report import TOOL, Plan, run
 
 
@@ -37,8 +38,9 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> None:
     plan = Plan(args.images, args.cluster_images, tuple(args.degradations), tuple(args.layer), args.limit, args.crop,
                 args.samples, args.seed, args.amp is not None)
-    page = run(plan, tool_args.open_networks(args), args.out, args.overwrite, tool_args.open_device(args),
-               tool_args.pairs_of(args.baseline, '--baseline'))
+    networks = tool_args.open_networks(args)
+    baselines = tool_args.pairs_of(args.baseline, {BICUBIC, *(one.label for one in networks)}, '--baseline')
+    page = run(plan, networks, args.out, args.overwrite, tool_args.open_device(args), baselines)
     print(f'Page: {relative(page)}')
 
 

@@ -85,9 +85,9 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     lines = [head]
     for dataset, method in rows:
         row = [values.get((dataset, method, column)) for column in columns]
-        there = [value for value in row if value is not None]
+        there = [value for value in row if value is not None and math.isfinite(value)]
         if len(columns) > 1:
-            row.append(sum(there) / len(there))
+            row.append(sum(there) / len(there) if there else math.nan)
         lines.append([dataset, method] + ['' if value is None else f'{value:.{decimals}f}' for value in row])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = ['  '.join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))

@@ -31,12 +31,6 @@ class Gain:
     cells: int
     improved: int
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low is not None and (self.low > 0 or self.high < 0)
-
-
 def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES) -> Gain | None:
     """Mean of paired differences, with a percentile bootstrap interval over pictures.
 

@@ -39,7 +39,7 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
     """
     if sr.shape != gt.shape:
         raise UserError(f'{sr.shape[1]}×{sr.shape[0]} px is measured against a GT of {gt.shape[1]}×{gt.shape[0]} px')
-    smallest = 2 * crop_border + (11 if metric == 'ssim' else 1)
+    smallest = 2 * crop_border + SMALLEST[metric]
     if min(gt.shape[:2]) < smallest:
         raise UserError(f'{gt.shape[1]}×{gt.shape[0]} px is too small for {metric} with crop_border {crop_border}: '
                         f'a side needs {smallest} px')
@@ -84,6 +84,7 @@ def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {'psnr': psnr, 'ssim': ssim, 'lpips': lpips}
+SMALLEST = {'psnr': 1, 'ssim': 11, 'lpips': 31}  # px: sides that the window, or AlexNet, needs inside the border
 DECIMALS = {'psnr': 2, 'ssim': 4, 'lpips': 4}
 UNITS = {'psnr': 'dB'}
 LOWER_IS_BETTER = frozenset({'lpips'})

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reflash_sr.devices import free_memory
+from reflash_sr.devices import free_memory, is_out_of_memory
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.memory import bytes_per_pixel
 
@@ -73,9 +73,9 @@ class Restorer:
         while True:
             try:
                 return tiled(self._run, lq, self.scale, self.multiple, tile, self.overlap)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
                 smaller = (tile or max(lq.shape[-2:])) // 2
-                if smaller < SMALLEST_TILE or self.tile == 0:
+                if not is_out_of_memory(error) or smaller < SMALLEST_TILE or self.tile == 0:
                     raise
                 tile = smaller
             torch.cuda.empty_cache()

@@ -76,8 +76,8 @@ class Grid:
         self.degradations: dict[str, list[str]] = {}
         self._values: dict[tuple[str, str, str], np.ndarray] = {}
         for key, cell in found.items():
-            images, degradations = (list(dict.fromkeys(pair[i] for pair in cell)) for i in (0, 1))
-            self.images[key[2]], self.degradations[key[2]] = images, degradations
+            images, degradations = (names.setdefault(key[2], list(dict.fromkeys(pair[i] for pair in cell)))
+                                    for i, names in enumerate((self.images, self.degradations)))
             self._values[key] = np.array([[cell[image, one] for one in degradations] for image in images])
         self._leave_out_endless()
 
@@ -116,10 +116,24 @@ class Grid:
     def gain(self, metric: str, method: str, reference: str, sets: Sequence[str], places: Sequence[int],
              seed: int) -> Gain | None:
         """How far a method is ahead of another, over sets and degradations; positive is better."""
+        return paired_gain(self.differences(metric, method, reference, sets, places), seed)
+
+    def differences(self, metric: str, method: str, reference: str, sets: Sequence[str],
+                    places: Sequence[int]) -> list[np.ndarray]:
+        """Method minus reference, positive is better: for each set (images, degradations)."""
         sign = -1 if metric in LOWER_IS_BETTER else 1
-        with np.errstate(invalid='ignore'):  # two infinite values have no difference
-            return paired_gain([sign * (self.values(metric, method, one) -
-                                        self.values(metric, reference, one))[:, places] for one in sets], seed)
+        return [sign * (self.values(metric, method, one) - self.values(metric, reference, one))[:, places]
+                for one in sets]
+
+    def mean(self, metric: str, method: str, sets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
+        """Mean of cells (set × degradation), each the mean over its pictures; and the number of pictures.
+
+        A picture that is left out under one of the degradations is left out under all, as in :meth:`gain`.
+        """
+        rows = [self.values(metric, method, one)[:, places] for one in sets]
+        rows = [values[np.isfinite(values).all(axis=1)] for values in rows]
+        cells = [values.mean(axis=0) for values in rows if len(values)]
+        return float(np.concatenate(cells).mean()) if cells else float('nan'), sum(map(len, rows))
 
 
 def make_table(grid: Grid, methods: Sequence[Method], seed: int = 0) -> list[Entry]:
@@ -138,12 +152,12 @@ def make_table(grid: Grid, methods: Sequence[Method], seed: int = 0) -> list[Ent
         for group, sets in grid.groups().items():
             for method in methods:
                 for column, places in grid.columns(sets).items():
-                    value, images = _mean(grid, metric, method.label, sets, places)
+                    value, images = grid.mean(metric, method.label, sets, places)
                     gain = None
                     if method.baseline is not None:
                         gain = grid.gain(metric, method.label, method.baseline, sets, places, seed)
                     beats = tuple(other.label for other in methods if _may_beat(method, other) and _is_better(
-                        metric, value, _mean(grid, metric, other.label, sets, places)[0]))
+                        metric, value, grid.mean(metric, other.label, sets, places)[0]))
                     entries.append(Entry(metric, group, column, method.label, value, images, gain, beats))
     return entries
 
@@ -163,18 +177,6 @@ def all_gains(grid: Grid, seed: int = 0) -> list[tuple[str, str, str, str, str, 
                     if gain is not None:
                         found.append((metric, group, column, method, reference, gain))
     return found
-
-
-def _mean(grid: Grid, metric: str, method: str, sets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
-    """Mean of cell means, NaN left out where there is anything else; and the number of pictures."""
-    cells, images = [], 0
-    for one in sets:
-        values = grid.values(metric, method, one)[:, places]
-        finite = np.isfinite(values)
-        cells += [column[good].mean() if good.any() else np.nan for column, good in zip(values.T, finite.T)]
-        images += int(finite.all(axis=1).sum())
-    cells = [cell for cell in cells if np.isfinite(cell)]
-    return float(np.mean(cells)) if cells else float('nan'), images
 
 
 def _may_beat(method: Method, other: Method) -> bool:

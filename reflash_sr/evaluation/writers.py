@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 
@@ -11,6 +9,7 @@ from reflash_sr.evaluation.grid import Score
 from reflash_sr.evaluation.intervals import Gain
 from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS
 from reflash_sr.evaluation.table import MEAN, Entry, Method
+from reflash_sr.files import csv_text
 
 GAIN_COLUMNS = ('gain', 'gain_low', 'gain_high', 'images', 'cells', 'cells_improved')
 _LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}',
@@ -19,24 +18,24 @@ _LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'
 
 def scores_csv(scores: Sequence[Score]) -> str:
     """One line for each picture, degradation, method and metric."""
-    return _csv(('method', 'dataset', 'degradation', 'image', 'metric', 'value'),
-                ((s.method, s.dataset, s.degradation, s.image, s.metric, repr(float(s.value))) for s in scores))
+    return csv_text(('method', 'dataset', 'degradation', 'image', 'metric', 'value'),
+                    ((s.method, s.dataset, s.degradation, s.image, s.metric, repr(float(s.value))) for s in scores))
 
 
 def table_csv(entries: Sequence[Entry], methods: Sequence[Method]) -> str:
     """One line for each cell, with its gain over the baseline and the larger networks it beats."""
     by_label = {method.label: method for method in methods}
-    return _csv(('metric', 'dataset', 'method', 'parameters', 'degradation', 'value', 'images', 'baseline', 'gain',
-                 'gain_low', 'gain_high', 'beats'),
-                ((e.metric, e.dataset, e.method, by_label[e.method].parameters or '', e.degradation, _number(e.value),
-                  e.images, by_label[e.method].baseline or '', *_gain_numbers(e.gain)[:3], '; '.join(e.beats))
-                 for e in entries))
+    head = ('metric', 'dataset', 'method', 'parameters', 'degradation', 'value', 'images', 'baseline',
+            *GAIN_COLUMNS[:3], 'beats')
+    return csv_text(head, ((e.metric, e.dataset, e.method, by_label[e.method].parameters, e.degradation,
+                            _number(e.value), e.images, by_label[e.method].baseline, *_gain_numbers(e.gain)[:3],
+                            '; '.join(e.beats)) for e in entries))
 
 
 def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]]) -> str:
     """One line for each pair of methods, set and degradation."""
-    return _csv(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS),
-                ((*key, *_gain_numbers(gain)) for *key, gain in gains))
+    return csv_text(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS),
+                    ((*key, *_gain_numbers(gain)) for *key, gain in gains))
 
 
 def markdown(entries: Sequence[Entry], methods: Sequence[Method], settings: str) -> str:
@@ -148,11 +147,3 @@ def _count(parameters: int | None) -> str:
 
 def _escape(text: str) -> str:
     return ''.join(_LATEX.get(letter, letter) for letter in text)
-
-
-def _csv(head: Sequence[str], rows) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -16,13 +16,13 @@ from reflash_sr.analysis.features import channel_dim, features_until
 from reflash_sr.analysis.figures import ablation as figures
 from reflash_sr.analysis.figures.style import save
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.files import csv_text
 from reflash_sr.networks import TrainedNetwork
 from reflash_sr.results import ResultFolder
 from reflash_sr.runs.inputs import (
     Pairs,
     Pictures,
     check_layers,
-    csv_text,
     file_name,
     folder_names,
     layers_of,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +20,7 @@ from reflash_sr.analysis.spill import FeatureFile
 from reflash_sr.data.samples import Crop, check_degradations, choose_crops, make_samples
 from reflash_sr.data.source import ImageSource
 from reflash_sr.errors import RunError, UserError
+from reflash_sr.files import csv_text
 from reflash_sr.networks import TrainedNetwork
 from reflash_sr.results import ResultFolder
 from reflash_sr.runs.inputs import check_layers
@@ -184,14 +182,8 @@ def _check_network(network: TrainedNetwork, layer: str, sample: int) -> None:
         raise UserError(f'--sample: {sample} px; {network.label} takes multiples of {network.multiple}, 1 or more')
 
 
-def _known_p(network: TrainedNetwork) -> float | None:
-    """Its p, where the file says so: a network recognised by its shapes may have been trained with any."""
-    says = network.trained or {'dropout_p', 'base'} & set(network.network_g)
-    return network.dropout_p if says else None
-
-
 def _panel(network: TrainedNetwork, result: clusters.Clusters, kinds: np.ndarray) -> Panel:
-    return Panel(network.label, result.points[0], kinds, result.chi, result.chi_pca, _known_p(network))
+    return Panel(network.label, result.points[0], kinds, result.chi, result.chi_pca, network.known_p)
 
 
 def _write(folder: ResultFolder, plan: Plan, networks: Sequence[TrainedNetwork], layers: Sequence[str],
@@ -199,7 +191,7 @@ def _write(folder: ResultFolder, plan: Plan, networks: Sequence[TrainedNetwork],
     seeds = range(plan.seed, plan.seed + plan.tsne_seeds)
     places, values, summary = [], [], []
     for network, layer, one in zip(networks, layers, results):
-        p = _known_p(network)
+        p = network.known_p
         names = [crop.name for crop in crops[network.scale] for _ in plan.degradations]
         for seed, points in zip(seeds, one.points):
             places += [(network.label, name, plan.degradations[kind], seed, f'{x:.6g}', f'{y:.6g}')
@@ -211,22 +203,14 @@ def _write(folder: ResultFolder, plan: Plan, networks: Sequence[TrainedNetwork],
                         'chi_by_seed': one.chi.tolist(), 'chi_pca': one.chi_pca,
                         'pca_dimensions': len(one.components.share),
                         'pca_share_of_variance': float(one.components.share.sum())})
-    folder.write('coordinates.csv', _csv(('model', 'image', 'degradation', 'seed', 'x', 'y'), places))
-    folder.write('chi.csv', _csv(('model', 'p', 'layer', 'space', 'seed', 'chi'), values))
+    folder.write('coordinates.csv', csv_text(('model', 'image', 'degradation', 'seed', 'x', 'y'), places))
+    folder.write('chi.csv', csv_text(('model', 'p', 'layer', 'space', 'seed', 'chi'), values))
     panels = [_panel(network, one, kinds) for network, one in zip(networks, results)]
     title = f"Features of {', '.join(dict.fromkeys(layers))} by degradation"
     draw_scatter(panels, plan.degradations, folder.path / 'clusters.png', title)
     if len({panel.p for panel in panels if panel.p is not None}) > 1:
         draw_chi(panels, folder.path / 'chi_over_p.png', title)
     folder.finish(models=summary, crops={f'x{scale}': [vars(crop) for crop in some] for scale, some in crops.items()})
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _number(value: float) -> str:

@@ -65,11 +65,11 @@ def check(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet | Paire
 
 
 def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | None) -> dict[str, str]:
-    labels = {one.label: one for one in networks}
-    for label in [*(given or {}), *(given or {}).values()]:
-        if label not in labels and not (given and label == BICUBIC and label not in given):
+    labels, given = [one.label for one in networks], given or {}
+    for label in [*given, *given.values()]:
+        if label not in labels and (label != BICUBIC or label in given):
             raise UserError(f"--baseline: there is no network '{label}'; there are {', '.join(labels)}")
-    return dict(given) if given else {
+    return dict(given) or {
         one.label: twins[0].label for one in networks if one.dropout_p > 0
         for twins in [[other for other in networks if _differ_in_dropout(one, other)]] if len(twins) == 1}
 

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from reflash_sr import processes
 from reflash_sr.data.pair_sets import DegradedSet, PairedSet
+from reflash_sr.devices import is_out_of_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation import writers
 from reflash_sr.evaluation.crops import crop_box
 from reflash_sr.evaluation.grid import Cell, Score, format_table
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, check_metrics, measure
+from reflash_sr.evaluation.metrics import DECIMALS, SMALLEST, UNITS, bicubic_upscale, check_metrics, measure
 from reflash_sr.evaluation.restore import Restorer
 from reflash_sr.evaluation.table import MEAN, Grid, Method, all_gains, make_table
 from reflash_sr.files import atomic_write
@@ -67,7 +68,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
     baselines = baselines_of(networks, baselines)
     methods = [Method(BICUBIC), *(method_of(one, baselines) for one in networks)]
     inputs = [*(one.path for one in networks), *(root for one in sets for root in one.roots)]
-    smallest = 2 * settings.crop_border + (11 if 'ssim' in settings.metrics else 1)
+    smallest = 2 * settings.crop_border + max(SMALLEST[metric] for metric in settings.metrics)
     why = f"crop_border {settings.crop_border} and {', '.join(settings.metrics)} need {smallest} px"
 
     def open_folder() -> ResultFolder:
@@ -150,6 +151,11 @@ def _measure(one: DegradedSet | PairedSet, place: int, restorers: Mapping[str, R
                           for metric in settings.metrics}
             except UserError as error:
                 raise UserError(f'{one.path(place)}: {label}: {error}') from error
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise RunError(f'{one.path(place)}: {label}: not enough memory; give a --tile, or a smaller one, '
+                                   'then start again to go on') from error
+                raise
             scores += [Score(label, one.name, degradation, name, key, value) for key, value in values.items()]
             if settings.save_images and label != BICUBIC:
                 write_picture(sr, places.image(one.name, name, degradation, label))

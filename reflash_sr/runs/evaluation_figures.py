@@ -88,8 +88,6 @@ def _draw_gains(grid: Grid, methods: Sequence[Method], metric: str, folder: Path
                 if column == MEAN or len(grid.columns(sets)) == 1:
                     by_set.append(Bar(name, group, '', gain.mean, gain.low, gain.high, gain.images))
     note = 'error bars: 95 % bootstrap interval over pictures'
-    if not by_degradation:
-        return  # not one picture with a finite difference
     draw_gains(by_degradation, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({settings})',
                note)
     draw_gains(by_set, folder / f'gain_per_set{suffix}.png', axis,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +17,7 @@ from torch import nn
 from reflash_sr.analysis.features import find_layers, list_layers, tap
 from reflash_sr.data.degradations import check_name, degrade, noise_rng
 from reflash_sr.data.source import ImageSource
+from reflash_sr.devices import is_out_of_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.restore import to_tensor
 from reflash_sr.networks import TrainedNetwork
@@ -188,15 +187,6 @@ def file_name(layer: str) -> str:
     return re.sub(r'[^\w.+=@-]+', '_', layer).encode()[:LONGEST].decode(errors='ignore')
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; what is not known, None, stays empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def mean(values: Iterable[float | None]) -> float | None:
     """The mean of those that are known and finite; None where there are none."""
     known = [float(one) for one in values if one is not None and math.isfinite(one)]
@@ -210,8 +200,8 @@ def running(net: nn.Module, device: torch.device, amp: bool, hint: str) -> Itera
     try:
         with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
             yield
-    except RuntimeError as error:  # on a CPU, running out of memory has no class of its own
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    except RuntimeError as error:
+        if is_out_of_memory(error):
             raise RunError(f'{device}: not enough memory; {hint}') from error
         raise
     finally:

@@ -15,6 +15,7 @@ from reflash_sr.analysis.figures import saliency as figures
 from reflash_sr.analysis.figures.style import save
 from reflash_sr.analysis.saliency import Saliency, channel_saliency, rank_correlation
 from reflash_sr.errors import UserError
+from reflash_sr.files import csv_text
 from reflash_sr.networks import TrainedNetwork
 from reflash_sr.results import ResultFolder
 from reflash_sr.runs.inputs import (
@@ -22,7 +23,6 @@ from reflash_sr.runs.inputs import (
     Pairs,
     Pictures,
     check_layers,
-    csv_text,
     file_name,
     folder_names,
     layers_of,

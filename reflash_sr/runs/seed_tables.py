@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from reflash_sr.analysis.figures.gains import Bar, Curve, draw_gain_curves, draw
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.seeds import SeedGain
 from reflash_sr.evaluation.table import MEAN
+from reflash_sr.files import csv_text
 
 PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
@@ -52,34 +51,27 @@ class Entry:
 
 def to_csv(entries: Sequence[Entry]) -> str:
     """One line for each entry."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(COLUMNS)
-    for one in entries:
-        numbers = [one.value, one.without_dropout, one.bicubic, one.gain.mean]
-        writer.writerow([
-            one.metric, one.weights, one.iteration, one.dataset, one.degradation, one.method,
-            *(f'{number:.4f}' for number in numbers), one.gain.images, _text(one.gain.images_low),
-            _text(one.gain.images_high), len(one.seeds), _text(one.gain.seeds_low), _text(one.gain.seeds_high),
-            ' '.join(f'{number}:{gain:.4f}' for number, gain in zip(one.seeds, one.gain.by_seed))])
-    return text.getvalue()
+    return csv_text(COLUMNS, [(
+        one.metric, one.weights, one.iteration, one.dataset, one.degradation, one.method, _text(one.value),
+        _text(one.without_dropout), _text(one.bicubic), _text(one.gain.mean), one.gain.images,
+        _text(one.gain.images_low), _text(one.gain.images_high), len(one.seeds), _text(one.gain.seeds_low),
+        _text(one.gain.seeds_high), ' '.join(f'{number}:{gain:.4f}' for number, gain in
+                                             zip(one.seeds, one.gain.by_seed))) for one in entries])
 
 
-def _text(value: float | None) -> str:
-    return '' if value is None else f'{value:.4f}'
+def _text(value: float | None) -> str | None:
+    return None if value is None else f'{value:.4f}'
 
 
 def tables(entries: Sequence[Entry]) -> str:
     """The gains of the last iteration as Markdown, a table for each metric and kind of weights."""
     parts = []
-    last = max(entry.iteration for entry in entries)
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
-        wanted = metric, weights, last
-        chosen = [entry for entry in entries if (entry.metric, entry.weights, entry.iteration) == wanted]
+        chosen = _at_last([entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)])
         columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
         columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
-        lines = ['| ' + ' | '.join(['set', 'method', *columns, 'over pictures', 'over seeds']) + ' |',
-                 '|---|---|' + '---:|' * (len(columns) + 2)]
+        lines = ['| ' + ' | '.join(['set', 'method', *columns, 'over pictures', 'over seeds', 'seeds']) + ' |',
+                 '|---|---|' + '---:|' * (len(columns) + 3)]
         for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
             row = {entry.degradation: entry for entry in chosen if (entry.dataset, entry.method) == key}
             whole = row.get(MEAN) or next(iter(row.values()))
@@ -87,45 +79,48 @@ def tables(entries: Sequence[Entry]) -> str:
             cells = [f'{row[name].gain.mean:+.{decimals}f}' if name in row else '' for name in columns]
             ends = [(whole.gain.images_low, whole.gain.images_high), (whole.gain.seeds_low, whole.gain.seeds_high)]
             cells += ['–' if low is None else f'[{low:+.{decimals}f}, {high:+.{decimals}f}]' for low, high in ends]
-            lines.append('| ' + ' | '.join([*key, *cells]) + ' |')
+            lines.append('| ' + ' | '.join([*key, *cells, str(len(whole.seeds))]) + ' |')
         unit = f' in {UNITS[metric]}' if metric in UNITS else ''
-        seeds = max(len(entry.seeds) for entry in chosen)
-        parts.append(f'Gain in {metric.upper()}{unit} over {PLAIN} of the same seed, {weights}, iteration {last:,}, '
-                     f"{seeds} {'seed' if seeds == 1 else 'seeds'}; 95 % intervals of the mean\n\n" +
-                     '\n'.join(lines) + '\n')
+        parts.append(f'Gain in {metric.upper()}{unit} over {PLAIN} of the same seed, {KINDS.get(weights, weights)}, '
+                     f'iteration {chosen[0].iteration:,}; 95 % intervals of the mean\n\n' + '\n'.join(lines) + '\n')
     return '\n'.join(parts)
+
+
+def _at_last(entries: Sequence[Entry]) -> list[Entry]:
+    """Those of the last iteration that is there."""
+    last = max(entry.iteration for entry in entries)
+    return [entry for entry in entries if entry.iteration == last]
 
 
 def lines(entries: Sequence[Entry]) -> list[str]:
     """The means of the last iteration, as lines to print."""
-    last = max(entry.iteration for entry in entries)
+    at_last = _at_last(entries)
     found = []
-    for one in entries:
+    for one in at_last:
         alone = not any(other.degradation == MEAN and other.dataset == one.dataset for other in entries)
-        if one.iteration == last and (one.degradation == MEAN or alone):
+        if one.degradation == MEAN or alone:
             decimals = DECIMALS[one.metric]
             spans = [f' {what} [{low:+.{decimals}f}, {high:+.{decimals}f}]' for what, low, high in (
                 ('pictures', one.gain.images_low, one.gain.images_high),
                 ('seeds', one.gain.seeds_low, one.gain.seeds_high)) if low is not None]
             found.append(f'{one.metric}, {one.weights}, {one.dataset}: {one.method}: {one.gain.mean:+.{decimals}f}' +
                          ','.join(spans))
-    return [f'gain over {PLAIN}, iteration {last:,}, 95 % intervals', *found]
+    return [f'gain over {PLAIN}, iteration {at_last[0].iteration:,}, 95 % intervals', *found]
 
 
 def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
     """Draw the gains of the last iteration and, over several, the curve; ``about`` says how they were measured."""
     metric = entries[0].metric
     chosen = [entry for entry in entries if entry.metric == metric]
-    last = max(entry.iteration for entry in chosen)
+    at_last = _at_last(chosen)
     axis = f'gain in {metric.upper()}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
     note = 'error bars: 95 % bootstrap interval over pictures'
     note += '; dots: seeds' if any(len(entry.seeds) > 1 for entry in chosen) else '; one seed'
-    title = f'Gain over {PLAIN}, iteration {last:,} ({about})'
-    at_last = [entry for entry in chosen if entry.iteration == last]
+    title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({about})'
     for weights in dict.fromkeys(entry.weights for entry in at_last):
         draw_gains([_bar(one, one.dataset) for one in at_last if one.weights == weights],
                    folder / f'gains_{weights}.png', axis, title, note)
-    sets = max(dict.fromkeys(one.dataset for one in chosen), key=lambda name: name.count(','))  # the widest mean
+    sets = max(dict.fromkeys(one.dataset for one in at_last), key=lambda name: name.count(','))  # the widest mean
     draw_gains([_bar(one, f'{sets}: {KINDS.get(one.weights, one.weights)}') for one in at_last if one.dataset == sets],
                folder / 'gains.png', axis, title, note)
     columns = [one.degradation for one in chosen if one.dataset == sets]

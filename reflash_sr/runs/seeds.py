@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ import numpy as np
 
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.grid import Score
-from reflash_sr.evaluation.metrics import LOWER_IS_BETTER
 from reflash_sr.evaluation.seeds import SeedGain, gain_over_seeds
 from reflash_sr.evaluation.table import Grid
 from reflash_sr.results import ResultFolder
-from reflash_sr.runs.comparison import BICUBIC
+from reflash_sr.runs.comparison import BICUBIC, Settings
 from reflash_sr.runs.progress import load
 from reflash_sr.runs.seed_tables import PLAIN, Entry, draw, lines, tables, to_csv
 from reflash_sr.weights_files import KEYS
@@ -31,14 +30,15 @@ from reflash_sr.weights_files import KEYS
 TOOL = 'compare_seeds'
 READS = 'evaluate_degradations'
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+_USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class _Network:
     variant: str
-    seed: int
     iteration: int
     weights: str
+    seed: int
 
     def __str__(self) -> str:
         return f'{self.variant}, seed {self.seed}, iteration {self.iteration:,}, {self.weights}'
@@ -49,6 +49,7 @@ class _Evaluation:
     folder: Path
     settings: Mapping[str, Any]
     networks: Mapping[str, _Network]
+    kinds: Mapping[str, str]  # what is trained, and for how long, but for its dropout
     sets: Mapping[str, Mapping[str, Any]]
     scores: Sequence[Score]
 
@@ -99,9 +100,8 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     folder = ResultFolder(out, TOOL, settings, overwrite, folders)
     folder.write('gains.csv', to_csv(entries))
     folder.write('gains.md', tables(entries))
-    how = found[0].settings
-    about = f"8-bit {'Y of YCbCr' if how['y_channel'] else 'RGB'}, {how['crop_border']} px border cropped"
-    draw(entries, folder.path, about)
+    how = Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')})
+    draw(entries, folder.path, str(how))
     missing = _missing(seen)
     folder.finish(entries=len(entries), missing=missing)
     return folder, '\n'.join(lines(entries) + missing)
@@ -123,6 +123,7 @@ def _open(folder: Path) -> _Evaluation:
     try:
         settings = summary['settings']
         networks = {one['label']: _network_of(one, folder) for one in settings['networks']}
+        kinds = {one['label']: _kind_of(one) for one in settings['networks']}
         sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
         methods, metrics = (BICUBIC, *networks), settings['metrics']
         shapes = {name: (one['pictures'], tuple(one['degradations'])) for name, one in sets.items()}
@@ -142,13 +143,18 @@ def _open(folder: Path) -> _Evaluation:
     if odd is not None:
         what = 'is missing' if odd in wanted else 'has no place here'
         raise UserError(f"{folder / 'scores.csv'}: the score of {', '.join(odd)} {what}; evaluate again")
-    return _Evaluation(folder, settings, networks, sets, scores)
+    return _Evaluation(folder, settings, networks, kinds, sets, scores)
 
 
 def _check_alike(found: Sequence[_Evaluation]) -> None:
     first = found[0]
     known: dict[str, _Evaluation] = {}
+    kind = next(iter(first.kinds.values()))
     for one in found:
+        for label, other in one.kinds.items():
+            if other != kind:
+                raise UserError(f'{one.folder}: {label}: is {other}, but others are {kind}; give networks that differ '
+                                'in dropout, seed and iteration alone')
         for key in _COMPARABLE:
             if one.settings[key] != first.settings[key]:
                 raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {first.settings[key]} in '
@@ -169,22 +175,34 @@ def _network_of(one: Mapping[str, Any], folder: str | os.PathLike) -> _Network:
                             'version')
     if one['key'] not in (*KEYS, 'bare'):
         raise ValueError(f"key {one['key']!r}")
-    p = network_g.get('dropout_p') or 0
-    parts = [f'p = {p:g}']
-    if p:
-        standard = {'dropout_dim': 'channel', 'dropout_position': 'last-conv'}
-        parts += [str(network_g[key]) for key, usual in standard.items() if network_g.get(key, usual) != usual]
-    return _Network(', '.join(parts), trained['manual_seed'], trained['iter'], one['key'])
+    parts = [f"p = {one['dropout_p']:g}"]
+    if one['dropout_p']:
+        parts += [str(network_g[key]) for key, usual in _USUAL.items() if network_g.get(key, usual) != usual]
+    return _Network(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
 
 
-def _missing(seen: Iterable[tuple[_Network, str]]) -> list[str]:
-    """Lines about networks that others' comparison would want."""
-    networks = {network for network, _ in seen}
-    seeds = {network.seed for network in networks}
-    kinds = {(network.variant, network.iteration, network.weights) for network in networks}
-    absent = [_Network(variant, seed, iteration, weights) for variant, iteration, weights in sorted(kinds)
-              for seed in sorted(seeds) if _Network(variant, seed, iteration, weights) not in networks]
-    return [f'not there: {network}' for network in absent]
+def _kind_of(one: Mapping[str, Any]) -> str:
+    network_g, trained = one['network_g'], one['trained']
+    section = network_g.get('base', network_g)
+    words = [str(section['type']).removeprefix('Dropout')]
+    words += [f'{key}={value}' for key, value in sorted(section.items())
+              if key not in ('type', 'dropout_p', *_USUAL)]
+    return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
+
+
+def _missing(seen: Collection[tuple[_Network, str]]) -> list[str]:
+    """Lines about what a whole comparison has, and this one has not."""
+    networks, sets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
+    variants, stages, seeds = (sorted(set(some)) for some in (
+        [one.variant for one in networks] + [PLAIN], [(one.iteration, one.weights) for one in networks],
+        [one.seed for one in networks]))
+    lines = []
+    for variant, stage, seed in itertools.product(variants, stages, seeds):
+        network = _Network(variant, *stage, seed)
+        absent = [dataset for dataset in sets if (network, dataset) not in seen]
+        if absent:
+            lines.append(f'not there: {network}' + (f" on {', '.join(absent)}" if len(absent) < len(sets) else ''))
+    return lines
 
 
 # ---------------------------------------------------------------------- comparing
@@ -214,17 +232,10 @@ def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterabl
 
 def _entry(grid: Grid, metric: str, names: Sequence[str], places: Sequence[int], variant: str, seeds: Sequence[int],
            seed: int) -> tuple[tuple[float, float, float], SeedGain] | None:
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    found = {kind: [[grid.values(metric, f'{kind}\t{one}', name)[:, places] for name in names] for one in seeds]
-             for kind in (variant, PLAIN)}
-    pairs = zip(found[variant], found[PLAIN])
-    gain = gain_over_seeds([[sign * (rows - others) for rows, others in zip(*pair)] for pair in pairs], seed)
+    gain = gain_over_seeds([grid.differences(metric, f'{variant}\t{one}', f'{PLAIN}\t{one}', names, places)
+                            for one in seeds], seed)
     if gain is None:
         return None
-    plain = [[grid.values(metric, BICUBIC, name)[:, places] for name in names]]
-    return (_mean(found[variant]), _mean(found[PLAIN]), _mean(plain)), gain
-
-
-def _mean(of_seeds: Sequence[Sequence[np.ndarray]]) -> float:
-    """Mean over seeds and cells, each cell the mean over its pictures."""
-    return float(np.mean([np.concatenate([np.nanmean(rows, axis=0) for rows in of_sets]) for of_sets in of_seeds]))
+    means = (np.mean([grid.mean(metric, f'{kind}\t{one}', names, places)[0] for one in seeds])
+             for kind in (variant, PLAIN))
+    return (*map(float, means), grid.mean(metric, BICUBIC, names, places)[0]), gain

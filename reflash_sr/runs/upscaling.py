@@ -18,6 +18,7 @@ from tqdm import tqdm
 from reflash_sr.analysis.figures.deviation import draw_deviation
 from reflash_sr.data.images import find_images
 from reflash_sr.data.pictures import FORMATS, Picture, check_format, read_picture, write_picture
+from reflash_sr.devices import is_out_of_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.mc_dropout import mc_dropout
 from reflash_sr.evaluation.restore import Restorer
@@ -153,7 +154,9 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
             raise
         except UserError as error:
             summary.broken.append(str(error))
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             summary.broken.append(f'{job.source}: not enough memory for it; try --tile 256, or less')
     return summary
 
@@ -168,9 +171,11 @@ def check_writable(folder: Path) -> None:
 
 
 def _is_done(job: Job, deviations: bool) -> bool:
-    if deviations and job.target.exists() and not all(path.exists() for path in job.deviation):
-        raise UserError(f'{job.source}: {job.target} is there, but not its standard deviations: made without --mc? '
-                        'Write another --output, or --overwrite')
+    beside = [path.exists() for path in job.deviation]
+    if job.target.exists() and not all(beside) if deviations else any(beside):
+        made = 'is there, but not its standard deviations: made without' if deviations else (
+            'has standard deviations beside it: made with')
+        raise UserError(f'{job.source}: {job.target} {made} --mc? Write another --output, or --overwrite')
     return job.target.exists()
 
 
@@ -195,6 +200,9 @@ def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0) -
                 np.save(file, deviation)
             with atomic_write(drawn) as file:
                 draw_deviation(deviation).save(file, 'PNG')
+        else:
+            for path in job.deviation:  # of an earlier run with MC dropout, which is being overwritten
+                path.unlink(missing_ok=True)
         with atomic_write(job.target) as file:
             lost = write_picture(result, file, job.target.suffix)
     except OSError as error:

@@ -74,6 +74,24 @@ def test_infinite_values_stay_out_of_means():
     assert one.images == 3
 
 
+def test_value_and_gain_rest_on_the_same_pictures():
+    def change(score):
+        endless = score.image == 'i0' and score.degradation == 'clean' and score.method == 'bicubic'
+        return Score(**{**vars(score), 'value': math.inf}) if endless else score
+
+    entries = make_table(Grid(scores(change)), METHODS)
+    for column in ('clean', 'noise', MEAN):
+        one, other = (entry(entries, dataset='A_1', degradation=column, method=name) for name in ('small_p', 'small'))
+        assert one.value - other.value == pytest.approx(one.gain.mean)
+        assert one.images == one.gain.images == (4 if column == 'noise' else 3)
+
+
+def test_the_order_of_lines_means_nothing():
+    lines = scores()
+    turned = [*(one for one in lines if one.method != 'large'), *(one for one in lines[::-1] if one.method == 'large')]
+    assert all_gains(Grid(turned)) == all_gains(Grid(lines))
+
+
 def test_forms():
     grid = Grid(scores())
     entries = make_table(grid, METHODS)

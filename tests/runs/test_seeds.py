@@ -102,6 +102,50 @@ def test_a_network_that_lacks_a_set_counts_where_it_was_measured(picture_folder,
         ('one', '1'), ('two', '2'), ('mean of one, two', '1')}
 
 
+def test_what_is_covered_unevenly_is_compared_as_far_as_it_goes(picture_folder, tmp_path):
+    def measure(name, networks, sets):
+        evaluate(networks, open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
+                 tmp_path / name, Settings(strips=0))
+        return tmp_path / name
+
+    early = measure('early', [network(tmp_path, p, 0, 3) for p in (0, 0.3)], ['one', 'two'])
+    late = measure('late', [network(tmp_path, p, 0, 6) for p in (0, 0.3)], ['one'])
+    lone = measure('lone', [network(tmp_path, 0.5, 0, 3)], ['two'])
+    folder, text = compare([early, late, lone], tmp_path / 'out')
+    assert {(row['iteration'], row['dataset'], row['method']) for row in rows(folder.path / 'gains.csv')} == {
+        *(('3', one, 'p = 0.3') for one in ('one', 'two', 'mean of one, two')), ('3', 'two', 'p = 0.5'),
+        ('6', 'one', 'p = 0.3')}
+    assert (folder.path / 'gains.png').is_file()
+    assert text.splitlines()[-4:] == [
+        'not there: p = 0, seed 0, iteration 6, params on two', 'not there: p = 0.3, seed 0, iteration 6, params on two',
+        'not there: p = 0.5, seed 0, iteration 3, params on one', 'not there: p = 0.5, seed 0, iteration 6, params']
+    folder, text = compare([measure('dropped', [network(tmp_path, 0.3, 1, i) for i in (3, 6)], ['one']),
+                            measure('plain', [network(tmp_path, 0, 1, 6)], ['one'])], tmp_path / 'no twin at 3')
+    assert 'not there: p = 0, seed 1, iteration 3, params' in text.splitlines()
+
+
+def test_dropout_that_the_options_leave_to_the_class_is_dropout(tmp_path, measure):
+    path = save_network(tmp_path / 'usual.pth', dropout_p=0.7)
+    content = torch.load(path, weights_only=True)
+    del content['network_g']['dropout_p']
+    content['trained'].update(iter=6, manual_seed=0)
+    torch.save(content, path)
+    opened = open_network(path)
+    assert (opened.dropout_p, opened.known_p) == (0.7, 0.7)
+    folder, _ = compare([measure('a', [network(tmp_path, 0, 0), opened])], tmp_path / 'out')
+    assert {row['method'] for row in rows(folder.path / 'gains.csv')} == {'p = 0.7'}
+
+
+@pytest.mark.parametrize('change', [{'num_feat': 12}, {'num_block': 2}])
+def test_networks_of_another_kind_are_no_twins(measure, tmp_path, change):
+    path = save_network(tmp_path / 'other.pth', dropout_p=0.3, **change)
+    content = torch.load(path, weights_only=True)
+    content['trained'].update(iter=6, manual_seed=0)
+    torch.save(content, path)
+    with pytest.raises(UserError, match='differ in dropout, seed and iteration alone'):
+        compare([measure('a', [network(tmp_path, 0, 0), open_network(path)])], tmp_path / 'out')
+
+
 BAD = {
     'nothing': (lambda run, net: ['.'], 'holds no results'),
     'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'stands in'),
@@ -147,7 +191,7 @@ DAMAGE = {
     'no networks': (change(['settings', 'networks'], None), 'summary.json: is not as'),
     'no pictures': (lambda summary, scores: summary['settings']['sets'][0].pop('pictures'), 'is not as'),
     'no amp': (lambda summary, scores: summary['settings'].pop('amp'), 'is not as'),
-    'p': (change(['settings', 'networks', 0, 'network_g', 'dropout_p'], 'x'), 'is not as'),
+    'p': (change(['settings', 'networks', 0, 'dropout_p'], 'x'), 'is not as'),
     'network_g': (change(['settings', 'networks', 0, 'network_g'], None), 'is not as'),
     'seed': (change(['settings', 'networks', 0, 'trained', 'manual_seed'], True), 'does not say its manual_seed'),
     'key': (change(['settings', 'networks', 0, 'key'], '../../x'), 'is not as'),

@@ -105,6 +105,11 @@ def test_plain_results_are_not_taken_for_those_of_mc(picture_folder, restorer, t
     run(picture_folder / 'c.jpg', restorer, tmp_path / 'out')
     summary = run(picture_folder / 'c.jpg', restorer, tmp_path / 'out', passes=2)
     assert 'without --mc' in summary.broken[0]
+    run(picture_folder, restorer, tmp_path / 'mc', passes=2)
+    summary = run(picture_folder, restorer, tmp_path / 'mc')
+    assert 'made with --mc' in summary.broken[0]
+    run(picture_folder, restorer, tmp_path / 'mc', overwrite=True)
+    assert not list((tmp_path / 'mc').rglob('*_std.*'))
 
 
 def test_broken_pictures_do_not_keep_the_rest(picture_folder, restorer, tmp_path):

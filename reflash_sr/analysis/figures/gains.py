@@ -100,6 +100,8 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
 def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str) -> None:
     """Draw gains as bars from 0, with their intervals; the number of pictures stands in the panel's title.
 
+    Without a gain there is no figure: every picture of every set may have been restored without error somewhere.
+
     Args:
         bars: The gains.
         path: PNG file to write.
@@ -107,6 +109,8 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         title: Of the figure.
         note: What the error bars are.
     """
+    if not bars:
+        return
     panels, series = (list(dict.fromkeys(getattr(bar, key) for bar in bars)) for key in ('panel', 'series'))
     figure = new_figure(title, height=HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
     colours = _colours(series)
