@@ -32,6 +32,7 @@ from reflash_sr.option_tables import (
     NAME,
     NETWORK_PATHS,
     NOT_FOR_SR,
+    OURS,
     REQUIRED,
     SCHEDULERS,
     SECTIONS,
@@ -96,6 +97,10 @@ def _check_sections(opt: dict[str, Any], model: type) -> None:
     for name, known in SECTIONS.items():
         section = opt.get(name)
         if isinstance(section, dict):
+            for key in OURS.get(name, ()):
+                if key in section and not any(cls.__name__ == 'ReflashSRModel' for cls in model.__mro__):
+                    raise UserError(f'{name}: {key}: {model.__name__} does not do this; write model_type: '
+                                    'ReflashSRModel, or take the key away')
             if name == 'path':
                 known = known | {key: rule for key in section for start, rule in NETWORK_PATHS.items()
                                  if key.startswith(start) and f'network_{key[len(start):]}' in opt}

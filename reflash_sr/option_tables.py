@@ -73,6 +73,9 @@ SECTIONS = {
     },
     'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': up_to(65535), 'timeout': POSITIVE},
 }  # yapf: disable
+# Of these, what ReflashSRModel alone does; BasicSR's models would pass over it in silence.
+OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'), 'val': ('keep_best',),
+        'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
 DATASET = {
     'name': TEXT, 'type': TEXT, 'scale': up_to(16), 'phase': TEXT, 'dataroot_gt': TEXT, 'dataroot_lq': TEXT,

@@ -38,6 +38,7 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
     cache: PairsCache | None = getattr(dataset, 'pairs', None)
     if cache is None:
         return
+    cache.open()
     count = -(-draws // BLOCK)
     missing = [block for block in range(count) if cache.load(block) is None]
     logger.info('Degraded pairs: %s; %s of %s are there.', cache.folder, f'{(count - len(missing)) * BLOCK:,}',

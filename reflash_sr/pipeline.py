@@ -11,6 +11,7 @@ import contextlib
 import functools
 import os
 import random
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +30,9 @@ from reflash_sr.compat import replaced, several_validation_sets
 from reflash_sr.data.stream import DrawStream, SeededDraws
 from reflash_sr.devices import keep_freed_memory, select_device
 from reflash_sr.errors import UserError
-from reflash_sr.files import relative
+from reflash_sr.files import atomic_write, relative
 from reflash_sr.pairs import make_pairs
-from reflash_sr.progress import Batches, ProgressLogger
+from reflash_sr.progress import Batches, ProgressLogger, survive_full_disk
 from reflash_sr.run_lock import RunLock
 from reflash_sr.signals import leave_to_parent
 from reflash_sr.stopping import Stopper
@@ -64,6 +65,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
             parse_options=run.parse_options,
             load_resume_state=run.load_resume_state,
             make_exp_dirs=run.make_exp_dirs,
+            copy_opt_file=run.copy_opt_file,
             create_train_val_dataloader=run.create_train_val_dataloader,
             build_model=run.build_model,
             MessageLogger=run.message_logger), run.cleanup, processes.named_losses(), several_validation_sets():
@@ -108,6 +110,7 @@ class Run:
         self.debug = debug
         self.force_yml = force_yml
         self._seed_was_drawn = False
+        self._file = b''
         self.root = root
         self.opt: dict[str, Any] = {}
         self.datasets: dict[str, Any] = {}
@@ -121,6 +124,7 @@ class Run:
     def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
         """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
         opt = options.load(self.args.opt)
+        self._file = Path(self.args.opt).read_bytes()
         options.force(opt, self.force_yml)
         if 'study' in opt:
             raise UserError(f'{self.args.opt}: study: this file is a grid of runs; start it with python '
@@ -165,8 +169,19 @@ class Run:
 
         processes.first(make)
 
+    def copy_opt_file(self, opt_file: str, experiments_root: str) -> None:
+        """Keep the option file with the experiment, as it was read: by now it may have been put aside with it."""
+        head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
+
+        def write() -> None:
+            with atomic_write(Path(experiments_root, Path(opt_file).name)) as file:
+                file.write(head.encode(errors='backslashreplace') + self._file)
+
+        processes.first(write)
+
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
         """Build the loaders: one stream for the whole run, in the middle of which a continued run starts."""
+        survive_full_disk(logger)
         section = opt['datasets']['train']
         total = int(opt['train']['total_iter'])
         dataset = self.datasets['train']
@@ -272,7 +287,7 @@ class Run:
         for key in [key for key in self.opt if key.startswith('network_') and key not in ignored]:
             found = resume.weights_of(self.opt, state['iter'], f'net_{key[8:]}')
             self.opt['path'][f'pretrain_{key}'] = str(found)
-        return state
+        return {**state, 'epoch': 0}  # the stream knows its passes; BasicSR's own count would end the loop at once
 
 
 def _agree_on_seed(seed: int | None, dist: bool) -> int:

@@ -47,13 +47,20 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         if key == 'train':
             _check_batch(section, len(datasets[key]), opt['world_size'])
             if getattr(datasets[key], 'pairs', None) is not None:
-                datasets[key].pairs.open()
+                _check_cache(datasets[key], opt)
             _check_pairs(datasets[key], opt['scale'])
         if key == 'train' or cls.__module__.startswith('basicsr'):  # our test sets have read all of their pictures
             _draw_one(cls, datasets[key], f'datasets: {key}')
         if key != 'train':
             _check_metrics(opt, datasets[key])
     return datasets
+
+
+def _check_cache(dataset: Any, opt: Mapping[str, Any]) -> None:
+    if dataset.seed != opt['manual_seed']:  # the stream of draws follows the run's, and with it which picture is which
+        raise UserError(f"datasets: train: manual_seed: {dataset.seed} is not that of the run, {opt['manual_seed']}; "
+                        'with a pairs_cache they must be the same')
+    dataset.pairs.check()
 
 
 def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:

@@ -14,8 +14,9 @@ from basicsr.utils.dist_util import get_dist_info, init_dist
 from reflash_sr.errors import RunError, UserError
 
 # What gloo, NCCL and torch say when another process is gone.
-LOST = ('Connection closed', 'Connection reset', 'Broken pipe', 'Timed out waiting', 'Connection refused', 'NCCL',
-        'Socket closed', 'Read timeout', 'Write timeout', 'Application timeout')
+LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe', 'Timed out waiting',
+        'ncclRemoteError', 'communicator was aborted', 'Socket closed', 'Read timeout', 'Write timeout',
+        'Application timeout')
 LAUNCHERS = ('none', 'pytorch', 'slurm')
 Found = TypeVar('Found')
 
@@ -121,4 +122,4 @@ def named_losses() -> Iterator[None]:
         if not torch.distributed.is_initialized() or not any(sign in str(error) for sign in LOST):
             raise
         raise RunError(f'process {rank()} of {world_size()}: another process of this run ended or does not answer; see '
-                       'what that one said, and continue with --auto_resume') from error
+                       f'what that one said, and continue with --auto_resume ({str(error).splitlines()[0]})') from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,6 +13,19 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.dist_util import master_only
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+
+
+def survive_full_disk(logger: logging.Logger) -> None:
+    """Have a log file that cannot be written to say so once, instead of a traceback for every line."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = functools.partial(_give_up, handler)
+
+
+def _give_up(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    print(f'warning: {handler.baseFilename}: cannot be written any more ({sys.exc_info()[1]}); the run goes on without',
+          file=sys.stderr)
+    handler.setLevel(logging.CRITICAL + 1)
 
 
 class ProgressLogger:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
 from reflash_sr import weights
 from reflash_sr.errors import UserError
 from reflash_sr.files import relative
-from reflash_sr.option_checks import registered
+from reflash_sr.networks import build_network
 from reflash_sr.preflight import PICTURE_MODELS
 
 logger = logging.getLogger('basicsr')
@@ -76,10 +75,7 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
     if str(state['iter']) != Path(path).stem and Path(path).stem.isdigit():
         raise UserError(f"{path}: holds iteration {state['iter']}, which is not that of its name")
     if opt['model_type'] in PICTURE_MODELS:
-        section = deepcopy(dict(opt['network_g']))
-        cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
-        with torch.random.fork_rng():
-            net = cls(**section)
+        net = build_network(deepcopy(opt['network_g']))
         if 'network_g' not in (opt['path'].get('ignore_resume_networks') or ()):
             _check_weights(net, state['iter'], opt)
         _check_optimiser(net, state['optimizers'], opt['train']['optim_g'], path)
@@ -108,7 +104,11 @@ def _check_optimiser(net: torch.nn.Module, states: list, section: Mapping[str, A
 
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     arguments = {key: value for key, value in section.items() if key != 'type'}
-    known = {*getattr(torch.optim, section['type'])(parameters, **arguments).param_groups[0], 'initial_lr'}
+    try:
+        optimiser = getattr(torch.optim, section['type'])(parameters, **arguments)
+    except Exception as error:  # of any class of torch.optim
+        raise UserError(f'train: optim_g: {section["type"]} does not accept these options: {error}') from error
+    known = {*optimiser.param_groups[0], 'initial_lr'}
     if len(states) != 1 or not isinstance(states[0], Mapping):
         refuse(f'{len(states)} optimisers are in it')
     groups, moments = states[0].get('param_groups'), states[0].get('state')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -75,7 +76,7 @@ def leave_quietly_while_a_command_is_imported() -> None:
     ``tools/``) and the handler is Python's own. ``KeyboardInterrupt`` would not do: libraries that are being imported
     turn it into errors of other kinds.
     """
-    if _is_own_command(sys.argv[0]) and _python_handles_ctrl_c():
+    if _is_own_command(sys.argv[0], sys.orig_argv) and _python_handles_ctrl_c():
         signal.signal(signal.SIGINT, _leave_at_once)
 
 
@@ -85,10 +86,12 @@ def raise_again() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _is_own_command(program: str) -> bool:
-    """Whether a process is ours by ``sys.argv[0]``, which is ``-m`` while the package of a module is imported."""
+def _is_own_command(program: str, words: Sequence[str]) -> bool:
+    """Whether a process is ours: by ``sys.argv[0]``, or ``sys.orig_argv`` while a module's package is imported."""
+    if program == '-m':
+        return ('-m', 'reflash_sr') in itertools.pairwise(words)
     path = Path(program)
-    return path.name in ('basicsr', '-m') or path.resolve().parent == Path(__file__).resolve().parents[1] / 'tools'
+    return path.name == 'basicsr' or path.resolve().parent == Path(__file__).resolve().parents[1] / 'tools'
 
 
 def _python_handles_ctrl_c() -> bool:

@@ -63,6 +63,9 @@ class Stopper:
         if iteration > self._start and iteration % self._save_freq:
             self._model.save(0, iteration)
         stopped = Stopped(number)
-        get_root_logger().info('Stopped by %s after iteration %s, which is saved; continue with --auto_resume.',
-                               stopped, f'{iteration:,}')
+        if iteration:
+            get_root_logger().info('Stopped by %s after iteration %s, which is saved; continue with --auto_resume.',
+                                   stopped, f'{iteration:,}')
+        else:
+            get_root_logger().info('Stopped by %s before the first iteration; start again.', stopped)
         raise stopped

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from basicsr.utils.registry import MODEL_REGISTRY
+
 from reflash_sr import option_checks, options, preflight
 from reflash_sr.data.degradations import AS_GIVEN
 from reflash_sr.devices import select_device
@@ -34,6 +36,10 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
         option_checks.check(opt, where, is_train=True)
         try:
             psnr_metric(opt)
+            if option_checks.is_owned(option_checks.registered(MODEL_REGISTRY, opt['model_type'], 'model_type')) and (
+                    opt['model_type'] != 'ReflashSRModel'):
+                raise UserError(f"model_type: {opt['model_type']}: writes no table of its validation, which a study "
+                                'compares by; write ReflashSRModel')
             opt.update(dist=False, rank=0, world_size=1)
             options.expand(opt, root, is_train=True)
             if opt['datasets'] not in opened:

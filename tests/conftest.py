@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 import reflash_sr  # noqa: F401  (makes BasicSR importable)
+from tests import forked
 
 TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
 GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
@@ -22,6 +23,13 @@ def pytest_collection_modifyitems(config, items):
         gpu = [item for item in items if item.get_closest_marker('gpu')]
         config.hook.pytest_deselected(items=gpu)
         items[:] = [item for item in items if item not in gpu]
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left():
+    """A test that fails may leave runs behind that never end."""
+    yield
+    forked.end_all()
 
 
 @pytest.fixture

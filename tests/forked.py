@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import random
 import re
 import socket
 import sys
@@ -14,6 +16,7 @@ import torch
 import yaml
 
 context = multiprocessing.get_context('forkserver')
+_started = []
 context.set_forkserver_preload(['reflash_sr.cli'])
 
 
@@ -21,25 +24,40 @@ def start(folder, *args, environment=None):
     """Start ``basicsr *args`` in a folder; returns the process, whose ``exitcode`` is the command's."""
     process = context.Process(target=_work, args=(str(folder), args, environment or {}))
     process.start()
+    _started.append(process)
     return process
+
+
+def end_all():
+    """Kill what a test left running: at its exit, Python would wait for it."""
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.join()
 
 
 def start_ranks(folder, count, *args, **environment):
     """Start the processes of one run, as torchrun would."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     return [start(folder, 'train', '-opt', 'run.yml', '--launcher', 'pytorch', *args, environment={
         'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1',
         'MASTER_PORT': str(port), **environment}) for rank in range(count)]
 
 
-def train(folder, *args, timeout=60):
+def _free_port():
+    """Below those that connections are given by themselves: nobody takes it until the run does."""
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(('127.0.0.1', port))
+            return port
+    raise OSError('no free port')
+
+
+def train(folder, *args, timeout=600):
     """Train to the end; returns the exit status and what was printed."""
     process = start(folder, 'train', '-opt', 'run.yml', *args)
     process.join(timeout)
-    if process.is_alive():
-        process.kill()
+    assert not process.is_alive(), 'timed out'
     return process.exitcode, printed(folder)
 
 

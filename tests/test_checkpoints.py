@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import time
 
 import pytest
 import torch
@@ -198,7 +199,7 @@ def test_the_lock_ends_with_the_process(options, tmp_path):
     process = forked.start(folder, 'train', '-opt', 'run.yml')
     run = folder / 'experiments/tiny'
     while process.is_alive() and not list(run.glob('training_states/*.state')):
-        pass
+        time.sleep(0.01)
     with pytest.raises(UserError, match=f'another run .process {process.pid} on '):
         RunLock(run).take()
     process.kill()

@@ -30,6 +30,14 @@ def test_a_run_does_not_depend_on_what_the_cache_holds(training_options, tmp_pat
     forked.assert_same(outcomes[0], forked.outcome(folder, 6))
 
 
+def test_the_seed_of_the_cache_is_that_of_the_run(training_options, tmp_path):
+    training_options['datasets']['train'].update(manual_seed=7, pairs_cache=str(tmp_path / 'cache'))
+    status, said = forked.train(forked.write(tmp_path / 'run', training_options))
+    assert status == 2
+    assert 'datasets: train: manual_seed: 7 is not that of the run, 3' in said
+    assert not (tmp_path / 'cache').exists()
+
+
 def test_a_cache_that_cannot_be_is_found_before_anything_is_written(training_options, tmp_path):
     (tmp_path / 'file').write_text('')
     folder = forked.write(tmp_path / 'run', training_options)

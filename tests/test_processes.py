@@ -32,7 +32,7 @@ def endless(options):
     return options
 
 
-def end(folder, processes, seconds=60):
+def end(folder, processes, seconds=600):
     for process in processes:
         process.join(seconds)
     said = forked.printed(folder)

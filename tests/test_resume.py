@@ -1,5 +1,6 @@
 """A run that is stopped, in whatever way, and continued is the run that was left alone."""
 
+import fcntl
 import os
 import random
 import signal
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 from reflash_sr.signals import StopSignals, leave_quietly_while_a_command_is_imported, raise_again
@@ -40,10 +43,13 @@ def left_alone(options, tmp_path):
     return forked.outcome(folder, TOTAL)
 
 
-def wait_for(condition, process, seconds=30):
+def wait_for(condition, process, seconds=300):
+    """Until something is there, or the process has ended; returns whether it is there."""
     end = time.monotonic() + seconds
-    while not condition() and process.is_alive() and time.monotonic() < end:
+    while not condition() and process.is_alive():
+        assert time.monotonic() < end, 'timed out'
         time.sleep(0.001)
+    return condition()
 
 
 @pytest.mark.slow
@@ -53,8 +59,10 @@ def test_killed_at_random_moments(options, left_alone, tmp_path):
     run = folder / 'experiments' / 'tiny'
     rng = random.Random(os.environ.get('REFLASH_KILL_SEED', 0))
     kills = {'any moment': 0, 'writing': 0, 'training': 0}
-    while sum(kills.values()) < KILLS:
-        how = list(kills)[sum(kills.values()) % 3]
+    for attempt in range(20 * KILLS):  # a run may be done before its time, or write too quickly to be caught at it
+        if sum(kills.values()) == KILLS:
+            break
+        how = list(kills)[attempt % 3]
         process = forked.start(folder, 'train', '-opt', 'run.yml', '--auto_resume')
         if how == 'any moment':
             process.join(rng.uniform(0, 1.5))
@@ -73,6 +81,7 @@ def test_killed_at_random_moments(options, left_alone, tmp_path):
                 (run / 'models' / f'net_g_{path.stem}.pth').unlink()
         else:
             assert process.exitcode == -signal.SIGKILL, forked.printed(folder)
+    assert sum(kills.values()) == KILLS
     status, said = forked.train(folder, '--auto_resume')
     assert status == 0, said
     forked.assert_same(left_alone, forked.outcome(folder, TOTAL))
@@ -85,10 +94,10 @@ def test_a_signal_saves_first(options, left_alone, tmp_path, number):
     folder = forked.write(tmp_path / 'stopped', options)
     run = folder / 'experiments' / 'tiny'
     process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'HOLD': 'feed_data'})
-    wait_for(lambda: list(run.glob('training_states/*.state')), process)
+    assert wait_for(lambda: list(run.glob('training_states/*.state')), process)
     os.kill(process.pid, number)
     forked.let_go(folder)
-    process.join(30)
+    process.join(300)
     said = forked.printed(folder)
     assert process.exitcode == 128 + number, said
     assert said.count('Stopped by') == 1
@@ -105,11 +114,11 @@ def test_an_interrupted_validation_is_done_again_and_a_complete_one_is_not(optio
     folder = forked.write(tmp_path / 'stopped', options)
     run = folder / 'experiments' / 'tiny'
     process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'HOLD': 'test'})
-    wait_for(lambda: list(run.glob('training_states/8.state')), process)  # validation comes right after it
+    assert wait_for(lambda: list(run.glob('training_states/8.state')), process)  # validation comes right after it
     process.join(0.2)
     os.kill(process.pid, number)
     forked.let_go(folder)
-    process.join(30)
+    process.join(300)
     said = forked.printed(folder)
     assert not list(run.glob('validation/*.csv'))
     if number == signal.SIGTERM:
@@ -155,11 +164,12 @@ def test_other_data_are_said_to_be_others(options, tmp_path):
 def test_ctrl_c_while_importing_is_no_traceback(command, imported, tmp_path):
     process = subprocess.Popen([sys.executable, '-X', 'importtime', *command], cwd=tmp_path, stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)  # so that it waits for whoever reads what it says
     for line in process.stderr:  # a line for each module, the moment it has been imported
         if line.split('|')[-1].strip() == imported:
             break
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 130, said
     assert 'Traceback' not in said
 
@@ -169,11 +179,54 @@ def test_ctrl_c_is_as_usual_for_programs_that_import_the_package(monkeypatch):
         monkeypatch.setattr(sys, 'argv', [program])
         leave_quietly_while_a_command_is_imported()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(sys, 'argv', ['-m'])  # their package imports ours
+    monkeypatch.setattr(sys, 'orig_argv', ['python', '-m', 'their_project.train'])
+    leave_quietly_while_a_command_is_imported()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
     leave_quietly_while_a_command_is_imported()
     assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     raise_again()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_a_state_of_basicsr_is_continued_to_the_end(options, left_alone, tmp_path):
+    folder = forked.write(tmp_path / 'theirs', options)
+    assert forked.train(folder, '--force_yml', 'train:total_iter=20')[0] == 0
+    path = folder / 'experiments/tiny/training_states/20.state'
+    state = torch.load(path, weights_only=True)
+    torch.save({**{key: state[key] for key in ('iter', 'optimizers', 'schedulers')}, 'epoch': 7}, path)
+    status, said = forked.train(folder, '--auto_resume')
+    assert status == 0, said
+    forked.assert_same(left_alone['network'], forked.outcome(folder, TOTAL)['network'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('change', 'message'), [
+    ('train:optim_g:betas=[2, 3]', 'train: optim_g: Adam does not accept these options'),
+    ('network_g:num_in_ch=x', 'network_g: '),
+])
+def test_options_that_went_wrong_since_are_one_line(options, tmp_path, change, message):
+    folder = forked.write(tmp_path / 'begun', options)
+    assert forked.train(folder)[0] == 0
+    status, said = forked.train(folder, '--auto_resume', '--force_yml', change)
+    assert status == 2
+    assert message in said.splitlines()[-1]
+    assert 'Traceback' not in said
+
+
+@pytest.mark.slow
+def test_the_option_file_of_an_experiment_starts_and_continues_it(options, tmp_path):
+    folder = forked.write(tmp_path / 'own', options)
+    assert forked.train(folder, '--force_yml', 'train:total_iter=20')[0] == 0
+    kept = folder / 'experiments/tiny/run.yml'
+    for flags, archived in ((['--auto_resume'], 0), ([], 1)):
+        process = forked.start(folder, 'train', '-opt', str(kept.relative_to(folder)), *flags)
+        process.join(600)
+        assert process.exitcode == 0, forked.printed(folder)
+        assert yaml.safe_load(kept.read_text()) == options
+        assert len(list(folder.glob('experiments/tiny_archived_*'))) == archived
 
 
 def test_a_second_ctrl_c_stops_at_once_and_handlers_of_others_stay():

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -113,7 +114,6 @@ class PairsCache:
         Raises:
             UserError: The folder cannot be written to.
         """
-        self.open()
         lock_file = self._path(block).with_suffix('.lock')
         with self._writing(lock_file):
             lock = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
@@ -124,6 +124,14 @@ class PairsCache:
                 lock_file.unlink(missing_ok=True)  # whoever still holds it open looks for the block, and finds it
         finally:
             os.close(lock)
+
+    def check(self) -> None:
+        """See that the folder can be made, or written to, and do neither; raises ``UserError`` where not."""
+        there = self.folder
+        while not os.path.lexists(there) and there != there.parent:
+            there = there.parent
+        with self._writing(self.folder):
+            tempfile.TemporaryFile(dir=there).close()
 
     def open(self) -> None:
         """Make the folder, where it is not there, and write the key into it; raises ``UserError`` where that fails."""

@@ -53,7 +53,7 @@ def run_tool(*args, processes=None):
     start = [sys.executable]
     if processes:
         start += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-    return subprocess.run([*start, str(TOOL), *map(str, args)], capture_output=True, text=True, timeout=300,
+    return subprocess.run([*start, str(TOOL), *map(str, args)], capture_output=True, text=True, timeout=600,
                           check=False, env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
 

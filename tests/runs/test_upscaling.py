@@ -167,7 +167,7 @@ def test_the_command_in_its_own_process(picture_folder, plain_weights, tmp_path)
     (picture_folder / 'broken.png').write_text('x')
     done = subprocess.run([sys.executable, str(TOOL), '--weights', str(plain_weights), '--input',
                            str(picture_folder / 'broken.png'), '--output', str(tmp_path / 'out'), '--device', 'cpu'],
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (2, '')
     assert len(done.stderr.splitlines()) == 1
     assert 'broken.png: cannot be read' in done.stderr
