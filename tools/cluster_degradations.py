@@ -5,31 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reflash_sr.analysis.features import list_layers
 from reflash_sr.cli import load_plugins, run_tool
 from reflash_sr.runs.clusters import FIVE, TOOL, Plan, run
+from reflash_sr.runs.inputs import print_layers
 from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_device, open_networks
 
 
 def main() -> int:
     load_plugins()
     if '--list-layers' in sys.argv[1:]:
-        parser = argparse.ArgumentParser(description='List the layers of networks.')
-        add_network_arguments(parser)
-        args, _ = parser.parse_known_args()
-        return run_tool(lambda: _list(args), TOOL)
+        return run_tool(print_layers, TOOL)
     args = _parser().parse_args()
     plan = Plan(args.images, tuple(args.degradations), args.layer, args.samples, args.sample, args.pca, args.perplexity,
                 args.tsne_seeds, args.seed, args.amp == 'bf16')
     return run_tool(lambda: run(plan, open_networks(args), args.out, args.overwrite, open_device(args), args.batch,
                                 args.scratch), TOOL)
-
-
-def _list(args: argparse.Namespace) -> None:
-    for network in open_networks(args):
-        print(f'{network.label}:')
-        for name, what in list_layers(network.net):
-            print(f'  {name}: {what}')
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,10 +14,7 @@ from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_
 def main() -> int:
     load_plugins()
     if '--list-layers' in sys.argv[1:]:
-        parser = argparse.ArgumentParser(description='List the layers of networks.')
-        add_network_arguments(parser)
-        args, _ = parser.parse_known_args()
-        return run_tool(lambda: print_layers(args), TOOL)
+        return run_tool(print_layers, TOOL)
     args = _parser().parse_args()
     return run_tool(lambda: run(plan_of(args), args.layer, open_networks(args), args.out, args.overwrite,
                                 open_device(args), args.amp == 'bf16', args.channels, args.sheets,

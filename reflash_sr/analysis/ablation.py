@@ -59,7 +59,7 @@ class Ablation:
         self.batch = batch or _fitting(features, self.output)
         self.psnr = float(self._target.psnr(self.output.clone())[0])
         others = [dim for dim in range(features.dim()) if dim != self._dim]
-        self.strength = features.float().abs().sum(others, dtype=torch.float32).double().cpu().numpy()
+        self.strength = features.float().abs().sum(others, dtype=torch.float32).cpu().double().numpy()
 
     @property
     def channels(self) -> int:
@@ -111,7 +111,8 @@ class Ablation:
         return np.divide(self.strength.sum(), left, out=np.ones(len(left)), where=left > 0)
 
     def _replayed(self, removed: np.ndarray) -> Iterator[torch.Tensor]:
-        scales = torch.from_numpy(~removed * self._factors(removed)[:, None]).to(self._engine.features)
+        scales = torch.from_numpy(~removed * self._factors(removed)[:, None])
+        scales = scales.to(torch.float32).to(self._engine.features.device)
         scales = scales[:, :, None, None] if self._dim == 1 else scales[:, None]
         for part in scales.split(self.batch):
             yield self._engine(self._engine.features * part, overwrite=True).float()

@@ -58,13 +58,13 @@ def find_layer(net: nn.Module, layer: str) -> Site:
     Raises:
         UserError: The network has no such layer; names those it has.
     """
+    layers = study_layers(net)
+    if layer in layers:  # before modules: one may be called 'last', and is reached as 'output of last'
+        return layers[layer]
     path = _PATH.fullmatch(layer)
     modules = dict(net.named_modules())
     if path and path['module'] in modules:
         return Site(path['module'], path['side'] or 'output')
-    layers = study_layers(net)
-    if layer in layers:
-        return layers[layer]
     near = '' if re.fullmatch(r'B\d+', layer) else suggest(layer, [*layers, *filter(None, modules)])
     near = near if near.endswith('?') else ';'
     units = [name for name in layers if name.startswith('B')]
@@ -98,7 +98,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     """
     layers = study_layers(net)
     if len(layers) < 2:
-        layers.update({name: Site(name, 'output') for name, module in net.named_modules() if name})
+        layers = {name: Site(name, 'output') for name, _ in net.named_modules() if name} | layers
     if lq is None:
         lq = next(net.parameters(), torch.zeros(1)).new_zeros(1, 3, PROBE, PROBE)
     try:

@@ -34,7 +34,7 @@ class Target:
         # one picture after the other: it stays in the cache; squares are integers, summed exactly enough in float32
         errors = [one.mul_(255).clamp_(0, 255).round_().sub_(self.levels).square_().sum((0, 2), dtype=torch.float32)
                   for one in pictures]
-        mse = torch.stack(errors).double().sum(1).div_(self.levels.numel()).cpu().numpy()
+        mse = torch.stack(errors).cpu().double().sum(1).div_(self.levels.numel()).numpy()
         if np.isnan(mse).any():
             raise UserError('the network gave values that are not finite: its weights, or what is left of the '
                             'channels, are too large')

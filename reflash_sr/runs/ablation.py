@@ -43,6 +43,7 @@ class Layer:
     name: str
     closed: bool = False
     psnr: list[float] = field(default_factory=list)
+    single: list[np.ndarray] = field(default_factory=list)  # (C,), PSNR without each channel
     drops: list[np.ndarray] = field(default_factory=list)  # (C,)
     curves: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by order, (C + 1,)
 
@@ -109,7 +110,8 @@ def _ablate(network: TrainedNetwork, pair: Any, layer: Layer, seeded: Sequence[t
     one = Ablation(network.net, lq, pair.gt, layer.name, batch, closed_form)
     layer.closed = one.closed
     layer.psnr.append(one.psnr)
-    layer.drops.append(drop(one.psnr, one.single(lambda count: bar.update(count / one.channels))))
+    layer.single.append(one.single(lambda count: bar.update(count / one.channels)))
+    layer.drops.append(drop(one.psnr, layer.single[-1]))
     for name, seed in seeded:
         order = channel_order(name, layer.drops[-1], seed or 0)
         psnr = one.in_turn(order, lambda count: bar.update(count / one.channels))
@@ -130,8 +132,8 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
         (folder.path / name).mkdir(exist_ok=True)
         folder.write(f'{name}/single.csv', csv_text(
             ('image', 'layer', 'channel', 'psnr_db', 'drop_db'),
-            ((pair.name, one.name, channel, _db(one.psnr[place] - lost), _db(lost))
-             for one in layers for place, pair in enumerate(pairs) for channel, lost in enumerate(one.drops[place]))))
+            ((pair.name, one.name, channel, _db(psnr), _db(lost)) for one in layers for place, pair in enumerate(pairs)
+             for channel, (psnr, lost) in enumerate(zip(one.single[place], one.drops[place])))))
         folder.write(f'{name}/in_turn.csv', csv_text(
             ('image', 'layer', 'order', 'removed', 'psnr_db', 'drop_db'),
             ((pair.name, one.name, order, removed, _db(psnr), _db(lost))

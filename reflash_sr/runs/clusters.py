@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -87,9 +88,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     if batch is not None and batch < 1:
         raise UserError(f'--batch: {batch}; give 1 or more')
     kinds, seeds, layers = check(plan, networks)
-    source = ImageSource({'dataroot_gt': plan.images})
-    crops = {scale: choose_crops(source, plan.samples, plan.sample * scale, plan.seed)
-             for scale in dict.fromkeys(one.scale for one in networks)}
+    source, crops = choose(plan, networks)
     settings = {**vars(plan), 'layers': layers, 'networks': network_settings(networks)}
     folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[plan.images, *(one.path for one in networks)])
     made, results = {}, []
@@ -127,8 +126,15 @@ def check(plan: Plan, networks: Sequence[TrainedNetwork]) -> tuple[np.ndarray, r
     layers = [plan.layer or default_layer(one.net) for one in networks]
     for network, layer in zip(networks, layers):
         _check_network(network, layer, plan.sample)
-    check_layers(networks, [[layer] for layer in layers], max(one.multiple for one in networks))
+    check_layers(networks, [[layer] for layer in layers], math.lcm(*(one.multiple for one in networks)))
     return kinds, seeds, layers
+
+
+def choose(plan: Plan, networks: Sequence[TrainedNetwork]) -> tuple[ImageSource, dict[int, list[Crop]]]:
+    """Open the photographs, and choose the crops for each scale; raises ``UserError`` where they do not suffice."""
+    source = ImageSource({'dataroot_gt': plan.images})
+    return source, {scale: choose_crops(source, plan.samples, plan.sample * scale, plan.seed)
+                    for scale in dict.fromkeys(one.scale for one in networks)}
 
 
 def default_layer(net: nn.Module) -> str:

@@ -21,7 +21,7 @@ from reflash_sr.devices import is_out_of_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.restore import to_tensor
 from reflash_sr.networks import TrainedNetwork
-from reflash_sr.tool_args import open_networks
+from reflash_sr.tool_args import add_network_arguments, open_networks
 
 LONGEST = 80  # bytes of a name that is made from a label
 RESULTS = frozenset({'.json', '.csv', '.png', '.html', '.md', '.tex'})
@@ -127,8 +127,11 @@ def plan_of(args: argparse.Namespace) -> Pictures:
     return Pictures(args.images, args.degradation, args.limit, args.crop, args.seed)
 
 
-def print_layers(args: argparse.Namespace) -> None:
-    """Print the layers of the networks that the arguments name."""
+def print_layers() -> None:
+    """Print the layers of the networks that the command line names: all it must hold is ``--weights``."""
+    parser = argparse.ArgumentParser(description='List the layers of networks.')
+    add_network_arguments(parser)
+    args, _ = parser.parse_known_args()
     for network in open_networks(args):
         print(f'{network.label}: {type(network.net).__name__}')
         for name, what in list_layers(network.net):
@@ -160,7 +163,7 @@ def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[Sequence[s
     side = max(-(-TRIED // step), 2) * step
     for network, names in zip(networks, layers):
         with tap(network.net, names) as seen, torch.no_grad():
-            network.net(torch.zeros(1, 3, side, side))
+            network.net(next(network.net.parameters()).new_zeros(1, 3, side, side))
         for name in names:
             if seen[name].shape[0] != 1:
                 raise UserError(f"{network.path}: layer '{name}': holds windows of the picture, not the picture; give "
@@ -196,6 +199,7 @@ def mean(values: Iterable[float | None]) -> float | None:
 @contextmanager
 def running(net: nn.Module, device: torch.device, amp: bool, hint: str) -> Iterator[None]:
     """Have a network on its device, in mixed precision where wanted; say what to do when memory runs out."""
+    before = next(net.parameters()).device
     net.to(device, memory_format=torch.channels_last)
     try:
         with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
@@ -205,4 +209,4 @@ def running(net: nn.Module, device: torch.device, amp: bool, hint: str) -> Itera
             raise RunError(f'{device}: not enough memory; {hint}') from error
         raise
     finally:
-        net.to('cpu')
+        net.to(before)

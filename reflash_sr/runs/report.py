@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,12 +84,14 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     device = device or torch.device('cpu')
     sets = open_sets([plan.images], plan.degradations, [], [], [], networks[0].scale, plan.seed)
     photographs = plan.cluster_images or plan.images
-    cluster_plan = clusters_run.Plan(photographs, samples=plan.samples, sample=_sample(photographs, networks),
-                                     seed=plan.seed, amp=plan.amp, perplexity=max(1, min(30, plan.samples)))
+    sample = _sample(photographs, plan.samples, networks)
+    cluster_plan = clusters_run.Plan(photographs, samples=plan.samples, sample=sample, seed=plan.seed, amp=plan.amp,
+                                     perplexity=max(1, min(30, plan.samples)))
     pictures = Pictures(plan.images, 'clean', plan.limit, plan.crop, plan.seed)
     baselines = baselines_of(networks, baselines)
     check_layers(networks, layers_of(networks, plan.layers), Pairs(pictures, networks).step)
     clusters_run.check(cluster_plan, networks)
+    clusters_run.choose(cluster_plan, networks)
     others = [] if photographs == plan.images else [photographs]
     seen = sets + [one for root in others for one in open_sets([root], ['clean'], [], [], [], sets[0].scale, 0)]
     settings = {**vars(plan), 'networks': network_settings(networks), 'baselines': baselines,
@@ -122,22 +125,26 @@ def _is_finished(path: Path, folder: ResultFolder) -> bool:
         return False
 
 
-def _sample(images: str, networks: Sequence[TrainedNetwork]) -> int:
-    """Side of the clusters' samples, px of the LQ picture: the largest usual one that fits into every photograph."""
-    scale, multiple = networks[0].scale, max(one.multiple for one in networks)
-    smallest = min(min(image_size(path)) for path in ImageSource({'dataroot_gt': images}).paths) // scale
-    step = max(SAMPLE_STEP, multiple)
+def _sample(images: str, samples: int, networks: Sequence[TrainedNetwork]) -> int:
+    """Side of the clusters' samples, px of the LQ picture: the largest usual one that fits into every photograph.
+
+    Where photographs must give several, it fits with room to spare: they have to lie at different places.
+    """
+    scale, multiple = networks[0].scale, math.lcm(*(one.multiple for one in networks))
+    paths = ImageSource({'dataroot_gt': images}).paths
+    smallest = min(min(image_size(path)) for path in paths) // scale - (samples > len(paths)) * SAMPLE_STEP
+    step = -(-SAMPLE_STEP // multiple) * multiple
     if smallest < step:
-        raise UserError(f'{images}: the smallest picture is too small for the clusters: a side needs {step * scale} '
-                        'px; give larger ones with --cluster_images')
-    return min(LARGEST_SAMPLE, smallest // step * step)
+        raise UserError(f'{images}: the smallest picture is too small for the clusters: a side needs '
+                        f'{(step + SAMPLE_STEP) * scale} px; give larger ones with --cluster_images')
+    return max(step, min(LARGEST_SAMPLE, smallest) // step * step)
 
 
 # ---------------------------------------------------------------------- sections
 
 
 def _networks(networks: Sequence[TrainedNetwork]) -> Section:
-    rows = [(one.label, str(one.network_g['type']), f'{one.dropout_p:g}', f'{one.parameters:,}',
+    rows = [(one.label, str(one.network_g['type']), _number(one.known_p, 'g'), f'{one.parameters:,}',
              f"{one.trained['iter']:,}" if one.trained.get('iter') else 'not stated', one.key, one.sha256[:12])
             for one in networks]
     head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
@@ -157,11 +164,17 @@ def _evaluation(path: Path) -> Section:
             found = {cell['degradation']: cell for cell in chosen if (cell['dataset'], cell['method']) == key}
             marked |= {(len(lines), 2 + place) for place, name in enumerate(columns)
                        if name in found and found[name]['beats']}
-            lines.append([*key, *(_cell(found[name], DECIMALS[metric]) if name in found else '' for name in columns)])
+            lines.append([*key, *(_cell(found[name], DECIMALS[metric], name == columns[0]) if name in found else ''
+                                 for name in columns)])
         unit = f' ({UNITS[metric]})' if metric in UNITS else ''
-        parts += [f'{metric.upper()}{unit}, 8-bit RGB, 4 px border cropped. In brackets: gain over the network without '
-                  'dropout, for the mean with its 95 % bootstrap interval over pictures.',
-                  Table(('set', 'method', *columns), lines, 2, frozenset(marked))]
+        pairs = dict.fromkeys(f"{cell['method']} over {cell['baseline']}" for cell in chosen if cell['baseline'])
+        says = [f'{metric.upper()}{unit}, 8-bit RGB, 4 px border cropped.']
+        if pairs:
+            says.append(f"In brackets: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval "
+                        'over pictures.')
+        if marked:
+            says.append('Marked: a smaller network with dropout that is better than a larger one without.')
+        parts += [' '.join(says), Table(('set', 'method', *columns), lines, 2, frozenset(marked))]
     strips = sorted((path / 'strips').rglob('*.png'))
     gains = path / 'gain_per_degradation.png'  # not there where no picture has a finite gain
     return Section('Evaluation', [*parts, *([Picture(gains, 'Gain per degradation')] if gains.is_file() else []),
@@ -169,14 +182,15 @@ def _evaluation(path: Path) -> Section:
                                   *(Picture(strip, f'Crops of {strip.stem}') for strip in strips)])
 
 
-def _cell(cell: Mapping[str, str], decimals: int) -> str:
+def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:
+    """The value and its gain; for what stands for a whole row, with the interval."""
     if not cell['value']:
         return '–'
     text = f"{float(cell['value']):.{decimals}f}"
     if not cell['gain']:
         return text
     gain = f"{float(cell['gain']):+.{decimals}f}"
-    if cell['degradation'] == MEAN and cell['gain_low']:
+    if whole and cell['gain_low']:
         low, high = (f'{float(cell[end]):+.{decimals}f}' for end in ('gain_low', 'gain_high'))
         return f"{text} ({gain} [{low}, {high}], n = {cell['images']})"
     return f'{text} ({gain})'
@@ -187,9 +201,9 @@ def _ablation(path: Path) -> Section:
              _number(layer['gini'], '.2f'), *(_number(share, '.0%') for share in layer['share_1db'].values()))
             for model in _summary(path)['models'] for layer in model['layers']]
     return Section('Channel ablation', [
-        'A channel is set to zero and the others are rescaled to the energy of all (paper Sec. 6.1). A network whose '
+        'A channel is set to zero and the others are rescaled to the sum of all (paper Sec. 6.1). A network whose '
         'channels are worth the same can lose many before it loses 1 dB, and its drops have a small Gini coefficient. '
-        'PSNR is of the middle of each picture, without cropping a border: not that of the evaluation.',
+        'PSNR is of what --crop takes of each picture, without cropping a border: not that of the evaluation.',
         Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'may go (index)',
                'may go (random)'), rows, 2),
         *(Picture(picture, picture.stem.replace('_', ' ')) for picture in sorted(path.glob('*.png')))])

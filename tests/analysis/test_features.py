@@ -52,6 +52,15 @@ def test_what_works_in_place_later_is_not_recorded(lq):
     assert torch.equal(seen['last'], net.lrelu(net.conv_hr(seen['input of conv_hr'])))
 
 
+def test_the_last_layer_is_the_last_also_where_a_module_has_its_name(lq):
+    net = torch.nn.Sequential()
+    net.add_module('first_conv', torch.nn.Conv2d(3, 8, 3, padding=1))
+    net.add_module('last', torch.nn.Conv2d(8, 3, 3, padding=1))
+    assert features.find_layer(net, 'last') == features.study_layers(net)['last'] == features.Site('last', 'input')
+    assert features.find_layer(net, 'output of last').side == 'output'
+    assert dict(features.list_layers(net, lq))['last'] == 'input of last: 8 channels of 8×8'
+
+
 def test_the_names_of_the_paper():
     assert list(features.study_layers(small('SRResNet'))) == ['first', 'B1', 'B2', 'hr', 'last']
     assert list(features.study_layers(small('RRDB'))) == ['first', 'B1', 'B2', 'hr', 'last']

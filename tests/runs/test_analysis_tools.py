@@ -6,16 +6,19 @@ import csv
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from reflash_sr.analysis.ablation import Ablation
+from reflash_sr.analysis.psnr import Target
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import UserError
 from reflash_sr.networks import open_network
-from reflash_sr.runs.inputs import Pairs, Pictures, folder_names, mean
+from reflash_sr.runs.inputs import Pairs, Pictures, check_layers, folder_names, mean
 from tests.conftest import smooth_picture
-from tools import ablate_channels, map_saliency
+from tools import ablate_channels, cluster_degradations, map_saliency
 
 CHANNELS = 8
 
@@ -115,7 +118,7 @@ def test_saliency_without_ablation(monkeypatch, tmp_path, weights, pictures):
     assert table(out / 'net_0/scores.csv')[0]['drop_db'] == ''
 
 
-@pytest.mark.parametrize('tool', [ablate_channels, map_saliency])
+@pytest.mark.parametrize('tool', [ablate_channels, map_saliency, cluster_degradations])
 def test_list_layers(monkeypatch, capsys, weights, tool):
     assert call(monkeypatch, tool, '--weights', weights[0], '--list-layers') == 0
     assert 'B2: output of body.1: 8 channels of 48×48' in capsys.readouterr().out
@@ -160,6 +163,21 @@ def test_pictures_fit_every_network(weights, pictures):
     object.__setattr__(networks[0], 'scale', 2)
     with pytest.raises(UserError, match='several scales'):
         Pairs(Pictures(pictures), networks)
+
+
+def test_networks_are_tried_as_they_are(weights):
+    networks = [open_network(path) for path in weights]
+    networks[0].net.double()  # stands for a network that an earlier analysis left on a GPU
+    check_layers(networks, [['last'], ['last']], 1)
+
+
+def test_what_is_written_is_what_was_measured(monkeypatch, tmp_path, weights, pictures):
+    monkeypatch.setattr(Ablation, 'single', lambda self, progress: np.full(CHANNELS, 40.0))
+    monkeypatch.setattr(Target, 'psnr', lambda self, pictures: np.full(len(pictures), np.inf))
+    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', pictures, '--out', tmp_path / 'out',
+                '--orders') == 0
+    assert {(row['psnr_db'], row['drop_db']) for row in table(tmp_path / 'out/net_0/single.csv')} == {
+        ('40.0000', 'inf')}
 
 
 def test_folder_names():

@@ -1,13 +1,17 @@
 """The report: all parts on one page, and only what is missing is done again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from reflash_sr.errors import UserError
 from reflash_sr.networks import open_network
 from reflash_sr.runs import ablation as ablation_run
 from reflash_sr.runs import report as report_run
+from tests.conftest import fill
 from tests.runs.test_evaluation import save_network
 
 
@@ -36,7 +40,7 @@ def test_a_report_compares(networks, tmp_path):
 
 
 def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
-    for change, wanted in (({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'|B9"),
+    for change, wanted in (({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
                            ({'limit': 0}, '--limit: 0')):
         plan = report_run.Plan('photos:val', **{'samples': 4, **change})
         with pytest.raises(UserError, match=wanted):
@@ -44,6 +48,20 @@ def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
     with pytest.raises(UserError, match="there is no network 'x'"):
         report_run.run(report_run.Plan('photos:val', samples=4), networks, tmp_path / 'out', baselines={'x': 'plain'})
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.gpu
+def test_report_on_a_gpu(networks, tmp_path):
+    plan = report_run.Plan('photos:val', degradations=('clean',), limit=1, crop=16, samples=4)
+    assert report_run.run(plan, networks, tmp_path / 'out', device=torch.device('cuda')).is_file()
+
+
+def test_photographs_of_one_size_that_must_give_several_crops(networks, tmp_path):
+    fill(tmp_path / 'few', 2, 192)
+    plan = report_run.Plan(str(tmp_path / 'few'), degradations=('clean',), limit=1, crop=16, samples=4)
+    assert report_run.run(plan, networks, tmp_path / 'out').is_file()
+    networks[0] = replace(networks[0], multiple=7)
+    assert report_run._sample('photos:val', 4, networks) % 7 == 0
 
 
 def test_flat_pictures(networks, tmp_path):

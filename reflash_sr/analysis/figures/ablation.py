@@ -28,13 +28,14 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
         plain(axes).set_title(order.replace('-', ' ') + ('' if 'first' in order else ' order'), size=10)
         for (_, psnr), line in zip(models.items(), _lines(models)):
             psnr = np.where(np.isfinite(psnr), psnr, np.nan)
+            psnr = psnr[np.isfinite(psnr).all(1)] if np.isfinite(psnr).all(1).any() else psnr
             mean, removed = psnr.mean(0), np.arange(psnr.shape[1])
             several |= len(psnr) > 1
             spread = (psnr - psnr[:, :1]).std(0)
             axes.fill_between(removed, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
             axes.axhline(mean[0], color=line.get_color(), linewidth=0.9, linestyle=(0, (1, 2)))
             axes.plot(removed, mean, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.8)
-        axes.set_xlim(0, psnr.shape[1] - 1)
+        axes.set_xlim(0, max(psnr.shape[1] for psnr in models.values()) - 1)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel('channels removed')
     panels[0].set_ylabel('PSNR, dB')
@@ -55,12 +56,12 @@ def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
     axes = plain(figure.subplots())
     axes.axhline(0, color='0.6', linewidth=0.9)
     for lost, line in zip(drops.values(), _lines(drops)):
-        ranked = np.sort(np.nan_to_num(lost, posinf=0), axis=1)[:, ::-1]
+        ranked = np.sort(np.nan_to_num(lost, posinf=0, neginf=0), axis=1)[:, ::-1]
         mean, spread, rank = ranked.mean(0), ranked.std(0), np.arange(1, lost.shape[1] + 1)
         axes.fill_between(rank, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.plot(rank, mean, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.8, marker='.',
                   markersize=5)
-        axes.set_xlim(0.5, len(rank) + 0.5)
+    axes.set_xlim(0.5, max(lost.shape[1] for lost in drops.values()) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel('channel, the most important first in every picture')
     axes.set_ylabel('PSNR lost without it, dB')

@@ -36,6 +36,20 @@ def test_in_turn(rng):
     assert drawn(ablation.figure_in_turn({'index': {'one': np.array([[np.inf, 30, 20]])}}))
 
 
+def test_networks_of_several_widths_are_shown_whole(rng):
+    curves = {'wide': 30 - rng.random((2, 17)), 'narrow': 30 - rng.random((2, 9))}
+    assert ablation.figure_in_turn({'index': curves}).axes[0].get_xlim() == (0, 16)
+    drops = {'wide': rng.random((2, 16)), 'narrow': rng.random((2, 8))}
+    assert ablation.figure_single(drops).axes[0].get_xlim() == (0.5, 16.5)
+
+
+def test_a_picture_without_error_does_not_hide_the_others():
+    curves = {'one': np.array([[np.inf, 40, 30], [30, 29, 28]])}
+    line = ablation.figure_in_turn({'index': curves}).axes[0].lines[-1]
+    assert list(line.get_ydata()) == [30, 29, 28]
+    drawn(ablation.figure_single({'one': np.array([[-np.inf, np.inf, 1.0]])}))
+
+
 @pytest.mark.parametrize('drops', [np.zeros((1, 1)), np.zeros((2, 8)), np.full((1, 4), np.inf)])
 def test_single_and_features(drops):
     assert 'PSNR lost without it, dB' in drawn(ablation.figure_single({'a': drops, 'b': drops}))
