@@ -88,8 +88,24 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
     return tuple(dict.fromkeys(site for one in positions for site in _find(net, one, stage)))
 
 
+def family_of(net: nn.Module) -> str | None:
+    """The name in :data:`LAYOUTS` of a network's class or of one that it is derived from; None where there is none."""
+    return next((cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS), None)
+
+
+def site_at(net: nn.Module, path: str) -> Site | None:
+    """Read a module's path, as in ``'body.7'``, ``'output of body.7'`` (the same) or ``'input of conv_last'``.
+
+    Returns:
+        The site; None where the network has no such module.
+    """
+    match = _PATH.fullmatch(path)
+    found = match and match['module'] in dict(net.named_modules())
+    return Site(match['module'], match['side'] or 'output') if found else None
+
+
 def _find(net: nn.Module, position: str, stage: str) -> Iterable[Site]:
-    layout = next((LAYOUTS[cls.__name__] for cls in type(net).__mro__ if cls.__name__ in LAYOUTS), None)
+    layout = LAYOUTS.get(family_of(net))
     if position == 'last-conv':
         return [_last_conv(net, layout)]
     if position == 'every-conv':
@@ -102,9 +118,9 @@ def _find(net: nn.Module, position: str, stage: str) -> Iterable[Site]:
         number = re.fullmatch(r'B(\d+)', position)
         if number and 1 <= int(number[1]) <= count:
             return [Site(f'{layout.trunk}.{int(number[1]) - 1}', 'output')]
-    path = _PATH.fullmatch(position)
-    if path and path['module'] in dict(net.named_modules()):
-        return [Site(path['module'], path['side'] or 'output')]
+    site = site_at(net, position)
+    if site is not None:
+        return [site]
     raise UserError(_missing(net, position, layout))
 
 

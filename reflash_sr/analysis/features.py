@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.positions import LAYOUTS, Site, last_convolution
+from reflash_sr.positions import LAYOUTS, Site, family_of, last_convolution, site_at
 
 # After conv_first and its activation, where there is one; by the name of BasicSR's class, as in LAYOUTS.
 FIRST = {
@@ -19,7 +19,6 @@ FIRST = {
     'SwinIR': Site('conv_first', 'output'),
 }
 PROBE = 48  # px: side of the picture that list_layers tries; a multiple of every usual window
-_PATH = re.compile(r'(?:(?P<side>input|output) of )?(?P<module>[\w.]+)')
 
 
 def study_layers(net: nn.Module) -> dict[str, Site]:
@@ -32,7 +31,7 @@ def study_layers(net: nn.Module) -> dict[str, Site]:
         net: The network. Those without an entry in :data:`reflash_sr.positions.LAYOUTS` have ``last`` alone, and have
             nothing where their last convolution cannot be found.
     """
-    family = next((cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS), None)
+    family = family_of(net)
     if family is None:
         try:
             return {'last': Site(last_convolution(net), 'input')}
@@ -61,10 +60,10 @@ def find_layer(net: nn.Module, layer: str) -> Site:
     layers = study_layers(net)
     if layer in layers:  # before modules: one may be called 'last', and is reached as 'output of last'
         return layers[layer]
-    path = _PATH.fullmatch(layer)
+    site = site_at(net, layer)
+    if site is not None:
+        return site
     modules = dict(net.named_modules())
-    if path and path['module'] in modules:
-        return Site(path['module'], path['side'] or 'output')
     near = '' if re.fullmatch(r'B\d+', layer) else suggest(layer, [*layers, *filter(None, modules)])
     near = near if near.endswith('?') else ';'
     units = [name for name in layers if name.startswith('B')]

@@ -24,7 +24,7 @@ th:first-child, td:first-child, th.text, td.text { text-align: left; }
 td.marked { font-weight: 700; color: #b3261e; }
 figure { margin: 1rem 0; } figcaption { font-size: .85rem; color: #555; }
 img { max-width: 100%; height: auto; }
-figure.tall { overflow-x: auto; } figure.tall img { min-width: 640px; }
+figure { overflow-x: auto; } figure img { min-width: 640px; }
 pre { overflow-x: auto; background: #f6f6f6; padding: .6rem; font-size: .8rem; }
 summary { cursor: pointer; padding: .3rem 0; }
 '''
@@ -116,7 +116,7 @@ def _table(table: Table) -> str:
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.path.read_bytes()).decode('ascii')
     caption = html.escape(picture.caption)
-    return (f'<figure class="tall"><img alt="{caption}" src="data:image/png;base64,{data}">'
+    return (f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
             f'<figcaption>{caption}</figcaption></figure>\n')
 
 
