@@ -29,7 +29,6 @@ NAMED = (*EIGHT, 'nearest')
 AS_GIVEN = 'as given'  # the degradation of a set whose LQ pictures were not made here
 _WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen in training (Fig. 2d)
 
-Step = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
 # In the order in which they are done. Strength: default, range in words, check.
 _STEPS: dict[str, tuple[float | str, str, Callable[[float | str], bool], Callable[..., np.ndarray]]] = {

@@ -20,6 +20,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL
+import scipy
 
 from reflash_sr.data.source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.source import ImageSource
@@ -164,7 +166,8 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
     Returns:
         Plain values; pictures, and the code that degrades them, as checksums.
     """
-    files = source.paths if source.on_disk else [Path(source.root).expanduser() / 'data.mdb']
+    root = Path(source.root).expanduser()
+    files = source.paths if source.on_disk else [root / 'data.mdb', root / 'meta_info.txt']
     return {
         'dataset': kind,
         'options': {name: value for name, value in options.items() if name not in _NOT_IN_KEY},
@@ -172,7 +175,7 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
         'images': len(source),
         'pictures': _checksum(files),
         'code': _checksum(sorted({*Path(__file__).parent.glob('*.py')} - {Path(__file__)})),
-        'libraries': {'numpy': np.__version__, 'cv2': cv2.__version__},
+        'libraries': {one.__name__: one.__version__ for one in (np, cv2, PIL, scipy)},
     }
 
 
