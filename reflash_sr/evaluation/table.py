@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -99,13 +99,18 @@ class Grid:
         measured = {key[2] for key in self._values if key[1] == method}
         return measured.issuperset(datasets)
 
-    def groups(self) -> dict[str, list[str]]:
-        """Sets by the name of their row: each on its own, then the mean over those that have the same degradations."""
+    def groups(self, common: Collection[str] = ()) -> dict[str, list[str]]:
+        """Sets by the name of their row: each on its own, then the mean over those that have the same degradations.
+
+        The same mean over the sets ``common`` alone follows, where it is another.
+        """
         groups = {dataset: [dataset] for dataset in self.datasets}
-        alike: dict[tuple[str, ...], list[str]] = {}
-        for dataset in self.datasets:
-            alike.setdefault(tuple(self.degradations[dataset]), []).append(dataset)
-        return groups | {f"mean of {', '.join(sets)}": sets for sets in alike.values() if len(sets) > 1}
+        for chosen in (self.datasets, [dataset for dataset in self.datasets if dataset in common]):
+            alike: dict[tuple[str, ...], list[str]] = {}
+            for dataset in chosen:
+                alike.setdefault(tuple(self.degradations[dataset]), []).append(dataset)
+            groups |= {f"mean of {', '.join(sets)}": sets for sets in alike.values() if len(sets) > 1}
+        return groups
 
     def columns(self, sets: Sequence[str]) -> dict[str, list[int]]:
         """Degradations of a group of sets, each with its place; and their mean, where there are several."""

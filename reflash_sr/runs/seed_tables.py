@@ -14,6 +14,7 @@ from reflash_sr.files import csv_text
 
 PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
+SPANS = ('over pictures', 'over seeds', 'seeds')
 COLUMNS = ('metric', 'weights', 'iteration', 'dataset', 'degradation', 'method', 'value', 'without_dropout', 'bicubic',
            'gain', 'images', 'images_low', 'images_high', 'seeds', 'seeds_low', 'seeds_high', 'by_seed')
 
@@ -64,26 +65,80 @@ def _text(value: float | None) -> str | None:
 
 
 def tables(entries: Sequence[Entry]) -> str:
-    """The gains of the last iteration as Markdown, a table for each metric and kind of weights."""
+    """Markdown, for each metric and kind of weights: the gains of the last iteration, and what led there."""
     parts = []
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
-        chosen = _at_last([entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)])
-        columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
-        columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
-        lines = ['| ' + ' | '.join(['set', 'method', *columns, 'over pictures', 'over seeds', 'seeds']) + ' |',
-                 '|---|---|' + '---:|' * (len(columns) + 3)]
-        for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
-            row = {entry.degradation: entry for entry in chosen if (entry.dataset, entry.method) == key}
-            whole = row.get(MEAN) or next(iter(row.values()))
-            decimals = DECIMALS[metric]
-            cells = [f'{row[name].gain.mean:+.{decimals}f}' if name in row else '' for name in columns]
-            ends = [(whole.gain.images_low, whole.gain.images_high), (whole.gain.seeds_low, whole.gain.seeds_high)]
-            cells += ['–' if low is None else f'[{low:+.{decimals}f}, {high:+.{decimals}f}]' for low, high in ends]
-            lines.append('| ' + ' | '.join([*key, *cells, str(len(whole.seeds))]) + ' |')
-        unit = f' in {UNITS[metric]}' if metric in UNITS else ''
-        parts.append(f'Gain in {metric.upper()}{unit} over {PLAIN} of the same seed, {KINDS.get(weights, weights)}, '
-                     f'iteration {chosen[0].iteration:,}; 95 % intervals of the mean\n\n' + '\n'.join(lines) + '\n')
-    return '\n'.join(parts)
+        found = [entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)]
+        parts += [_gain_table(_at_last(found)), _time_table(over_time(found))]
+    return '\n'.join(part for part in parts if part)
+
+
+def _gain_table(chosen: Sequence[Entry]) -> str:
+    columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
+    columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
+    rows = []
+    for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
+        row = {entry.degradation: entry for entry in chosen if (entry.dataset, entry.method) == key}
+        gains = [_gain(row[name]) if name in row else '' for name in columns]
+        rows.append([*key, *gains, *_spans(row.get(MEAN) or next(iter(row.values())))])
+    title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {_kind(chosen[0])}, iteration '
+             f'{chosen[0].iteration:,}; 95 % intervals of the mean')
+    return f"{title}\n\n{_markdown(['set', 'method', *columns, *SPANS], rows)}"
+
+
+def _time_table(curve: Sequence[Entry]) -> str:
+    if not curve:
+        return ''
+    rows = []
+    for one in curve:
+        values = [f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)]
+        rows.append([f'{one.iteration:,}', one.method, *values, _gain(one), *_spans(one)])
+    head = ['iteration', 'method', 'bicubic', PLAIN, 'with dropout', 'gain', *SPANS]
+    return f'{_metric(curve[0])} while training, {_kind(curve[0])}: {_where(curve[0])}\n\n{_markdown(head, rows)}'
+
+
+def _metric(one: Entry) -> str:
+    return one.metric.upper() + (f' in {UNITS[one.metric]}' if one.metric in UNITS else '')
+
+
+def _kind(one: Entry) -> str:
+    return KINDS.get(one.weights, one.weights)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of two columns of words, and columns of numbers."""
+    lines = ['| ' + ' | '.join(head) + ' |', '|---|---|' + '---:|' * (len(head) - 2)]
+    return '\n'.join([*lines, *('| ' + ' | '.join(row) + ' |' for row in rows)]) + '\n'
+
+
+def _gain(one: Entry) -> str:
+    return f'{one.gain.mean:+.{DECIMALS[one.metric]}f}'
+
+
+def _spans(one: Entry) -> list[str]:
+    decimals, gain = DECIMALS[one.metric], one.gain
+    return ['–' if low is None else f'[{low:+.{decimals}f}, {high:+.{decimals}f}]' for low, high in (
+        (gain.images_low, gain.images_high), (gain.seeds_low, gain.seeds_high))] + [str(len(one.seeds))]
+
+
+def _where(one: Entry) -> str:
+    return f"{one.dataset}, {'mean over degradations' if one.degradation == MEAN else one.degradation}"
+
+
+def over_time(entries: Sequence[Entry]) -> list[Entry]:
+    """Those of all iterations, of the most sets that every iteration has; nothing where there is one iteration."""
+    iterations = {entry.iteration for entry in entries}
+    there = {name: {entry.iteration for entry in entries if entry.dataset == name}
+             for name in dict.fromkeys(entry.dataset for entry in entries)}
+    sets = _widest([name for name in there if there[name] == iterations] or list(there))
+    columns = [entry.degradation for entry in entries if entry.dataset == sets]
+    column = MEAN if MEAN in columns else columns[0]
+    found = [entry for entry in entries if (entry.dataset, entry.degradation) == (sets, column)]
+    return found if len({entry.iteration for entry in found}) > 1 else []
+
+
+def _widest(names: Sequence[str]) -> str:
+    return max(names, key=lambda name: name.count(','))
 
 
 def _at_last(entries: Sequence[Entry]) -> list[Entry]:
@@ -120,19 +175,15 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
     for weights in dict.fromkeys(entry.weights for entry in at_last):
         draw_gains([_bar(one, one.dataset) for one in at_last if one.weights == weights],
                    folder / f'gains_{weights}.png', axis, title, note)
-    sets = max(dict.fromkeys(one.dataset for one in at_last), key=lambda name: name.count(','))  # the widest mean
+    sets = _widest(list(dict.fromkeys(one.dataset for one in at_last)))
     draw_gains([_bar(one, f'{sets}: {KINDS.get(one.weights, one.weights)}') for one in at_last if one.dataset == sets],
                folder / 'gains.png', axis, title, note)
-    columns = [one.degradation for one in chosen if one.dataset == sets]
-    column = MEAN if MEAN in columns else columns[0]
-    shown = [one for one in chosen if (one.dataset, one.degradation) == (sets, column)]
-    of_what = 'mean over degradations' if column == MEAN else column
-    if len({one.iteration for one in shown}) > 1:
+    shown = over_time(chosen)
+    if shown:
         curves = [Curve(method, KINDS.get(weights, weights), [(one.iteration, one.gain.by_seed) for one in shown
                                           if (one.method, one.weights) == (method, weights)])
                   for method, weights in dict.fromkeys((one.method, one.weights) for one in shown)]
-        draw_gain_curves(curves, folder / 'curve.png', axis,
-                         f'Gain over {PLAIN} while training: {sets}, {of_what}')
+        draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} while training: {_where(shown[0])}')
 
 
 def _bar(one: Entry, panel: str) -> Bar:

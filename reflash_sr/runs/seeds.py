@@ -90,8 +90,9 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
             scores.setdefault((network.iteration, network.weights), []).append(
                 Score(f'{network.variant}\t{network.seed}', score.dataset, score.degradation, score.image, score.metric,
                       score.value))
+    common = set.intersection(*({score.dataset for score in some} for some in scores.values()))
     entries = [entry for (iteration, weights), some in sorted(scores.items())
-               for entry in _entries(iteration, weights, some, bicubic.values(), seed)]
+               for entry in _entries(iteration, weights, some, bicubic.values(), common, seed)]
     if not entries:
         raise UserError(f'{folders[0]}: no network with dropout has a twin without it, of the same seed and iteration, '
                         'here; evaluate both')
@@ -208,7 +209,8 @@ def _missing(seen: Collection[tuple[_Network, str]]) -> list[str]:
 # ---------------------------------------------------------------------- comparing
 
 
-def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterable[Score], seed: int) -> list[Entry]:
+def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterable[Score], common: Collection[str],
+             seed: int) -> list[Entry]:
     sets = {score.dataset for score in scores}
     grid = Grid([*scores, *(score for score in bicubic if score.dataset in sets)])
     labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
@@ -216,7 +218,7 @@ def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterabl
     numbers = sorted({int(number) for _, number in labels})
     entries = []
     for metric in grid.metrics:
-        for group, names in grid.groups().items():
+        for group, names in grid.groups(common).items():
             for variant in variants:
                 seeds = tuple(number for number in numbers
                               if all(grid.has(f'{kind}\t{number}', names) for kind in (variant, PLAIN)))

@@ -1,0 +1,97 @@
+"""A page of results says what the results beside it say, however often it is built."""
+
+import json
+
+import pytest
+
+from reflash_sr.data.pair_sets import open_sets
+from reflash_sr.errors import UserError
+from reflash_sr.runs import ablation, clusters, saliency
+from reflash_sr.runs.evaluation import Settings, evaluate
+from reflash_sr.runs.evidence import build
+from reflash_sr.runs.inputs import Pictures
+from tests.conftest import fill
+from tests.runs.test_seeds import network
+
+MARK = "<!-- from mine/gains/gains.md, table 1, rows with 'pictures' -->"
+INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A page with an empty table, and a study of two networks beside it."""
+    fill(tmp_path / 'pictures', 2, 40, 48)
+    both = [network(tmp_path, p, 0) for p in (0, 0.3)]
+    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    evaluate(both, sets, tmp_path / 'page/mine/at_6', Settings(strips=0))
+    (tmp_path / 'page.md').write_text(f'# Page\n\n{MARK}\n\nafter\n', encoding='utf-8')
+    return tmp_path / 'page.md', both
+
+
+def test_tables_are_filled_and_building_again_changes_nothing(study):
+    page, _ = study
+    assert page.with_suffix('') / 'mine/gains' in build(page)
+    text = page.read_text(encoding='utf-8')
+    kept = (page.with_suffix('') / 'mine/gains/gains.md').read_text(encoding='utf-8').splitlines()
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    assert lines[0].startswith('| set |') and lines[2].startswith('| pictures | p = 0.3 |')
+    assert set(lines) <= set(kept)
+    assert text.startswith('# Page\n\n') and text.endswith('|\n\nafter\n')
+    build(page)
+    assert page.read_text(encoding='utf-8') == text
+    assert {path.name for path in page.with_suffix('').joinpath('mine').iterdir()} == {'at_6', 'gains'}
+
+
+def test_page_follows_its_scores(study):
+    page, _ = study
+    build(page)
+    before = page.read_text(encoding='utf-8')
+    scores = page.with_suffix('') / 'mine/at_6/scores.csv'
+    lines = scores.read_text(encoding='utf-8').splitlines(keepends=True)
+    place = next(i for i, line in enumerate(lines) if 'p0.3' in line)
+    head, value = lines[place].rstrip('\n').rsplit(',', 1)
+    lines[place] = f'{head},{float(value) + 3}\n'
+    scores.write_text(''.join(lines), encoding='utf-8')
+    build(page)
+    assert page.read_text(encoding='utf-8') != before
+
+
+def test_what_is_inside_is_gathered(study):
+    page, both = study
+    inside = page.with_suffix('') / 'mine/inside/seed0'
+    pictures = Pictures(str(page.parent / 'pictures'), 'clean', 1, 8)
+    ablation.run(pictures, ['last'], ['index', 'random'], 1, both, inside / 'ablation')
+    saliency.run(pictures, ['last'], both, inside / 'saliency', correlate=False, sheets=0)
+    plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
+    clusters.run(plan, both, inside / 'clusters')
+    page.write_text(f'{INSIDE}\n', encoding='utf-8')
+    build(page)
+    rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
+    found = [dict(zip(rows[0], row)) for row in rows[2:]]
+    assert [(one['p'], one['seed']) for one in found] == [('0', '0'), ('0.3', '0')]
+    wanted = json.loads((inside / 'ablation/summary.json').read_text(encoding='utf-8'))['models'][1]['layers'][0]
+    assert float(found[1]['Gini of drops']) == pytest.approx(wanted['gini'], abs=0.005)
+    assert float(found[1]['may go, in random order']) == pytest.approx(wanted['share_1db']['random'], abs=0.005)
+    wanted = json.loads((inside / 'clusters/summary.json').read_text(encoding='utf-8'))['models'][0]
+    assert float(found[0]['CHI (t-SNE)']) == pytest.approx(wanted['chi'], abs=0.05)
+
+
+@pytest.mark.parametrize(('mark', 'reason'), [
+    ('<!-- from mine/gains/gains.md, table 9 -->', 'there is no such table'),
+    ('<!-- from mine/none.md, table 1 -->', 'there is no such table'),
+    ("<!-- from mine/gains/gains.md, table 1, rows with 'p = 0.9' -->", 'no row of that table'),
+])
+def test_tables_that_are_not_there_are_refused(study, mark, reason):
+    page, _ = study
+    page.write_text(f'{mark}\n', encoding='utf-8')
+    with pytest.raises(UserError, match=reason):
+        build(page)
+    assert page.read_text(encoding='utf-8') == f'{mark}\n'
+
+
+def test_a_page_without_studies_is_refused(tmp_path):
+    with pytest.raises(UserError, match='cannot be read'):
+        build(tmp_path / 'none.md')
+    (tmp_path / 'page.md').write_text('# Page\n', encoding='utf-8')
+    with pytest.raises(UserError, match='holds no STUDY/at_'):
+        build(tmp_path / 'page.md')

@@ -1,0 +1,29 @@
+"""The tables and figures of a page of results, from those results: python tools/build_evidence.py docs/evidence.md"""
+
+from __future__ import annotations
+
+import argparse
+
+from reflash_sr.cli import run_tool
+from reflash_sr.files import relative
+from reflash_sr.runs.evidence import TOOL, build
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description='Compare the evaluations that lie in PAGE/STUDY/at_* beside PAGE.md anew (PAGE/STUDY/gains: tables '
+        'and figures), gather what ablation, saliency and clusters found (PAGE/STUDY/inside), and fill the tables of '
+        'the page. What is there already is replaced.')
+    parser.add_argument('page', nargs='?', default='docs/evidence.md', metavar='PAGE.md',
+                        help='Markdown file (default: docs/evidence.md)')
+    args = parser.parse_args()
+
+    def work() -> None:
+        for path in build(args.page):
+            print(f'written: {relative(path)}')
+
+    return run_tool(work, TOOL)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
