@@ -17,11 +17,13 @@ from typing import Any
 
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write, relative
+from reflash_sr.results import SUMMARY
+from reflash_sr.runs.seeds import TOOL as COMPARES
 from reflash_sr.runs.seeds import compare
 
 TOOL = 'build_evidence'
 GAINS, INSIDE = 'gains', 'inside'
-MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>\d+)(?:, rows with '(?P<rows>[^']+)')? -->\n"
+MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')? -->\n"
                   r'(?:\n+(?:\|.*\n)+)?')  # the table that stands there so far
 TABLE = re.compile(r'(?:^\|.*\n)+', re.MULTILINE)
 HEAD = 2  # lines of a Markdown table before its rows
@@ -77,6 +79,8 @@ def build(page: str | os.PathLike) -> list[Path]:
 
 def _compare(study: Path) -> Path:
     """Put new gains in the place of the old ones, once they are complete."""
+    if (study / GAINS).exists() and _summary(study / GAINS).get('tool') != COMPARES:
+        raise UserError(f'{study / GAINS}: holds something else than results of tools/{COMPARES}.py; move it away')
     with tempfile.TemporaryDirectory(dir=study, prefix='.new_') as scratch:
         made, _ = compare(sorted(study.glob('at_*')), Path(scratch, GAINS))
         if (study / GAINS).exists():
@@ -89,7 +93,7 @@ def _filled(match: re.Match, folder: Path, page: Path) -> str:
     try:
         found = TABLE.findall((folder / match['file']).read_text(encoding='utf-8'))
         lines = found[int(match['number']) - 1].splitlines()
-    except (OSError, IndexError) as error:
+    except (OSError, UnicodeDecodeError, IndexError) as error:
         raise UserError(f'{where}: there is no such table below {relative(folder)}; name one that is there') from error
     rows = [line for line in lines[HEAD:] if (match['rows'] or '') in line]
     if not rows:
@@ -115,11 +119,20 @@ def _inside(folder: Path) -> str:
 
 def _by_p(folder: Path) -> dict[float, Mapping[str, Any]]:
     try:
-        summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
+        summary = _summary(folder)
         by_label = {one['label']: one['dropout_p'] for one in summary['settings']['networks']}
         return {by_label[one['label']]: one.get('layers', [one])[0] for one in summary['models']}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise UserError(f'{folder}: holds no such results; let the tool write into it, with --out') from error
+
+
+def _summary(folder: Path) -> Mapping[str, Any]:
+    """What a folder of results says of itself; nothing where it holds none."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
 
 
 def _value(found: Mapping[str, Any], key: str, decimals: int) -> str:

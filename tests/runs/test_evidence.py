@@ -95,3 +95,18 @@ def test_a_page_without_studies_is_refused(tmp_path):
     (tmp_path / 'page.md').write_text('# Page\n', encoding='utf-8')
     with pytest.raises(UserError, match='holds no STUDY/at_'):
         build(tmp_path / 'page.md')
+
+
+def test_folders_that_hold_something_else_are_left_alone(study):
+    page, _ = study
+    other = page.with_suffix('') / 'mine/gains'
+    other.mkdir()
+    (other / 'notes.txt').write_text('mine')
+    with pytest.raises(UserError, match='holds something else'):
+        build(page)
+    assert (other / 'notes.txt').read_text() == 'mine'
+    (other / 'notes.txt').unlink()
+    other.rmdir()
+    (page.with_suffix('') / 'mine/inside/seed0').mkdir(parents=True)
+    with pytest.raises(UserError, match='holds no such results'):
+        build(page)
