@@ -58,8 +58,27 @@ def keep_freed_memory() -> bool:
 def has_bf16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 itself; a CPU that does not is slowed down many times by it."""
     if device.type == 'cpu':
+        if platform.machine().lower() == 'aarch64':  # of Linux
+            return 'bf16' in _cpu_features()
         return torch.cpu._is_avx512_bf16_supported() or 'arm' in platform.machine().lower()
     return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def bf16_warning(device: torch.device) -> str | None:
+    """What to tell a user who asks for bfloat16 on a device that has none; None where it has."""
+    if has_bf16(device):
+        return None
+    return f'{device} has no bfloat16 instructions here; float32 is many times faster'
+
+
+def _cpu_features() -> set[str]:
+    """Of Linux' first CPU; nothing where that is not told."""
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8', errors='replace') as file:
+            lines = (line.partition(':') for line in file)
+            return next((set(value.split()) for key, _, value in lines if key.strip() in ('flags', 'Features')), set())
+    except OSError:
+        return set()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from reflash_sr import options, processes
-from reflash_sr.devices import NAMES, has_bf16, keep_freed_memory, select_device
+from reflash_sr.devices import NAMES, bf16_warning, keep_freed_memory, select_device
 from reflash_sr.errors import UserError
 from reflash_sr.networks import TrainedNetwork, build_network, open_network
 from reflash_sr.weights import Weights, check_fit
@@ -167,9 +167,9 @@ def open_device(args: argparse.Namespace) -> torch.device:
     device = select_device({'device': args.device, 'dist': torch.distributed.is_initialized()})
     if device.type == 'cpu':
         keep_freed_memory()
-    if getattr(args, 'amp', None) and not has_bf16(device):
-        print(f'warning: --amp bf16: {device} has no bfloat16 instructions here; float32 is many times faster',
-              file=sys.stderr)
+    warning = bf16_warning(device) if getattr(args, 'amp', None) else None
+    if warning:
+        print(f'warning: --amp bf16: {warning}', file=sys.stderr)
     return device
 
 

@@ -16,7 +16,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
 from reflash_sr import processes, weights
-from reflash_sr.devices import select_device
+from reflash_sr.devices import bf16_warning, select_device
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.evaluation.restore import tiled
 from reflash_sr.models.anomaly import watched
@@ -72,6 +72,9 @@ class ReflashSRModel(SRModel):
 
     def init_training_settings(self) -> None:
         super().init_training_settings()
+        warning = bf16_warning(self.device) if self.opt.get('amp') else None
+        if warning:
+            get_root_logger().warning('amp: bf16: %s. Set amp: ~', warning)
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self._memory_format)
         logger = self.opt['logger']

@@ -1,13 +1,15 @@
 """ReflashSRModel: mixed precision, memory format, windows, masks, loading."""
 
 import copy
+import logging
 
 import pytest
 import torch
 
+from reflash_sr import devices
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.models import ReflashSRModel
+from reflash_sr.models import ReflashSRModel, reflash_sr_model
 
 
 def build(opt, **changes):
@@ -44,6 +46,14 @@ def test_trains_on_a_cpu_with_float32_weights(opt, changes):
     log = model.get_current_log()
     assert set(log) == {'l_pix'}
     assert 0 < log['l_pix'] < 1
+
+
+@pytest.mark.parametrize(('amp', 'has', 'warned'), [('bf16', False, True), ('bf16', True, False), (None, False, False)])
+def test_bfloat16_on_a_device_that_has_none_is_warned_of(opt, amp, has, warned, monkeypatch, caplog):
+    monkeypatch.setattr(devices, 'has_bf16', lambda device: has)
+    monkeypatch.setattr(reflash_sr_model, 'get_root_logger', lambda: logging.getLogger('test'))
+    build(opt, amp=amp)
+    assert ('amp: bf16: cpu has no bfloat16' in caplog.text) == warned
 
 
 def test_dropout_masks_depend_on_seed_and_iteration_alone(opt):
