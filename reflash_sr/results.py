@@ -118,6 +118,15 @@ class ResultFolder:
         return relative(self.path)
 
 
+def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a folder of results says of itself; nothing where it holds none."""
+    try:
+        summary = json.loads((Path(folder) / SUMMARY).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages on which results depend; None for those that are not installed."""
     found: dict[str, str | None] = {'python': platform.python_version()}

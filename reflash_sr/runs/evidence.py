@@ -6,18 +6,16 @@ Beside ``PAGE.md`` lies the folder ``PAGE``, with a folder for each study: evalu
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write, relative
-from reflash_sr.results import SUMMARY
+from reflash_sr.results import read_summary
+from reflash_sr.runs.inside import gather
 from reflash_sr.runs.seeds import TOOL as COMPARES
 from reflash_sr.runs.seeds import compare
 
@@ -27,17 +25,6 @@ MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows
                   r'(?:\n+(?:\|.*\n)+)?')  # the table that stands there so far
 TABLE = re.compile(r'(?:^\|.*\n)+', re.MULTILINE)
 HEAD = 2  # lines of a Markdown table before its rows
-COLUMNS = {  # of the table of what is inside: tool, key of its summary, decimals
-    'PSNR, dB': ('ablation', 'psnr_db', 2),
-    'Gini of drops': ('ablation', 'gini', 2),
-    'largest drop, dB': ('ablation', 'largest_drop_db', 2),
-    'may go, in index order': ('ablation', 'share_1db/index', 2),
-    'may go, in random order': ('ablation', 'share_1db/random', 2),
-    'saliency in 8 channels': ('saliency', 'share_of_8', 2),
-    'CHI (t-SNE)': ('clusters', 'chi', 1),
-    '± std': ('clusters', 'chi_std', 1),
-    'CHI (PCA)': ('clusters', 'chi_pca', 2),
-}
 
 
 def build(page: str | os.PathLike) -> list[Path]:
@@ -67,9 +54,7 @@ def build(page: str | os.PathLike) -> list[Path]:
     for study in studies:
         written.append(_compare(study))
         if (study / INSIDE).is_dir():
-            written.append(study / INSIDE / 'inside.md')
-            with atomic_write(written[-1], 'w') as file:
-                file.write(_inside(study / INSIDE))
+            written.append(gather(study / INSIDE))
     filled = MARK.sub(lambda match: _filled(match, folder, page), text)
     if filled != text:
         with atomic_write(page, 'w') as file:
@@ -79,7 +64,7 @@ def build(page: str | os.PathLike) -> list[Path]:
 
 def _compare(study: Path) -> Path:
     """Put new gains in the place of the old ones, once they are complete."""
-    if (study / GAINS).exists() and _summary(study / GAINS).get('tool') != COMPARES:
+    if (study / GAINS).exists() and read_summary(study / GAINS).get('tool') != COMPARES:
         raise UserError(f'{study / GAINS}: holds something else than results of tools/{COMPARES}.py; move it away')
     with tempfile.TemporaryDirectory(dir=study, prefix='.new_') as scratch:
         made, _ = compare(sorted(study.glob('at_*')), Path(scratch, GAINS))
@@ -100,43 +85,3 @@ def _filled(match: re.Match, folder: Path, page: Path) -> str:
         raise UserError(f'{where}: no row of that table holds these words')
     mark = match[0].splitlines()[0]
     return '\n'.join([mark, '', *lines[:HEAD], *rows]) + '\n'
-
-
-# ---------------------------------------------------------------------- what is inside
-
-
-def _inside(folder: Path) -> str:
-    """A table: what ablation, saliency and clusters say of every network, by p and seed."""
-    rows = []
-    for seed in sorted(folder.glob('seed*')):
-        found = {tool: _by_p(seed / tool) for tool in dict.fromkeys(tool for tool, _, _ in COLUMNS.values())}
-        for p in sorted(set().union(*found.values())):
-            values = [_value(found[tool].get(p, {}), key, decimals) for tool, key, decimals in COLUMNS.values()]
-            rows.append([f'{p:g}', seed.name.removeprefix('seed'), *values])
-    lines = [['p', 'seed', *COLUMNS], ['---:'] * (2 + len(COLUMNS)), *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
-
-
-def _by_p(folder: Path) -> dict[float, Mapping[str, Any]]:
-    try:
-        summary = _summary(folder)
-        by_label = {one['label']: one['dropout_p'] for one in summary['settings']['networks']}
-        return {by_label[one['label']]: one.get('layers', [one])[0] for one in summary['models']}
-    except (LookupError, TypeError, AttributeError) as error:
-        raise UserError(f'{folder}: holds no such results; let the tool write into it, with --out') from error
-
-
-def _summary(folder: Path) -> Mapping[str, Any]:
-    """What a folder of results says of itself; nothing where it holds none."""
-    try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
-        return {}
-    return summary if isinstance(summary, dict) else {}
-
-
-def _value(found: Mapping[str, Any], key: str, decimals: int) -> str:
-    value: Any = found
-    for part in key.split('/'):
-        value = (value or {}).get(part)
-    return '–' if value is None else f'{value:.{decimals}f}'

@@ -65,7 +65,8 @@ def test_what_is_inside_is_gathered(study):
     plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
     clusters.run(plan, both, inside / 'clusters')
     page.write_text(f'{INSIDE}\n', encoding='utf-8')
-    build(page)
+    assert inside.parent in build(page)
+    assert {path.name for path in inside.parent.iterdir()} == {'seed0', 'inside.md', 'in_turn.png', 'chi_over_p.png'}
     rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
     found = [dict(zip(rows[0], row)) for row in rows[2:]]
     assert [(one['p'], one['seed']) for one in found] == [('0', '0'), ('0.3', '0')]
@@ -109,4 +110,7 @@ def test_folders_that_hold_something_else_are_left_alone(study):
     other.rmdir()
     (page.with_suffix('') / 'mine/inside/seed0').mkdir(parents=True)
     with pytest.raises(UserError, match='holds no such results'):
+        build(page)
+    (page.with_suffix('') / 'mine/inside/seed0').rmdir()
+    with pytest.raises(UserError, match='inside: holds no seed'):
         build(page)
