@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
-        if len(node.value) > 1000:  # merge keys may double a section again and again
+        if len(node.value) > 1000:  # merge keys may double a section again and again (PyYAML before 6.0.4)
             raise _refused('a section of more than 1000 keys', node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:

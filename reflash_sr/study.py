@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +85,13 @@ class Study:
         return list(dict.fromkeys(cell.seed for cell in self.cells))
 
 
-def load(file: str | os.PathLike, seeds: int = 1) -> Study:
+def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ()) -> Study:
     """Load a study and expand its grid.
 
     Args:
         file: An option file with a section ``study``.
         seeds: Repetitions, with ``manual_seed``, ``manual_seed + 1``, …
+        force_yml: Changes to the file, ``section:key=value`` each.
 
     Returns:
         The study; its cells are not checked yet (see :func:`reflash_sr.study_checks.check`).
@@ -99,6 +100,7 @@ def load(file: str | os.PathLike, seeds: int = 1) -> Study:
         UserError: No cells, an axis that is no key of the file, two cells of one name, or no seed.
     """
     opt = options.load(file)
+    options.force(opt, force_yml)
     try:
         if not 1 <= seeds <= MOST_SEEDS:
             raise UserError(f'--seeds: must be 1 to {MOST_SEEDS:,}, not {seeds:,}')

@@ -25,7 +25,7 @@ MEASURED_SECONDS = 2
 
 
 def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun_changed: bool = False,
-          dry_run: bool = False, say: Callable[[str], None] = print) -> None:
+          dry_run: bool = False, force_yml: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
     """Run a study; what is finished already is not run again, what was begun is continued.
 
     Args:
@@ -35,6 +35,7 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
         jobs: Cells at the same time.
         rerun_changed: Train cells anew whose options have changed since; their folders are kept, renamed.
         dry_run: Only list the cells and estimate the time.
+        force_yml: Changes to the file, ``section:key=value`` each.
         say: Where lines for the user go.
 
     Raises:
@@ -43,7 +44,7 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     """
     if jobs < 1:
         raise UserError(f'--jobs: must be 1 or above, not {jobs}')
-    grid = study.load(file, seeds)
+    grid = study.load(file, seeds, force_yml)
     study_checks.check(grid, here=engine != 'slurm')
     states = {cell.experiment: study.status(cell) for cell in grid.cells}
     changed = [cell for cell in grid.cells if states[cell.experiment] == 'changed']

@@ -250,10 +250,12 @@ LAUGHS = 'a: &a [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
     f'{new}: &{new} [{", ".join([f"*{old}"] * 10)}]\n' for old, new in zip('abcdefgh', 'bcdefghi'))
 MERGES = 'a: &a {k: 1}\n' + ''.join(
     f'{new}: &{new} {{<<: [{", ".join([f"*{old}"] * 10)}]}}\n' for old, new in zip('abcdefgh', 'bcdefghi'))
+KEYS = ''.join(f'{one}: &{one} {{{", ".join(f"{one}{i}: 1" for i in range(600))}}}\n' for one in 'ab')
+KEYS += 'c: {<<: [*a, *b]}'
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    (LAUGHS, 'more than 10,000 values'), (MERGES, 'more than 1000 keys'), ('a: ' + '[' * 9999, 'more than 20 sections'),
+    (LAUGHS, 'more than 10,000 values'), (KEYS, 'more than 1000 keys'), ('a: ' + '[' * 9999, 'more than 20 sections'),
     ('a: ' + '[' * 30 + ']' * 30, 'more than 20 sections'), ('a: &a [*a]', 'more than 20 sections'),
     ('a: 0x' + 'f' * 5000, 'more than 64 bits'), ('a: ' + '9' * 5000, 'Exceeds the limit'),
     ('a: "\\ud800"', 'holds a character'), ('a: "\\0"', 'holds a character'), ('a: !!set {x}', 'plain values only'),
@@ -262,6 +264,16 @@ MERGES = 'a: &a {k: 1}\n' + ''.join(
 def test_files_that_would_eat_memory_or_time_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=rf'x\.yml: .*{message}'):
         options.load(write(tmp_path / 'x.yml', text))
+
+
+def test_merge_keys_do_not_multiply(tmp_path):
+    file = write(tmp_path / 'x.yml', MERGES)
+    try:
+        opt = options.load(file)
+    except UserError as error:  # PyYAML before 6.0.4 keeps every copy of a key until the end
+        assert 'more than 1000 keys' in str(error)
+    else:
+        assert opt == {key: {'k': 1} for key in 'abcdefghi'}
 
 
 @pytest.mark.parametrize('data', [b'\xef\xbb\xbfname: x\r\nscale: 4\r\n', b'a: &a {scale: 4}\n<<: *a\nname: x'])

@@ -216,6 +216,18 @@ def test_options_that_have_changed_are_never_mixed(study_file, training):
     assert {row['cell'] for row in table()} == {'p0', 'p0.1', 'p0.5'}
 
 
+def test_force_yml_changes_every_cell_and_stands_in_its_option_file(study_file, training):
+    file = study_file({'dropout_p': [0.1, 0.3]})
+    sweep(file, force_yml=['manual_seed=7', 'amp=bf16', 'study:axes:dropout_p=[0.5]'])
+    assert training.calls == [(f'tiny_{name}_seed7', False) for name in ('p0', 'p0.5')]
+    kept = options.load('results/tiny/options/tiny_p0.5_seed7.yml')
+    assert (kept['amp'], kept['manual_seed']) == ('bf16', 7)
+    with pytest.raises(UserError, match=r"experiments/tiny_p0_seed7: amp was 'bf16'"):
+        sweep(file, force_yml=['manual_seed=7'])
+    with pytest.raises(UserError, match="--force_yml: trian:lr=1: there is no section 'trian'; did you mean"):
+        sweep(file, force_yml=['trian:lr=1'])
+
+
 def test_what_comes_out(study_file, training):
     text = sweep(study_file(), seeds=2)
     rows = table()

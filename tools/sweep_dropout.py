@@ -22,10 +22,12 @@ def main() -> int:
     parser.add_argument('--dry-run', action='store_true', help='list the cells and estimate the time; run nothing')
     parser.add_argument('--rerun-changed', action='store_true',
                         help='train cells anew whose options have changed since; earlier folders are kept, renamed')
+    parser.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='change options of every cell, as in amp=bf16 manual_seed=3')
     args = parser.parse_args()
     load_plugins()
-    return run_tool(lambda: sweep(args.opt, args.seeds, args.engine, args.jobs, args.rerun_changed, args.dry_run),
-                    'sweep_dropout')
+    return run_tool(lambda: sweep(args.opt, args.seeds, args.engine, args.jobs, args.rerun_changed, args.dry_run,
+                                  args.force_yml), 'sweep_dropout')
 
 
 if __name__ == '__main__':
