@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,19 @@ def tables(entries: Sequence[Entry]) -> str:
     return '\n'.join(part for part in parts if part)
 
 
+def cells(networks: Collection[tuple[str, int, int]]) -> str:
+    """Markdown: at which iterations each variant of each seed was evaluated; a dash where it was not.
+
+    Args:
+        networks: Variant, seed and iteration of each.
+    """
+    seeds = sorted({seed for _, seed, _ in networks})
+    rows = [[variant, *(', '.join(f'{iteration:,}' for iteration in sorted(
+        at for name, number, at in networks if (name, number) == (variant, seed))) or '–' for seed in seeds)]
+            for variant in sorted({variant for variant, _, _ in networks})]
+    return _markdown(['evaluated at iteration', *(f'seed {seed}' for seed in seeds)], rows, words=1)
+
+
 def _gain_table(chosen: Sequence[Entry]) -> str:
     columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
     columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
@@ -105,9 +118,9 @@ def _kind(one: Entry) -> str:
     return KINDS.get(one.weights, one.weights)
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of two columns of words, and columns of numbers."""
-    lines = ['| ' + ' | '.join(head) + ' |', '|---|---|' + '---:|' * (len(head) - 2)]
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
+    """A table of columns of words, and columns of numbers."""
+    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * words + '---:|' * (len(head) - words)]
     return '\n'.join([*lines, *('| ' + ' | '.join(row) + ' |' for row in rows)]) + '\n'
 
 

@@ -24,7 +24,7 @@ from reflash_sr.evaluation.table import Grid
 from reflash_sr.results import ResultFolder
 from reflash_sr.runs.comparison import BICUBIC, Settings
 from reflash_sr.runs.progress import load
-from reflash_sr.runs.seed_tables import PLAIN, Entry, draw, lines, tables, to_csv
+from reflash_sr.runs.seed_tables import PLAIN, Entry, cells, draw, lines, tables, to_csv
 from reflash_sr.weights_files import KEYS
 
 TOOL = 'compare_seeds'
@@ -57,6 +57,8 @@ class _Evaluation:
 def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite: bool = False,
             seed: int = 0) -> tuple[ResultFolder, str]:
     """Compare, and write ``gains.csv``, ``gains.md``, ``gains.png``, ``gains_WEIGHTS.png`` and ``curve.png``.
+
+    ``cells.md`` says which networks there were: at which iterations each variant was evaluated, seed by seed.
 
     Args:
         folders: Results of ``evaluate_degradations``, of networks of one study.
@@ -101,6 +103,7 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     folder = ResultFolder(out, TOOL, settings, overwrite, folders)
     folder.write('gains.csv', to_csv(entries))
     folder.write('gains.md', tables(entries))
+    folder.write('cells.md', cells({(one.variant, one.seed, one.iteration) for one, _ in seen}))
     how = Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')})
     draw(entries, folder.path, str(how))
     missing = _missing(seen)

@@ -71,7 +71,7 @@ def test_gains_are_over_the_same_seed_at_the_same_iteration(measure, tmp_path):
     assert 'mean of mine, again: p = 0.3' in text
     assert '| mine | p = 0.3 |' in (folder.path / 'gains.md').read_text()
     assert {path.name for path in folder.path.iterdir()} == {
-        'gains.csv', 'gains.md', 'gains.png', 'gains_params.png', 'curve.png', 'summary.json'}
+        'cells.md', 'gains.csv', 'gains.md', 'gains.png', 'gains_params.png', 'curve.png', 'summary.json'}
 
 
 def test_what_is_not_there_is_said_and_left_out(measure, tmp_path):
@@ -82,6 +82,9 @@ def test_what_is_not_there_is_said_and_left_out(measure, tmp_path):
     assert text.count('not there: ') == 2
     assert 'not there: p = 0, seed 1, iteration 6, params' in text
     assert json.loads((folder.path / 'summary.json').read_text())['missing'] == text.splitlines()[-2:]
+    cells = (folder.path / 'cells.md').read_text(encoding='utf-8').splitlines()
+    assert cells[0] == '| evaluated at iteration | seed 0 | seed 1 |'
+    assert cells[2:] == ['| p = 0 | 6 | – |', '| p = 0.3 | 6 | 6 |', '| p = 0.5 | 6 | – |']
 
 
 def test_sets_may_come_from_several_evaluations(measure, tmp_path):
