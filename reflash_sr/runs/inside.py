@@ -17,7 +17,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
 from reflash_sr.results import read_summary
 
-COLUMNS = {  # of the table of what is inside: tool, key of its summary, decimals
+COLUMNS = {  # of the table of what is inside: tool, key of its summary, decimals (of smaller values, two digits)
     'PSNR, dB': ('ablation', 'psnr_db', 2),
     'Gini of drops': ('ablation', 'gini', 2),
     'largest drop, dB': ('ablation', 'largest_drop_db', 2),
@@ -105,4 +105,7 @@ def _value(found: Mapping[str, Any], key: str, decimals: int) -> str:
     value: Any = found
     for part in key.split('/'):
         value = (value or {}).get(part)
-    return '–' if value is None else f'{value:.{decimals}f}'
+    if value is None:
+        return '–'
+    small = 0 < abs(value) < 10**-decimals  # would be zeros alone
+    return f'{value:.2g}' if small else f'{value:.{decimals}f}'

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 
 from reflash_sr.analysis.figures.style import COLOURS, HEIGHT, legend_below, new_figure, plain, save, short
 
 BICUBIC_COLOUR = '0.72'
 PANEL = 2.6  # inches: height of each further panel
+MOST_TICKS = 5  # of iterations that were measured, on the axis of a panel
 LABELLED = 20  # bars in a panel, beside which there is room for figures
 
 
@@ -157,6 +158,8 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
     figure = new_figure(title)
     colours = _colours(series)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
+    measured = sorted({iteration for curve in curves for iteration, _ in curve.points})
+    ticks = FixedLocator(measured) if len(measured) <= MOST_TICKS else MaxNLocator(4, integer=True)
     for axes, panel in zip(grid, panels):
         plain(axes).set_title(panel, size=11)
         for curve in (one for one in curves if one.panel == panel):
@@ -168,7 +171,7 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
         axes.axhline(0, color='black', linewidth=1.2)
         axes.set_xlabel('iteration')
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_locator(ticks)
     grid[0].set_ylabel(axis)
     seeds = max(len(gains) for curve in curves for _, gains in curve.points)
     note = f'line: mean of {seeds} seeds, band: from the least to the largest' if seeds > 1 else 'one seed'

@@ -1,0 +1,93 @@
+"""What docs/evidence.md says is what the tools make of the results that are kept beside it."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reflash_sr.files import sha256
+from reflash_sr.networks import open_network
+from reflash_sr.runs.evidence import MARK, build
+from reflash_sr.study import load
+from reflash_sr.weights_files import KEYS
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE = ROOT / 'docs/evidence'
+PAGE = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
+STUDIES = {path.parent.name: path.parent for path in sorted(EVIDENCE.glob('*/gains'))}
+GRIDS = {'usm': ('study_dropout_cpu', 3), 'usm_sharpened': ('study_dropout_cpu', 3),
+         'no_usm': ('study_dropout_cpu_no_usm', 3),
+         'short': ('study_dropout_cpu_short', 1)}  # option file, seeds
+UNFINISHED = '**In progress.**'
+NUMBER = re.compile(r'[+−-]?\d[\d,]*\.?\d*')
+
+
+def numbers(text):
+    """The numbers of a text, and the text without them: a last digit may be rounded otherwise on another machine."""
+    return [float(one.replace(',', '').replace('−', '-')) for one in NUMBER.findall(text)], NUMBER.sub('0', text)
+
+
+def test_page_is_what_one_command_makes_of_the_results(tmp_path):
+    shutil.copytree(EVIDENCE, tmp_path / 'evidence')
+    shutil.copy(ROOT / 'docs/evidence.md', tmp_path)
+    written = build(tmp_path / 'evidence.md')
+    texts = [path for one in written for path in ([one] if one.is_file() else one.iterdir())
+             if path.suffix in ('.md', '.csv')]
+    assert {path.name for path in texts} == {'cells.md', 'gains.csv', 'gains.md', 'inside.md', 'evidence.md'}
+    for path in texts:
+        found, kept = (numbers(one.read_text(encoding='utf-8'))
+                       for one in (path, ROOT / 'docs' / path.relative_to(tmp_path)))
+        assert found[1] == kept[1]
+        assert found[0] == pytest.approx(kept[0], abs=0.011)
+    assert len(MARK.findall(PAGE)) >= 3
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_no_cell_is_left_out(name):
+    """Every cell of every seed, raw and EMA, is there at every iteration, or the page says that it is to come."""
+    study, (file, seeds) = STUDIES[name], GRIDS[name]
+    cells = load(ROOT / f'options/{file}.yml', seeds).cells
+    wanted = {(cell.options['network_g']['dropout_p'], cell.seed, key) for cell in cells for key in KEYS}
+    found = {}
+    for folder in study.glob('at_*'):
+        settings = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))['settings']
+        for one in settings['networks']:
+            network = one['dropout_p'], one['trained']['manual_seed'], one['key']
+            found.setdefault(one['trained']['iter'], set()).add(network)
+    assert len({frozenset(some) for some in found.values()}) == 1, 'iterations differ in their networks'
+    assert all(some <= wanted for some in found.values())
+    assert all(some == wanted for some in found.values()) or UNFINISHED in PAGE
+
+
+def test_weights_are_whole_and_say_what_they_are():
+    lines = (EVIDENCE / 'weights/SHA256SUMS').read_text(encoding='utf-8').splitlines()
+    assert len(lines) == len(list(EVIDENCE.glob('weights/*.pth'))) >= 2
+    for line in lines:
+        checksum, name = line.split()
+        path = EVIDENCE / 'weights' / name
+        assert sha256(path) == checksum
+        network = open_network(path)
+        assert network.trained['iter'] == network.trained['total_iter'] == 6000
+        assert f'p{network.dropout_p:g}_' in name
+
+
+def test_pictures_and_links_of_the_page_are_there():
+    for target in re.findall(r'\]\((?!http)([^)#]+)', PAGE):
+        assert (ROOT / 'docs' / target).exists(), target
+
+
+def test_the_gains_in_the_text_stand_in_the_tables():
+    """A gain in running text, as in '+0.07 dB', is one of the kept ones, rounded."""
+    kept = set()
+    for study in STUDIES.values():
+        with open(study / 'gains/gains.csv', encoding='utf-8', newline='') as file:
+            for row in csv.DictReader(file):
+                values = [row[key] for key in ('gain', 'images_low', 'images_high', 'seeds_low', 'seeds_high')]
+                values += [one.split(':')[1] for one in row['by_seed'].split()]
+                kept |= {f'{float(one):+.2f}' for one in values if one}
+    text = re.sub(r'^\|.*$', '', PAGE, flags=re.MULTILINE)
+    said = [one.replace('−', '-') for one in re.findall(r'([+−]\d\.\d\d)(?= dB)', text)]
+    assert [one for one in said if one not in kept] == []
