@@ -6,7 +6,7 @@ import pytest
 
 from reflash_sr.data.pair_sets import open_sets
 from reflash_sr.errors import UserError
-from reflash_sr.runs import ablation, clusters, saliency
+from reflash_sr.runs import ablation, clusters, inside, saliency
 from reflash_sr.runs.evaluation import Settings, evaluate
 from reflash_sr.runs.evidence import build
 from reflash_sr.runs.inputs import Pictures
@@ -58,23 +58,28 @@ def test_page_follows_its_scores(study):
 
 def test_what_is_inside_is_gathered(study):
     page, both = study
-    inside = page.with_suffix('') / 'mine/inside/seed0'
+    folder = page.with_suffix('') / 'mine/inside/seed0'
     pictures = Pictures(str(page.parent / 'pictures'), 'clean', 1, 8)
-    ablation.run(pictures, ['last'], ['index', 'random'], 1, both, inside / 'ablation')
-    saliency.run(pictures, ['last'], both, inside / 'saliency', correlate=False, sheets=0)
+    ablation.run(pictures, ['last'], ['index', 'random'], 1, both, folder / 'ablation')
+    saliency.run(pictures, ['last'], both, folder / 'saliency', correlate=False, sheets=0)
     plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
-    clusters.run(plan, both, inside / 'clusters')
+    clusters.run(plan, both, folder / 'clusters')
     page.write_text(f'{INSIDE}\n', encoding='utf-8')
-    assert inside.parent in build(page)
-    assert {path.name for path in inside.parent.iterdir()} == {'seed0', 'inside.md', 'in_turn.png', 'chi_over_p.png'}
+    assert folder.parent in build(page)
+    assert {path.name for path in folder.parent.iterdir()} == {'seed0', 'inside.md', 'in_turn.png', 'chi_over_p.png'}
     rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
     found = [dict(zip(rows[0], row)) for row in rows[2:]]
     assert [(one['p'], one['seed']) for one in found] == [('0', '0'), ('0.3', '0')]
-    wanted = json.loads((inside / 'ablation/summary.json').read_text(encoding='utf-8'))['models'][1]['layers'][0]
+    wanted = json.loads((folder / 'ablation/summary.json').read_text(encoding='utf-8'))['models'][1]['layers'][0]
     assert float(found[1]['Gini of drops']) == pytest.approx(wanted['gini'], abs=0.005)
     assert float(found[1]['may go, in random order']) == pytest.approx(wanted['share_1db']['random'], abs=0.005)
-    wanted = json.loads((inside / 'clusters/summary.json').read_text(encoding='utf-8'))['models'][0]
+    wanted = json.loads((folder / 'clusters/summary.json').read_text(encoding='utf-8'))['models'][0]
     assert float(found[0]['CHI (t-SNE)']) == pytest.approx(wanted['chi'], abs=0.05)
+
+
+@pytest.mark.parametrize(('value', 'text'), [(12.34, '12.3'), (0, '0.0'), (3.8e-4, '0.00038'), (None, '–')])
+def test_small_values_do_not_become_zeros(value, text):
+    assert inside._value({'chi': value}, 'chi', 1) == text
 
 
 @pytest.mark.parametrize(('mark', 'reason'), [
