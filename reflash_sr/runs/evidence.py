@@ -23,6 +23,7 @@ TOOL = 'build_evidence'
 GAINS, INSIDE = 'gains', 'inside'
 MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')? -->\n"
                   r'(?:\n+(?:\|.*\n)+)?')  # the table that stands there so far
+BEGINS = '<!-- from'
 TABLE = re.compile(r'(?:^\|.*\n)+', re.MULTILINE)
 HEAD = 2  # lines of a Markdown table before its rows
 
@@ -50,6 +51,11 @@ def build(page: str | os.PathLike) -> list[Path]:
     studies = sorted({path.parent for path in folder.glob('*/at_*')})
     if not studies:
         raise UserError(f'{folder}: holds no STUDY/at_*; put results of tools/evaluate_degradations.py there')
+    marks = [line for line in text.splitlines() if line.startswith(BEGINS)]
+    odd = next((line for line in marks if not MARK.match(f'{line}\n')), None)
+    if odd is not None or not marks:
+        raise UserError(f'{page}: {odd or "holds no mark of a table"}; write marks like '
+                        '<!-- from STUDY/gains/gains.md, table 1 -->')
     written = []
     for study in studies:
         written.append(_compare(study))

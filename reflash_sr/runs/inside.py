@@ -53,7 +53,8 @@ def gather(folder: str | os.PathLike) -> Path:
     curves: dict[str, dict[str, list[np.ndarray]]] = {}
     for seed in seeds:
         for p, model in found[seed]['ablation'].items():
-            for order, psnr in _curves(seed / 'ablation' / model['folder'] / 'in_turn.csv', model['layer']):
+            path = seed / 'ablation' / model['folder'] / 'in_turn.csv'
+            for order, psnr in _curves(path, model['layer'], model['channels']):
                 curves.setdefault(order, {}).setdefault(f'p = {p:g}', []).append(psnr)
     if curves:
         stacked = {order: {label: np.stack(some) for label, some in sorted(models.items())}
@@ -87,7 +88,7 @@ def _by_p(folder: Path) -> dict[float, dict[str, Any]]:
         raise UserError(f'{folder}: holds no such results; let the tool write into it, with --out') from error
 
 
-def _curves(path: Path, layer: str) -> Iterator[tuple[str, np.ndarray]]:
+def _curves(path: Path, layer: str, channels: int) -> Iterator[tuple[str, np.ndarray]]:
     """Each curve of a layer, (C + 1,) dB, with its order: ``index``, ``random``."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     try:
@@ -97,6 +98,10 @@ def _curves(path: Path, layer: str) -> Iterator[tuple[str, np.ndarray]]:
                     found.setdefault((row['order'], row['image']), {})[int(row['removed'])] = float(row['psnr_db'])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f'{path}: is not as tools/ablate_channels.py writes it; ablate again') from error
+    images = {order: {image for other, image in found if other == order} for order, _ in found}
+    if any(sorted(psnr) != list(range(channels + 1)) for psnr in found.values()) or len(
+            {frozenset(some) for some in images.values()}) != 1:
+        raise UserError(f'{path}: lacks some of the {channels} channels of {layer}, or pictures; ablate again')
     for (order, _), psnr in found.items():
         yield order.partition(':')[0], np.array([psnr[removed] for removed in sorted(psnr)])
 

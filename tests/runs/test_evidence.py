@@ -70,6 +70,11 @@ def test_what_is_inside_is_gathered(study):
     rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
     found = [dict(zip(rows[0], row)) for row in rows[2:]]
     assert [(one['p'], one['seed']) for one in found] == [('0', '0'), ('0.3', '0')]
+    curves = next(folder.glob('ablation/*/in_turn.csv'))
+    lines = curves.read_text(encoding='utf-8').splitlines(keepends=True)
+    curves.write_text(''.join(lines[:-3]), encoding='utf-8')
+    with pytest.raises(UserError, match=r'in_turn\.csv: lacks some of the \d+ channels of last'):
+        build(page)
     wanted = json.loads((folder / 'ablation/summary.json').read_text(encoding='utf-8'))['models'][1]['layers'][0]
     assert float(found[1]['Gini of drops']) == pytest.approx(wanted['gini'], abs=0.005)
     assert float(found[1]['may go, in random order']) == pytest.approx(wanted['share_1db']['random'], abs=0.005)
@@ -86,6 +91,8 @@ def test_small_values_do_not_become_zeros(value, text):
     ('<!-- from mine/gains/gains.md, table 9 -->', 'there is no such table'),
     ('<!-- from mine/none.md, table 1 -->', 'there is no such table'),
     ("<!-- from mine/gains/gains.md, table 1, rows with 'p = 0.9' -->", 'no row of that table'),
+    ('<!-- from mine/gains/gains.md, table x -->', 'table x -->; write marks like'),
+    ('text alone', 'holds no mark of a table'),
 ])
 def test_tables_that_are_not_there_are_refused(study, mark, reason):
     page, _ = study
