@@ -97,7 +97,8 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         The study; its cells are not checked yet (see :func:`reflash_sr.study_checks.check`).
 
     Raises:
-        UserError: No cells, an axis that is no key of the file, two cells of one name, or no seed.
+        UserError: No cells, an axis that is no key of the file, or one that is changed by force_yml as well, two cells
+            of one name, or no seed.
     """
     opt = options.load(file)
     options.force(opt, force_yml)
@@ -115,6 +116,7 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
                 raise UserError(f'study: {key}: must be {KEYS[key].wanted}, not {value!r}')
         _check_seed(opt)
         axes = _axes(section.get('axes'), opt)
+        _check_forced(force_yml, axes)
         with_p0 = section.get('with_p0', any(axis in DROPOUT for axis in axes))
         values = list(_combinations(axes, with_p0, opt))
         _check_names(values)
@@ -190,6 +192,14 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
             raise UserError(f'{where}: its values must be plain ones or lists; name the keys of a section one by one')
         axes[short] = values
     return axes
+
+
+def _check_forced(force_yml: Sequence[str], axes: Mapping[str, list]) -> None:
+    for entry in force_yml:
+        axis = entry.partition('=')[0].removeprefix('network_g:')
+        if axis in axes:
+            raise UserError(f'--force_yml: {entry}: {axis} is an axis, whose values every cell sets; give '
+                            f'study:axes:{axis}=[…] instead')
 
 
 def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

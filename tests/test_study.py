@@ -226,6 +226,8 @@ def test_force_yml_changes_every_cell_and_stands_in_its_option_file(study_file, 
         sweep(file, force_yml=['manual_seed=7'])
     with pytest.raises(UserError, match="--force_yml: trian:lr=1: there is no section 'trian'; did you mean"):
         sweep(file, force_yml=['trian:lr=1'])
+    with pytest.raises(UserError, match=r'dropout_p is an axis, .* give study:axes:dropout_p=\['):
+        sweep(file, force_yml=['network_g:dropout_p=0.9'])
 
 
 def test_what_comes_out(study_file, training):

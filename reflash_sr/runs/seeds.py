@@ -119,8 +119,11 @@ def _open(folder: Path) -> _Evaluation:
     try:
         summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
         tool, finished = summary['tool'], summary['finished']
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except OSError as error:
         raise UserError(f'{folder}: holds no results; give folders that tools/{READS}.py wrote') from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{folder / 'summary.json'}: is not as one of the tools writes it ({type(error).__name__}: "
+                        f'{error}); evaluate again') from error
     if tool != READS or finished is not True:
         what = f'results of {tool}' if tool != READS else 'an evaluation that was interrupted'
         raise UserError(f'{folder}: holds {what}; give finished results of tools/{READS}.py')

@@ -175,6 +175,9 @@ def test_interrupted_and_unsaid(measure, tmp_path):
     (folder / 'summary.json').write_text(json.dumps({**summary, 'finished': False}))
     with pytest.raises(UserError, match='was interrupted'):
         compare([folder], tmp_path / 'out')
+    (folder / 'summary.json').write_text(json.dumps(summary)[:100])
+    with pytest.raises(UserError, match=r'summary.json: is not as one of the tools writes it .*; evaluate again'):
+        compare([folder], tmp_path / 'out')
     summary['settings']['networks'][0]['trained'].pop('manual_seed')
     (folder / 'summary.json').write_text(json.dumps(summary))
     with pytest.raises(UserError, match='does not say its manual_seed'):
