@@ -10,7 +10,7 @@ import numpy as np
 
 from reflash_sr.analysis.figures.style import WIDTH, new_figure, save
 
-LETTERS = 120  # of 9 pt that go beside each other in a figure's width
+LETTERS = 100  # of 9 pt that go beside each other in a figure's width, with room between columns
 TITLE, LINE, SIDE, GAP = 0.4, 0.2, 0.3, 0.06  # inches: for the title, a line of text, the rows' names, between crops
 
 
@@ -25,7 +25,7 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
     """
     columns = len(rows[0][1])
     cell = (WIDTH - SIDE) / columns
-    heads = ['\n'.join(textwrap.wrap(column, LETTERS // columns)) for column, _, _ in rows[0][1]]
+    heads = [heading(column, LETTERS // columns) for column, _, _ in rows[0][1]]
     top = TITLE + LINE * max(head.count('\n') + 1 for head in heads)
     step = cell + LINE
     height = top + len(rows) * step
@@ -49,3 +49,9 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
                 axes.text(x + cell / 2, y, heads[place], size=9, ha='center', va='bottom')
     axes.set(xlim=(0, WIDTH), ylim=(height, 0))  # imshow has moved them
     save(figure, path)
+
+
+def heading(name: str, letters: int) -> str:
+    """Break a column's name into lines of at most so many letters, after an underscore rather than within a word."""
+    lines = textwrap.wrap(name.replace('_', '_ '), letters)
+    return '\n'.join(line.replace('_ ', '_') for line in lines)
