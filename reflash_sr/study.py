@@ -196,8 +196,9 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
 
 def _check_forced(force_yml: Sequence[str], axes: Mapping[str, list]) -> None:
     for entry in force_yml:
-        axis = entry.partition('=')[0].removeprefix('network_g:')
-        if axis in axes:
+        key = entry.partition('=')[0]
+        axis = next((one for one in (key, key.removeprefix('network_g:')) if one in axes), None)
+        if axis is not None:
             raise UserError(f'--force_yml: {entry}: {axis} is an axis, whose values every cell sets; give '
                             f'study:axes:{axis}=[…] instead')
 
