@@ -226,8 +226,16 @@ def test_force_yml_changes_every_cell_and_stands_in_its_option_file(study_file, 
         sweep(file, force_yml=['manual_seed=7'])
     with pytest.raises(UserError, match="--force_yml: trian:lr=1: there is no section 'trian'; did you mean"):
         sweep(file, force_yml=['trian:lr=1'])
-    with pytest.raises(UserError, match=r'dropout_p is an axis, .* give study:axes:dropout_p=\['):
-        sweep(file, force_yml=['network_g:dropout_p=0.9'])
+
+
+@pytest.mark.parametrize('axis, entry', [('dropout_p', 'network_g:dropout_p=0.9'),
+                                         ('network_g:num_feat', 'network_g:num_feat=8'),
+                                         ('train:optim_g:lr', 'train:optim_g:lr=1e-3')])
+def test_an_axis_cannot_be_forced(study_file, training, axis, entry):
+    values = {'dropout_p': [0.1, 0.3], 'train:optim_g:lr': [1e-4, 2e-4]}.get(axis, [4, 8])
+    with pytest.raises(UserError, match=rf'{axis} is an axis, .* give study:axes:{axis}=\['):
+        sweep(study_file({axis: values}), force_yml=[entry])
+    assert training.calls == []
 
 
 def test_what_comes_out(study_file, training):
