@@ -22,16 +22,17 @@ from reflash_sr.runs.seeds import compare
 TOOL = 'build_evidence'
 GAINS, INSIDE = 'gains', 'inside'
 MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')? -->\n"
-                  r'(?:\n+(?:\|.*\n)+)?')  # the table that stands there so far
+                  r'(?:\n+(?:\*[^*\n]+\*\n\n)?(?:\|.*\n)+)?')  # the caption and the table that stand there so far
 BEGINS = '<!-- from'
-TABLE = re.compile(r'(?:^\|.*\n)+', re.MULTILINE)
+TABLE = re.compile(r'(?:^(?P<caption>[^|\n]+)\n\n)?(?P<table>(?:^\|.*\n)+)', re.MULTILINE)
 HEAD = 2  # lines of a Markdown table before its rows
 
 
 def build(page: str | os.PathLike) -> list[Path]:
     """Compare the evaluations of each study anew, gather what is inside, and fill the page's tables.
 
-    A table of the page stands below a line such as ``<!-- from usm/gains/gains.md, table 1, rows with 'mean of' -->``.
+    A table of the page stands below a line such as ``<!-- from usm/gains/gains.md, table 1, rows with 'mean of' -->``,
+    with its caption, the line above it in its file.
 
     Args:
         page: Markdown file.
@@ -83,11 +84,12 @@ def _filled(match: re.Match, folder: Path, page: Path) -> str:
     where = f"{page}: {match[0].splitlines()[0]}"
     try:
         found = TABLE.findall((folder / match['file']).read_text(encoding='utf-8'))
-        lines = found[int(match['number']) - 1].splitlines()
+        caption, table = found[int(match['number']) - 1]
     except (OSError, UnicodeDecodeError, IndexError) as error:
         raise UserError(f'{where}: there is no such table below {relative(folder)}; name one that is there') from error
+    lines = table.splitlines()
     rows = [line for line in lines[HEAD:] if (match['rows'] or '') in line]
     if not rows:
         raise UserError(f'{where}: no row of that table holds these words')
     mark = match[0].splitlines()[0]
-    return '\n'.join([mark, '', *lines[:HEAD], *rows]) + '\n'
+    return '\n'.join([mark, '', *([f'*{caption}*', ''] if caption else []), *lines[:HEAD], *rows]) + '\n'

@@ -64,12 +64,17 @@ def _text(value: float | None) -> str | None:
     return None if value is None else f'{value:.4f}'
 
 
-def tables(entries: Sequence[Entry]) -> str:
-    """Markdown, for each metric and kind of weights: the gains of the last iteration, and what led there."""
+def tables(entries: Sequence[Entry], about: str) -> str:
+    """Markdown, for each metric and kind of weights: the gains of the last iteration, and what led there.
+
+    Args:
+        entries: All of them.
+        about: How they were measured.
+    """
     parts = []
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
         found = [entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)]
-        parts += [_gain_table(_at_last(found)), _time_table(over_time(found))]
+        parts += [_gain_table(_at_last(found), about), _time_table(over_time(found), about)]
     return '\n'.join(part for part in parts if part)
 
 
@@ -86,7 +91,7 @@ def cells(networks: Collection[tuple[str, int, int]]) -> str:
     return _markdown(['evaluated at iteration', *(f'seed {seed}' for seed in seeds)], rows, words=1)
 
 
-def _gain_table(chosen: Sequence[Entry]) -> str:
+def _gain_table(chosen: Sequence[Entry], about: str) -> str:
     columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
     columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
     rows = []
@@ -95,11 +100,11 @@ def _gain_table(chosen: Sequence[Entry]) -> str:
         gains = [_gain(row[name]) if name in row else '' for name in columns]
         rows.append([*key, *gains, *_spans(row.get(MEAN) or next(iter(row.values())))])
     title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {_kind(chosen[0])}, iteration '
-             f'{chosen[0].iteration:,}; 95 % intervals of the mean')
+             f'{chosen[0].iteration:,} ({about}); 95 % intervals of the mean')
     return f"{title}\n\n{_markdown(['set', 'method', *columns, *SPANS], rows)}"
 
 
-def _time_table(curve: Sequence[Entry]) -> str:
+def _time_table(curve: Sequence[Entry], about: str) -> str:
     if not curve:
         return ''
     rows = []
@@ -107,7 +112,8 @@ def _time_table(curve: Sequence[Entry]) -> str:
         values = [f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)]
         rows.append([f'{one.iteration:,}', one.method, *values, _gain(one), *_spans(one)])
     head = ['iteration', 'method', 'bicubic', PLAIN, 'with dropout', 'gain', *SPANS]
-    return f'{_metric(curve[0])} while training, {_kind(curve[0])}: {_where(curve[0])}\n\n{_markdown(head, rows)}'
+    title = f'{_metric(curve[0])} while training, {_kind(curve[0])} ({about}): {_where(curve[0])}'
+    return f'{title}\n\n{_markdown(head, rows)}'
 
 
 def _metric(one: Entry) -> str:
@@ -190,7 +196,7 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
                    folder / f'gains_{weights}.png', axis, title, note)
     sets = _widest(list(dict.fromkeys(one.dataset for one in at_last)))
     draw_gains([_bar(one, f'{sets}: {KINDS.get(one.weights, one.weights)}') for one in at_last if one.dataset == sets],
-               folder / 'gains.png', axis, title, note)
+               folder / 'gains.png', axis, title, note, sharey=True)
     shown = over_time(chosen)
     if shown:
         curves = [Curve(method, KINDS.get(weights, weights), [(one.iteration, one.gain.by_seed) for one in shown

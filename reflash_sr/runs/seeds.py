@@ -102,10 +102,10 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
                 'evaluations': [one.settings for one in found]}
     folder = ResultFolder(out, TOOL, settings, overwrite, folders)
     folder.write('gains.csv', to_csv(entries))
-    folder.write('gains.md', tables(entries))
+    how = str(Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')}))
+    folder.write('gains.md', tables(entries, how))
     folder.write('cells.md', cells({(one.variant, one.seed, one.iteration) for one, _ in seen}))
-    how = Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')})
-    draw(entries, folder.path, str(how))
+    draw(entries, folder.path, how)
     missing = _missing(seen)
     folder.finish(entries=len(entries), missing=missing)
     return folder, '\n'.join(lines(entries) + missing)

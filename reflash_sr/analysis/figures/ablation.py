@@ -33,13 +33,13 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
             several |= len(psnr) > 1
             spread = (psnr - psnr[:, :1]).std(0)
             axes.fill_between(removed, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
-            axes.axhline(mean[0], color=line.get_color(), linewidth=0.9, linestyle=(0, (1, 2)))
+            axes.axhline(mean[0], color=line.get_color(), linewidth=0.8, alpha=0.5)
             axes.plot(removed, mean, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.8)
         axes.set_xlim(0, max(psnr.shape[1] for psnr in models.values()) - 1)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel('channels removed')
     panels[0].set_ylabel('PSNR, dB')
-    note = 'dotted: nothing removed'
+    note = 'thin: nothing removed'
     note += '; band: standard deviation of what is lost, over pictures and random orders' if several else ''
     legend_below(figure, _lines(curves[next(iter(curves))]), note)
     return figure

@@ -98,7 +98,8 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
     save(figure, path)
 
 
-def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str) -> None:
+def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str,
+               sharey: bool = False) -> None:
     """Draw gains as bars from 0, with their intervals; the number of pictures stands in the panel's title.
 
     Without a gain there is no figure: every picture of every set may have been restored without error somewhere.
@@ -109,6 +110,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         axis: What is drawn, with its unit.
         title: Of the figure.
         note: What the error bars are.
+        sharey: Whether all panels have one scale.
     """
     if not bars:
         return
@@ -116,7 +118,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
     figure = new_figure(title, height=HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
     colours = _colours(series)
     width = 0.84 / len(series)
-    for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False).ravel(), panels):
+    for axes, panel in zip(figure.subplots(len(panels), 1, sharey=sharey, squeeze=False).ravel(), panels):
         inside = [bar for bar in bars if bar.panel == panel]
         groups = list(dict.fromkeys(bar.group for bar in inside))
         counts = {group: max(bar.images for bar in inside if bar.group == group) for group in groups}

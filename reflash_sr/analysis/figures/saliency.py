@@ -14,6 +14,7 @@ from reflash_sr.analysis.figures.tiles import TEXT, TILE, ceiling, draw_tiles
 from reflash_sr.analysis.saliency import Saliency
 
 COLUMNS = 8
+CAPTIONS = 'above each channel: its number, and its score (sum of its saliency)'
 
 
 def figure_sheet(saliency: Saliency, title: str = '', channels: int = 32) -> Figure:
@@ -27,7 +28,7 @@ def figure_sheet(saliency: Saliency, title: str = '', channels: int = 32) -> Fig
     order = np.argsort(-saliency.scores, kind='stable')[:channels]
     rows = -(-len(order) // COLUMNS)
     tall = min(saliency.maps.shape[1] / saliency.maps.shape[2], 1.5)
-    figure = new_figure(title, WIDTH, min(0.5 + rows * (1.9 * tall + 0.36), 60))
+    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, min(0.75 + rows * (1.9 * tall + 0.36), 60))
     pairs = figure.subplots(2 * rows, 1, height_ratios=_heights(saliency) * rows)
     for row in range(rows):
         _pair(figure, pairs[2 * row:2 * row + 2], saliency, order[row * COLUMNS:(row + 1) * COLUMNS])
@@ -43,7 +44,7 @@ def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
         title: Of the figure.
     """
     tall = max(min(one.maps.shape[1] / one.maps.shape[2], 1.5) for one in models.values())
-    figure = new_figure(title, WIDTH, 0.4 + len(models) * (1.9 * tall + 0.6))
+    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, 0.7 + len(models) * (1.9 * tall + 0.6))
     for part, (label, saliency) in zip(np.atleast_1d(figure.subfigures(len(models), 1)), models.items()):
         share = saliency.scores / (saliency.scores.sum() or 1)
         order = np.argsort(-saliency.scores, kind='stable')[:COLUMNS]
@@ -72,7 +73,7 @@ def _row(axes: Axes, maps: np.ndarray, captions: list[str], top: float, colours:
 
 def _bars(figure: Figure, axes: np.ndarray, saliency: Saliency) -> None:
     """One colour bar for all rows of features, one for all rows of saliency."""
-    for first, label in ((1, 'saliency, largest of the layer = 1'), (0, '|feature|; above: channel, score')):
+    for first, label in ((1, 'saliency, largest of the layer = 1'), (0, '|feature|')):
         bar = figure.colorbar(axes[first].image, ax=list(axes), shrink=min(4 / len(axes), 1), aspect=25, pad=0.01,
                               extend='max', ticks=MaxNLocator(4))
         bar.set_label(label, size=8)

@@ -48,6 +48,11 @@ def test_coinciding_samples_are_drawn(tmp_path):
     one = panel()
     draw_scatter([Panel(one.label, one.points * 0, one.kinds, one.chi * 0, 0.0)], NAMES[:5], tmp_path / 'one.png')
     check(tmp_path / 'one.png')
+    picture = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
+    panel_alone = picture[:picture.shape[0] * 3 // 4]
+    for kind in range(5):
+        colour = np.array([int(_look(kind)['color'][i:i + 2], 16) for i in (1, 3, 5)])
+        assert (abs(panel_alone - colour).max(axis=-1) < 8).any(), f'{NAMES[kind]} is covered by the others'
 
 
 @pytest.mark.parametrize(('chi', 'text'), [((800.0, 900.0), '850 ± 71'), ((12.34,), '12.3'), ((0.0123, 0.0123),
