@@ -28,7 +28,7 @@ def figure_sheet(saliency: Saliency, title: str = '', channels: int = 32) -> Fig
     order = np.argsort(-saliency.scores, kind='stable')[:channels]
     rows = -(-len(order) // COLUMNS)
     tall = min(saliency.maps.shape[1] / saliency.maps.shape[2], 1.5)
-    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, min(0.75 + rows * (1.9 * tall + 0.36), 60))
+    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, min(0.85 + rows * (1.9 * tall + 0.36), 60))
     pairs = figure.subplots(2 * rows, 1, height_ratios=_heights(saliency) * rows)
     for row in range(rows):
         _pair(figure, pairs[2 * row:2 * row + 2], saliency, order[row * COLUMNS:(row + 1) * COLUMNS])
@@ -44,7 +44,7 @@ def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
         title: Of the figure.
     """
     tall = max(min(one.maps.shape[1] / one.maps.shape[2], 1.5) for one in models.values())
-    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, 0.7 + len(models) * (1.9 * tall + 0.6))
+    figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, 1.0 + len(models) * (1.9 * tall + 0.6))
     for part, (label, saliency) in zip(np.atleast_1d(figure.subfigures(len(models), 1)), models.items()):
         share = saliency.scores / (saliency.scores.sum() or 1)
         order = np.argsort(-saliency.scores, kind='stable')[:COLUMNS]
