@@ -56,6 +56,8 @@ def test_no_cell_is_left_out(name):
         settings = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))['settings']
         for one in settings['networks']:
             network = one['dropout_p'], one['trained']['manual_seed'], one['key']
+            name = f'{file}_p{network[0]:g}_seed{network[1]}'
+            assert one['trained']['experiment'] == name, f'{folder}: of another study'
             found.setdefault(one['trained']['iter'], set()).add(network)
     assert len({frozenset(some) for some in found.values()}) == 1, 'iterations differ in their networks'
     assert all(some <= wanted for some in found.values())

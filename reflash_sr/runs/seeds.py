@@ -30,6 +30,7 @@ from reflash_sr.weights_files import KEYS
 TOOL = 'compare_seeds'
 READS = 'evaluate_degradations'
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+BICUBIC_DRIFT = 0.01  # of a score, between machines
 _USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
 
 
@@ -50,6 +51,7 @@ class _Evaluation:
     settings: Mapping[str, Any]
     networks: Mapping[str, _Network]
     kinds: Mapping[str, str]  # what is trained, and for how long, but for its dropout
+    studies: Mapping[str, set[str]]  # to which it may belong, by its experiment's name; none where that does not say
     sets: Mapping[str, Mapping[str, Any]]
     scores: Sequence[Score]
 
@@ -86,7 +88,11 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
             seen[network, dataset] = one.folder
         for score in one.scores:
             if score.method == BICUBIC:
-                bicubic[score.dataset, score.degradation, score.image, score.metric] = score
+                before = bicubic.setdefault((score.dataset, score.degradation, score.image, score.metric), score)
+                if not math.isclose(before.value, score.value, abs_tol=BICUBIC_DRIFT):
+                    raise UserError(f'{one.folder}: bicubic interpolation has {score.value:.4f} on {score.dataset}, '
+                                    f'{score.degradation}, {score.image}, but {before.value:.4f} elsewhere; evaluate '
+                                    'both with one version')
                 continue
             network = one.networks[score.method]
             scores.setdefault((network.iteration, network.weights), []).append(
@@ -131,6 +137,7 @@ def _open(folder: Path) -> _Evaluation:
         settings = summary['settings']
         networks = {one['label']: _network_of(one, folder) for one in settings['networks']}
         kinds = {one['label']: _kind_of(one) for one in settings['networks']}
+        studies = {one['label']: studies_of(one) for one in settings['networks']}
         sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
         methods, metrics = (BICUBIC, *networks), settings['metrics']
         shapes = {name: (one['pictures'], tuple(one['degradations'])) for name, one in sets.items()}
@@ -150,18 +157,24 @@ def _open(folder: Path) -> _Evaluation:
     if odd is not None:
         what = 'is missing' if odd in wanted else 'has no place here'
         raise UserError(f"{folder / 'scores.csv'}: the score of {', '.join(odd)} {what}; evaluate again")
-    return _Evaluation(folder, settings, networks, kinds, sets, scores)
+    return _Evaluation(folder, settings, networks, kinds, studies, sets, scores)
 
 
 def _check_alike(found: Sequence[_Evaluation]) -> None:
     first = found[0]
     known: dict[str, _Evaluation] = {}
     kind = next(iter(first.kinds.values()))
+    studies: set[str] = set()
     for one in found:
         for label, other in one.kinds.items():
             if other != kind:
                 raise UserError(f'{one.folder}: {label}: is {other}, but others are {kind}; give networks that differ '
                                 'in dropout, seed and iteration alone')
+        for label, some in one.studies.items():
+            if some and studies and not some & studies:
+                raise UserError(f'{one.folder}: {label}: is of the study {min(some, key=len)}, but others are of '
+                                f'{min(studies, key=len)}; compare each study on its own')
+            studies = some & studies or some or studies
         for key in _COMPARABLE:
             if one.settings[key] != first.settings[key]:
                 raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {first.settings[key]} in '
@@ -197,6 +210,28 @@ def _kind_of(one: Mapping[str, Any]) -> str:
     return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
 
 
+def studies_of(one: Mapping[str, Any]) -> set[str]:
+    """To which studies a network may belong: its experiment is ``STUDY_CELL_seedN``, and CELL ends in its dropout.
+
+    Args:
+        one: What a summary says of the network.
+
+    Returns:
+        Names; none where the experiment is not called so.
+    """
+    network_g, trained = one['network_g'], one['trained']
+    end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"
+    name = str(trained.get('experiment', ''))
+    if not name.endswith(end):
+        return set()
+    values = [network_g.get(key) for key in _USUAL]
+    parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
+    found = {name.removesuffix(end)}
+    for _ in _USUAL:  # the cell's name has those that are axes, in any order
+        found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
+    return found
+
+
 def _missing(seen: Collection[tuple[_Network, str]]) -> list[str]:
     """Lines about what a whole comparison has, and this one has not."""
     networks, sets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
@@ -220,7 +255,7 @@ def _entries(iteration: int, weights: str, scores: list[Score], bicubic: Iterabl
     sets = {score.dataset for score in scores}
     grid = Grid([*scores, *(score for score in bicubic if score.dataset in sets)])
     labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
-    variants = dict.fromkeys(variant for variant, _ in labels if variant != PLAIN)
+    variants = sorted({variant for variant, _ in labels if variant != PLAIN})
     numbers = sorted({int(number) for _, number in labels})
     entries = []
     for metric in grid.metrics:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,15 +12,19 @@ from reflash_sr.data.pair_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.networks import open_network
 from reflash_sr.runs.evaluation import Settings, evaluate
-from reflash_sr.runs.seeds import compare
+from reflash_sr.runs.seeds import compare, studies_of
+from reflash_sr.study import load
 from tests.conftest import fill
 from tests.runs.test_evaluation import save_network
 
 
-def network(tmp_path, p, seed, iteration=6):
+STUDIES = sorted((Path(__file__).parents[2] / 'options').glob('study_*.yml'))
+
+
+def network(tmp_path, p, seed, iteration=6, experiment=None):
     path = save_network(tmp_path / f'p{p}_seed{seed}_{iteration}.pth', 10 * seed + int(10 * p) + iteration, dropout_p=p)
     content = torch.load(path, weights_only=True)
-    content['trained'].update(iter=iteration, manual_seed=seed)
+    content['trained'].update(iter=iteration, manual_seed=seed, experiment=experiment or path.stem)
     torch.save(content, path)
     return open_network(path)
 
@@ -148,6 +153,34 @@ def test_networks_of_another_kind_are_no_twins(measure, tmp_path, change):
     torch.save(content, path)
     with pytest.raises(UserError, match='differ in dropout, seed and iteration alone'):
         compare([measure('a', [network(tmp_path, 0, 0), open_network(path)])], tmp_path / 'out')
+
+
+@pytest.mark.parametrize('file', STUDIES, ids=lambda path: path.stem)
+def test_networks_of_a_study_are_known_by_their_experiments(file):
+    study = load(file, 2)
+    found = [studies_of({'network_g': cell.options['network_g'],
+                         'dropout_p': cell.options['network_g'].get('dropout_p', 0),
+                         'trained': {'manual_seed': cell.seed, 'experiment': cell.experiment}}) for cell in study.cells]
+    assert study.name in set.intersection(*found)
+
+
+def test_networks_of_two_studies_are_not_compared(measure, tmp_path):
+    networks = [network(tmp_path, 0, 0, experiment='cpu_p0_seed0'),
+                network(tmp_path, 0.3, 0, experiment='cpu_no_usm_p0.3_seed0')]
+    with pytest.raises(UserError, match=r'cpu_no_usm_p0\.3_seed0: is of the study cpu_no_usm, but others are of cpu;'):
+        compare([measure('a', networks)], tmp_path / 'out')
+
+
+def test_bicubic_that_differs_is_refused(measure, tmp_path):
+    folders = [measure(f'at_{p}', [network(tmp_path, p, 0)]) for p in (0, 0.3)]
+    scores = folders[1] / 'scores.csv'
+    lines = scores.read_text(encoding='utf-8').splitlines(keepends=True)
+    place = next(i for i, line in enumerate(lines) if 'bicubic' in line)
+    head, value = lines[place].rstrip('\n').rsplit(',', 1)
+    lines[place] = f'{head},{float(value) + 1}\n'
+    scores.write_text(''.join(lines), encoding='utf-8')
+    with pytest.raises(UserError, match='at_0.3: bicubic interpolation has .* elsewhere'):
+        compare(folders, tmp_path / 'out')
 
 
 BAD = {
