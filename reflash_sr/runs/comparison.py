@@ -69,9 +69,20 @@ def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | 
     for label in [*given, *given.values()]:
         if label not in labels and (label != BICUBIC or label in given):
             raise UserError(f"--baseline: there is no network '{label}'; there are {', '.join(labels)}")
-    return dict(given) or {
-        one.label: twins[0].label for one in networks if one.dropout_p > 0
-        for twins in [[other for other in networks if _differ_in_dropout(one, other)]] if len(twins) == 1}
+    if given:
+        return dict(given)
+    found = {}
+    for one in networks:
+        twins = [other for other in networks if one.dropout_p > 0 and _differ_in_dropout(one, other)]
+        if len(twins) > 1:  # several seeds, or iterations
+            twins = [other for other in twins if _moment(other) == _moment(one)]
+        if len(twins) == 1:
+            found[one.label] = twins[0].label
+    return found
+
+
+def _moment(one: TrainedNetwork) -> tuple[Any, Any]:
+    return one.trained.get('manual_seed'), one.trained.get('iter')
 
 
 def _differ_in_dropout(one: TrainedNetwork, other: TrainedNetwork) -> bool:

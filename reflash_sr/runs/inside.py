@@ -17,7 +17,12 @@ from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
 from reflash_sr.results import read_summary
 
-COLUMNS = {  # of the table of what is inside: tool, key of its summary, decimals (of smaller values, two digits)
+PARTS = {  # folder of a seed: its tool, and what is needed of each network
+    'ablation': ('ablate_channels', ('folder', 'layer', 'channels')),
+    'saliency': ('map_saliency', ('layer',)),
+    'clusters': ('cluster_degradations', ('layer', 'chi_by_seed', 'chi_pca')),
+}
+COLUMNS = {  # of the table of what is inside: part, key of its summary, decimals (of smaller values, two digits)
     'PSNR, dB': ('ablation', 'psnr_db', 2),
     'Gini of drops': ('ablation', 'gini', 2),
     'largest drop, dB': ('ablation', 'largest_drop_db', 2),
@@ -40,31 +45,39 @@ def gather(folder: str | os.PathLike) -> Path:
         The folder.
 
     Raises:
-        UserError: One of them holds no results of its tool.
+        UserError: One of them holds no results of its tool, or of another seed or other networks.
     """
     folder = Path(folder)
-    seeds = sorted(folder.glob('seed*'))
+    seeds = sorted(path for path in folder.glob('seed*') if path.name.removeprefix('seed').isdigit())
     if not seeds:
-        raise UserError(f'{folder}: holds no seed*; put results of the tools that look inside there')
-    found = {seed: {tool: _by_p(seed / tool) for tool in dict.fromkeys(tool for tool, _, _ in COLUMNS.values())}
-             for seed in seeds}
-    with atomic_write(folder / 'inside.md', 'w') as file:
-        file.write(_table(found))
+        raise UserError(f'{folder}: holds no seed0, seed1, …; put results of the tools that look inside there')
+    found = {seed: {part: _by_p(seed, part) for part in PARTS} for seed in seeds}
     curves: dict[str, dict[str, list[np.ndarray]]] = {}
-    for seed in seeds:
-        for p, model in found[seed]['ablation'].items():
+    for seed, parts in found.items():
+        for part in PARTS:
+            if {p: model['sha256'] for p, model in parts[part].items()} != {
+                    p: model['sha256'] for p, model in parts['ablation'].items()}:
+                raise UserError(f'{seed / part}: is of other networks than {seed / "ablation"}; let all tools look '
+                                'into the same')
+        for p, model in parts['ablation'].items():
             path = seed / 'ablation' / model['folder'] / 'in_turn.csv'
             for order, psnr in _curves(path, model['layer'], model['channels']):
-                curves.setdefault(order, {}).setdefault(f'p = {p:g}', []).append(psnr)
+                others = curves.setdefault(order, {}).setdefault(f'p = {p:g}', [])
+                if others and len(others[0]) != len(psnr):
+                    raise UserError(f'{path}: has {len(psnr) - 1} channels, but {len(others[0]) - 1} with another seed')
+                others.append(psnr)
+    none = np.zeros(0)
+    panels = [Panel(f'p = {p:g}', none, none, np.array(model['chi_by_seed'], float), float(model['chi_pca']), p)
+              for parts in found.values() for p, model in parts['clusters'].items()]
+    layer = next(iter(found[seeds[0]]['clusters'].values()))['layer']
     if curves:
         stacked = {order: {label: np.stack(some) for label, some in sorted(models.items())}
                    for order, models in curves.items()}
-        save(figure_in_turn(stacked, 'Without more and more channels'), folder / 'in_turn.png')
-    none = np.zeros(0)
-    panels = [Panel(f'p = {p:g}', none, none, np.array(model['chi_by_seed']), model['chi_pca'], p)
-              for seed in seeds for p, model in found[seed]['clusters'].items()]
-    draw_chi(panels, folder / 'chi_over_p.png', f"Features of {found[seeds[0]]['clusters'][panels[0].p]['layer']} by "
-             'degradation')
+        over = ('seeds, ' if len(seeds) > 1 else '') + 'pictures and random orders'
+        save(figure_in_turn(stacked, 'Without more and more channels', over), folder / 'in_turn.png')
+    draw_chi(panels, folder / 'chi_over_p.png', f'Features of {layer} by degradation')
+    with atomic_write(folder / 'inside.md', 'w') as file:
+        file.write(_table(found))
     return folder
 
 
@@ -78,14 +91,27 @@ def _table(found: Mapping[Path, Mapping[str, Mapping[float, Mapping[str, Any]]]]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
 
 
-def _by_p(folder: Path) -> dict[float, dict[str, Any]]:
-    """What a summary says of each network; of its first layer, where there are several."""
+def _by_p(seed: Path, part: str) -> dict[float, dict[str, Any]]:
+    """What a summary says of each network of a seed; of its first layer, where there are several."""
+    folder, (tool, keys) = seed / part, PARTS[part]
     summary = read_summary(folder)
+    if summary.get('tool') != tool or summary.get('finished') is not True:
+        raise UserError(f'{folder}: holds no finished results of tools/{tool}.py; let it write into it, with --out')
+    found: dict[float, dict[str, Any]] = {}
     try:
-        by_label = {one['label']: float(one['dropout_p']) for one in summary['settings']['networks']}
-        return {by_label[one['label']]: {**one, **one.get('layers', [one])[0]} for one in summary['models']}
+        networks = {one['label']: one for one in summary['settings']['networks']}
+        for model in summary['models']:
+            one = networks[model['label']]
+            number, p = one['trained'].get('manual_seed'), float(one['dropout_p'])
+            if f'seed{number}' != seed.name or p in found:
+                what = f'two networks of p = {p:g}' if p in found else f"{one['label']}, of seed {number}"
+                raise UserError(f'{folder}: holds {what}; give each seed its folder, and each p one network')
+            found[p] = {**model, **model.get('layers', [model])[0], 'sha256': one['sha256']}
+            _ = [found[p][key] for key in keys]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f'{folder}: holds no such results; let the tool write into it, with --out') from error
+        raise UserError(f'{folder}: its summary.json is not as tools/{tool}.py writes it ({type(error).__name__}: '
+                        f'{error}); let it look again') from error
+    return found
 
 
 def _curves(path: Path, layer: str, channels: int) -> Iterator[tuple[str, np.ndarray]]:

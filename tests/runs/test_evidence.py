@@ -14,6 +14,14 @@ from tests.conftest import fill
 from tests.runs.test_seeds import network
 
 MARK = "<!-- from mine/gains/gains.md, table 1, rows with 'pictures' -->"
+ODD_INSIDE = [  # part, change of its summary, what is said
+    ('ablation', lambda it: it['settings']['networks'][0]['trained'].update(manual_seed=1),
+     'ablation: holds .*, of seed 1'),
+    ('ablation', lambda it: it['settings']['networks'][1].update(dropout_p=0), 'ablation: holds two networks of p = 0'),
+    ('saliency', lambda it: it['settings']['networks'][1].update(sha256='00'), 'saliency: is of other networks than'),
+    ('saliency', lambda it: it.update(tool='ablate_channels'), r'saliency: holds no .* tools/map_saliency\.py'),
+    ('clusters', lambda it: it['models'][0].pop('chi_by_seed'), 'clusters: its summary.json is not as .*chi_by_seed'),
+]
 INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
 
 
@@ -71,6 +79,16 @@ def test_what_is_inside_is_gathered(study):
     rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
     found = [dict(zip(rows[0], row)) for row in rows[2:]]
     assert [(one['p'], one['seed']) for one in found] == [('0', '0'), ('0.3', '0')]
+    for part, change, reason in ODD_INSIDE:
+        odd = json.loads((kept := folder / part / 'summary.json').read_text(encoding='utf-8'))
+        change(odd)
+        before = kept.rename(kept.with_suffix('.kept'))
+        kept.write_text(json.dumps(odd), encoding='utf-8')
+        (folder.parent / 'inside.md').write_text('kept', encoding='utf-8')
+        with pytest.raises(UserError, match=reason):
+            inside.gather(folder.parent)
+        assert (folder.parent / 'inside.md').read_text(encoding='utf-8') == 'kept'
+        before.replace(kept)
     curves = next(folder.glob('ablation/*/in_turn.csv'))
     lines = curves.read_text(encoding='utf-8').splitlines(keepends=True)
     curves.write_text(''.join(lines[:-3]), encoding='utf-8')
@@ -122,7 +140,7 @@ def test_folders_that_hold_something_else_are_left_alone(study):
     (other / 'notes.txt').unlink()
     other.rmdir()
     (page.with_suffix('') / 'mine/inside/seed0').mkdir(parents=True)
-    with pytest.raises(UserError, match='holds no such results'):
+    with pytest.raises(UserError, match=r'holds no finished results of tools/ablate_channels\.py'):
         build(page)
     (page.with_suffix('') / 'mine/inside/seed0').rmdir()
     with pytest.raises(UserError, match='inside: holds no seed'):

@@ -17,7 +17,6 @@ from reflash_sr.study import load
 from tests.conftest import fill
 from tests.runs.test_evaluation import save_network
 
-
 STUDIES = sorted((Path(__file__).parents[2] / 'options').glob('study_*.yml'))
 
 
@@ -179,7 +178,7 @@ def test_bicubic_that_differs_is_refused(measure, tmp_path):
     head, value = lines[place].rstrip('\n').rsplit(',', 1)
     lines[place] = f'{head},{float(value) + 1}\n'
     scores.write_text(''.join(lines), encoding='utf-8')
-    with pytest.raises(UserError, match='at_0.3: bicubic interpolation has .* elsewhere'):
+    with pytest.raises(UserError, match=r'at_0\.3: bicubic interpolation has .* elsewhere'):
         compare(folders, tmp_path / 'out')
 
 

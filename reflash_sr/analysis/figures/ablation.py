@@ -14,12 +14,14 @@ from reflash_sr.analysis.figures.style import COLOURS, DASHES, WIDTH, legend_bel
 from reflash_sr.analysis.figures.tiles import ceiling, draw_tiles
 
 
-def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = '') -> Figure:
+def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = '',
+                   over: str = 'pictures and random orders') -> Figure:
     """PSNR over the number of channels removed, one panel for each order, one line for each model.
 
     Args:
         curves: By order, by model: (images or seeds, C + 1), dB.
         title: Of the figure.
+        over: What the rows of a curve are.
     """
     figure = new_figure(title, WIDTH, 4.4)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
@@ -40,7 +42,7 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
         axes.set_xlabel('channels removed')
     panels[0].set_ylabel('PSNR, dB')
     note = 'thin: nothing removed'
-    note += '; band: standard deviation of what is lost, over pictures and random orders' if several else ''
+    note += f'; band: standard deviation of what is lost, over {over}' if several else ''
     legend_below(figure, _lines(curves[next(iter(curves))]), note)
     return figure
 

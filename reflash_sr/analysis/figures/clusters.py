@@ -15,6 +15,7 @@ from reflash_sr.analysis.figures.style import COLOURS, WIDTH, legend_below, new_
 MARKERS = 'os^'  # the second round of colours has another shape
 COLUMNS = 3  # panels beside each other
 TALLEST = 4  # inches, of a panel
+BESIDE = 0.025  # of the axis, between models of the same p
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _over_p(axes: Axes, panels: Sequence[Panel], values: Sequence[float], spread
     levels = np.unique(ps[shown])
     axes.plot(levels, [means[shown & (ps == p)].mean() for p in levels], color='0.6', linewidth=1.4, zorder=1)
     for i in np.flatnonzero(shown):
-        axes.errorbar(ps[i], means[i], spreads[i] if spreads else None, marker='o', color=COLOURS[0], capsize=4,
+        equal = np.flatnonzero(shown & (ps == ps[i]))  # beside each other, or they would hide one another
+        x = ps[i] + BESIDE * np.ptp(ps) * (list(equal).index(i) - (len(equal) - 1) / 2)
+        axes.errorbar(x, means[i], spreads[i] if spreads else None, marker='o', color=COLOURS[0], capsize=4,
                       linestyle='none', zorder=2)
     axes.set_xlabel('dropout p')
     axes.set_xticks(levels)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 
-from reflash_sr.analysis.figures.style import COLOURS, HEIGHT, legend_below, new_figure, plain, save, short
+from reflash_sr.analysis.figures.style import COLOURS, HEIGHT, LONGEST, legend_below, new_figure, plain, save, short
 
 BICUBIC_COLOUR = '0.72'
 PANEL = 2.6  # inches: height of each further panel
@@ -143,7 +143,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         axes.margins(y=0.16)
         axes.set_ylabel(axis)
         axes.grid(visible=False, axis='x')
-    legend_below(figure, [Patch(color=colours[name], label=name) for name in series], note)
+    legend_below(figure, [Patch(color=colours[name], label=short(name, 3 * LONGEST)) for name in series], note)
     save(figure, path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -17,15 +18,17 @@ COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7
 DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 DPI = 120
 LONGEST = 32  # letters of a name in a figure
+TITLE_LETTER, LEGEND_LETTER, HANDLE = 0.095, 0.08, 0.75  # inches of a letter, and of a handle with its space
 WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the picture is shown 900 px wide
 
 
 def new_figure(title: str = '', width: float = WIDTH, height: float = HEIGHT) -> Figure:
-    """Make an empty figure with a title; sizes in inches."""
+    """Make an empty figure with a title, whose lines are broken where they are too long; sizes in inches."""
     figure = Figure((width, height), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, size=12)
+        letters = int(width / TITLE_LETTER)
+        figure.suptitle('\n'.join(textwrap.fill(line, letters) for line in title.splitlines()), size=12)
     return figure
 
 
@@ -40,7 +43,9 @@ def plain(axes: Axes) -> Axes:
 def legend_below(figure: Figure, handles: Sequence, note: str = '') -> None:
     """Put the legend, and what error bars and bands stand for, below a figure."""
     if handles:
-        figure.legend(handles=handles, loc='outside lower center', ncols=min(len(handles), 7), frameon=False,
+        widest = HANDLE + LEGEND_LETTER * max(len(handle.get_label()) for handle in handles)
+        columns = max(1, min(len(handles), 7, int(figure.get_figwidth() / widest)))
+        figure.legend(handles=handles, loc='outside lower center', ncols=columns, frameon=False,
                       title=note or None, title_fontsize=9, fontsize=10, handlelength=2.6)
 
 
@@ -52,6 +57,6 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(file, format='png', metadata={'Software': None})
 
 
-def short(label: str) -> str:
+def short(label: str, longest: int = LONGEST) -> str:
     """A name, cut where it is too long for a legend."""
-    return label if len(label) <= LONGEST else f'{label[:LONGEST - 1]}…'
+    return label if len(label) <= longest else f'{label[:longest - 1]}…'

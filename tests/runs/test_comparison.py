@@ -1,0 +1,28 @@
+"""Which network a gain is counted from."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from reflash_sr.runs.comparison import baselines_of
+from tests.runs.test_seeds import network
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Two values of p, two seeds, two iterations."""
+    return {key: network(tmp_path, *key) for key in itertools.product((0, 0.3), (0, 1), (3, 6))}
+
+
+def test_of_several_seeds_and_iterations_each_has_its_own(grid):
+    found = baselines_of(list(grid.values()), None)
+    assert found == {grid[0.3, seed, iteration].label: grid[0, seed, iteration].label
+                     for seed in (0, 1) for iteration in (3, 6)}
+
+
+def test_the_only_one_counts_whatever_its_seed(grid):
+    one, other = grid[0.3, 1, 6], grid[0, 0, 6]
+    assert baselines_of([one, other], None) == {one.label: other.label}
+    assert baselines_of([one, other, grid[0, 0, 3]], None) == {}, 'two, none of them of its seed'
