@@ -156,11 +156,13 @@ def _what(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _format(means: Mapping[str, Mapping[str, Any]], title: str) -> str:
     spread = any(one['psnr_std'] is not None for one in means.values())
-    head = ['cell', 'PSNR'] + ['± std'] * spread + ['gain'] + ['± std'] * spread
+    uneven = len({one['seeds_finished'] for one in means.values()}) > 1
+    head = ['cell'] + ['seeds'] * uneven + ['PSNR'] + ['± std'] * spread + ['gain'] + ['± std'] * spread
     lines = [head]
     for name, one in means.items():
         numbers = [_two(one['psnr'], '')] + [_two(one['psnr_std'], '')] * spread
-        lines.append([name, *numbers, _two(one['gain'], '+')] + [_two(one['gain_std'], '')] * spread)
+        seeds = [str(one['seeds_finished'])] * uneven
+        lines.append([name, *seeds, *numbers, _two(one['gain'], '+')] + [_two(one['gain_std'], '')] * spread)
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = ['  '.join([line[0].ljust(widths[0]), *(word.rjust(width) for word, width in zip(line[1:], widths[1:]))])
             for line in lines]

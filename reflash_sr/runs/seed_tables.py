@@ -199,10 +199,18 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
                folder / 'gains.png', axis, title, note, sharey=True)
     shown = over_time(chosen)
     if shown:
-        curves = [Curve(method, KINDS.get(weights, weights), [(one.iteration, one.gain.by_seed) for one in shown
-                                          if (one.method, one.weights) == (method, weights)])
-                  for method, weights in dict.fromkeys((one.method, one.weights) for one in shown)]
+        curves = [_curve([one for one in shown if (one.method, one.weights) == key])
+                  for key in dict.fromkeys((one.method, one.weights) for one in shown)]
         draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} while training: {_where(shown[0])}')
+
+
+def _curve(entries: Sequence[Entry]) -> Curve:
+    """Of the seeds that every iteration has: a mean of others would move because of them."""
+    common = set.intersection(*(set(one.seeds) for one in entries)) or set(entries[-1].seeds)
+    points = [(one.iteration, [gain for seed, gain in zip(one.seeds, one.gain.by_seed) if seed in common])
+              for one in entries]
+    return Curve(entries[0].method, KINDS.get(entries[0].weights, entries[0].weights),
+                 [(iteration, gains) for iteration, gains in points if gains])
 
 
 def _bar(one: Entry, panel: str) -> Bar:

@@ -11,7 +11,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 
-from reflash_sr.analysis.figures.style import COLOURS, HEIGHT, LONGEST, legend_below, new_figure, plain, save, short
+from reflash_sr.analysis.figures.style import (
+    COLOURS,
+    HEIGHT,
+    LONGEST,
+    count_text,
+    legend_below,
+    new_figure,
+    plain,
+    save,
+    short,
+)
 
 BICUBIC_COLOUR = '0.72'
 PANEL = 2.6  # inches: height of each further panel
@@ -118,6 +128,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
     figure = new_figure(title, height=HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
     colours = _colours(series)
     width = 0.84 / len(series)
+    several = any(len(bar.points) > 1 for bar in bars)
     for axes, panel in zip(figure.subplots(len(panels), 1, sharey=sharey, squeeze=False).ravel(), panels):
         inside = [bar for bar in bars if bar.panel == panel]
         groups = list(dict.fromkeys(bar.group for bar in inside))
@@ -129,7 +140,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
             x = groups.index(bar.group) - 0.42 + (series.index(bar.series) + 0.5) * width
             error = None if bar.low is None else [[bar.mean - bar.low], [bar.high - bar.mean]]
             axes.bar(x, bar.mean, 0.94 * width, color=colours[bar.series], yerr=error, ecolor='0.25', capsize=3)
-            if len(bar.points) > 1:
+            if bar.points and several:
                 beside = x + np.linspace(-0.2, 0.2, len(bar.points)) * width
                 axes.plot(beside, bar.points, 'o', color='black', markersize=2.5)
             elif len(inside) <= LABELLED:
@@ -175,8 +186,9 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
         axes.xaxis.set_major_locator(ticks)
     grid[0].set_ylabel(axis)
-    seeds = max(len(gains) for curve in curves for _, gains in curve.points)
-    note = f'line: mean of {seeds} seeds, band: from the least to the largest' if seeds > 1 else 'one seed'
+    counts = {len(gains) for curve in curves for _, gains in curve.points}
+    note = f'line: mean of {count_text(counts)} seeds, band: from the least to the largest'
+    note = note if max(counts) > 1 else 'one seed'
     legend_below(figure, [Line2D([], [], color=colours[name], lw=2, label=name) for name in series], note)
     save(figure, path)
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from reflash_sr.analysis.figures.style import COLOURS, DASHES, HEIGHT, legend_below, new_figure, plain, save
+from reflash_sr.analysis.figures.style import COLOURS, DASHES, HEIGHT, count_text, legend_below, new_figure, plain, save
 
 MARKED = 20  # validations that are few enough for a dot each
 LABELLED = 12  # bars in a panel of half the width, beside which there is room for their gain in figures
@@ -74,21 +74,24 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     """
     figure, panels = _figure(series, title)
     groups, shades = _values(series, 'group'), _values(series, 'shade')
+    ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # colours are free for the shades
     for axes, name in panels:
         inside = [one for one in series if one.panel == name]
         faint = 0.4 / (2 + len(inside))  # bands lie on one another
         for reference in _references(inside):
             _line(axes, reference, 'black', 'solid', 2.2, faint)
         for one in inside:
-            colour = COLOURS[groups.index(one.group) % len(COLOURS)]
-            _line(axes, one, colour, DASHES[shades.index(one.shade) % len(DASHES)], 1.6, faint)
+            shade = shades.index(one.shade)
+            colour = COLOURS[groups.index(one.group) % len(COLOURS)] if ramp is None else ramp[shade]
+            _line(axes, one, colour, DASHES[shade % len(DASHES)], 1.6, faint)
         axes.set_xlabel('iteration')
         axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     handles = [Line2D([], [], color='black', lw=2.2, label='p = 0')] if _references(series) else []
     handles += [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=3, label=group)
-                for i, group in enumerate(groups) if group]
-    handles += [Line2D([], [], color='0.35', lw=1.6, ls=DASHES[i % len(DASHES)], label=shade)
+                for i, group in enumerate(groups) if group and ramp is None]
+    handles += [Line2D([], [], color='0.35' if ramp is None else ramp[i], lw=1.6, ls=DASHES[i % len(DASHES)],
+                       label=shade if ramp is None or not groups[0] else f'{groups[0]}, {shade}')
                 for i, shade in enumerate(shades) if shade]
     legend_below(figure, handles, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
     save(figure, path)
@@ -108,7 +111,7 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
     groups, shades = _values(series, 'group'), _values(series, 'shade')
     crowded = len(groups) > 4 or len(groups) * len(shades) > LABELLED
     figure, panels = _figure(series, title, columns=1 if crowded else 3)
-    colours = colormaps['viridis'](np.linspace(0.85, 0.15, len(shades)) if len(shades) > 1 else [0.4])
+    colours = _ramp(shades)
     width = 0.8 / len(shades)
     ends = [value for one in series for value in (*_reach(one), _base(one)) if np.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
@@ -167,6 +170,11 @@ def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float, fa
         axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=faint, linewidth=0)
 
 
+def _ramp(shades: Sequence[str]) -> np.ndarray:
+    """Colours from light to dark: (n, 4)."""
+    return colormaps['viridis'](np.linspace(0.85, 0.15, len(shades)) if len(shades) > 1 else [0.4])
+
+
 def _values(series: Sequence[Series], key: str) -> list[str]:
     return list(dict.fromkeys(getattr(one, key) for one in series))
 
@@ -191,5 +199,5 @@ def _base(one: Series) -> float:
 
 
 def _seeds(series: Sequence[Series], note: str) -> str:
-    seeds = max(len(one.psnr) for one in series)
-    return note.format(seeds) if seeds > 1 else 'one seed'
+    counts = {int(np.isfinite(one.psnr).any(axis=1).sum()) for one in series} - {0}
+    return note.format(count_text(counts)) if max(counts, default=1) > 1 else 'one seed'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -55,6 +55,12 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
         text.set_parse_math(False)
     with atomic_write(path) as file:
         figure.savefig(file, format='png', metadata={'Software': None})
+
+
+def count_text(counts: Iterable[int]) -> str:
+    """How many there are: ``3``, or ``1 to 3`` where that differs."""
+    counts = set(counts)
+    return f'{min(counts)} to {max(counts)}' if len(counts) > 1 else f'{max(counts, default=0)}'
 
 
 def short(label: str, longest: int = LONGEST) -> str:
