@@ -167,8 +167,14 @@ def make_table(grid: Grid, methods: Sequence[Method], seed: int = 0) -> list[Ent
     return entries
 
 
-def all_gains(grid: Grid, seed: int = 0) -> list[tuple[str, str, str, str, str, Gain]]:
+def all_gains(grid: Grid, seed: int = 0,
+              pairs: Sequence[tuple[str, str]] | None = None) -> list[tuple[str, str, str, str, str, Gain]]:
     """Compare every method with every one before it.
+
+    Args:
+        grid: All scores.
+        seed: Of the resampling.
+        pairs: Reference and method, where not all are wanted.
 
     Returns:
         Metric, set, degradation, method, reference and gain.
@@ -176,7 +182,7 @@ def all_gains(grid: Grid, seed: int = 0) -> list[tuple[str, str, str, str, str, 
     found = []
     for metric in grid.metrics:
         for group, sets in grid.groups().items():
-            for reference, method in combinations(grid.methods, 2):
+            for reference, method in combinations(grid.methods, 2) if pairs is None else pairs:
                 for column, places in grid.columns(sets).items():
                     gain = grid.gain(metric, method, reference, sets, places, seed)
                     if gain is not None:

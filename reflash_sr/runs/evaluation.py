@@ -32,6 +32,7 @@ from reflash_sr.runs.evaluation_figures import Places, draw_all
 from reflash_sr.runs.progress import PROGRESS, Progress, Unit, load
 
 TOOL = 'evaluate_degradations'
+MOST = 1 + 8  # methods that bars of different colours can tell apart, interpolation among them
 
 
 def evaluate(networks: Sequence[TrainedNetwork],
@@ -181,14 +182,20 @@ def write_picture(picture: np.ndarray, path: Path) -> None:
 def _report(scores: list[Score], methods: list[Method], settings: Settings, folder: ResultFolder,
             places: Places) -> str:
     grid = Grid(scores)
-    entries, gains = make_table(grid, methods, settings.seed), all_gains(grid, settings.seed)
+    entries = make_table(grid, methods, settings.seed)
+    pairs = None
+    if len(methods) > MOST:
+        pairs = [(other, one.label) for one in methods[1:] for other in (BICUBIC, one.baseline) if other]
+        print(f'{len(methods) - 1} networks: each is compared with interpolation and its baseline alone, neither '
+              'gains nor values are drawn; tools/compare_seeds.py draws seeds and iterations', file=sys.stderr)
+    gains = all_gains(grid, settings.seed, pairs)
     folder.write('scores.csv', writers.scores_csv(scores))
     shutil.rmtree(folder.path / PROGRESS, ignore_errors=True)
     folder.write('table.csv', writers.table_csv(entries, methods))
     folder.write('table.md', writers.markdown(entries, methods, str(settings)))
     folder.write('table.tex', writers.latex(entries, methods, str(settings)))
     folder.write('gains.csv', writers.gains_csv(gains))
-    draw_all(grid, methods, places, settings)
+    draw_all(grid, methods, places, settings, bars=len(methods) <= MOST)
     for torn in folder.path.rglob('.*.part'):  # of pictures that were being written when the run was killed
         torn.unlink()
     endless = [score for score in scores if not np.isfinite(score.value)]

@@ -56,10 +56,10 @@ def _named(labels: Sequence[str], keys: Sequence[str] | None = None) -> dict[str
     return dict(zip(keys or labels, folder_names(labels)))
 
 
-def draw_all(grid: Grid, methods: Sequence[Method], places: Places, settings: Any) -> None:
-    """Draw absolute values (the paper's Fig. 1), gains per degradation and per set, and strips (Fig. 5)."""
+def draw_all(grid: Grid, methods: Sequence[Method], places: Places, settings: Any, bars: bool = True) -> None:
+    """Strips (the paper's Fig. 5) and, with ``bars``, absolute values (Fig. 1) and gains by degradation and set."""
     folder = places.folder
-    for metric in grid.metrics:
+    for metric in grid.metrics if bars else ():
         axis = f'{metric.upper()} ({UNITS[metric]})' if metric in UNITS else metric.upper()
         suffix = '' if metric == grid.metrics[0] else f'_{metric}'
         panels = {dataset: {method.label: _finite_means(grid.values(metric, method.label, dataset))

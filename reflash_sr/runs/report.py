@@ -176,10 +176,10 @@ def _evaluation(path: Path) -> Section:
             says.append('Marked: a smaller network with dropout that is better than a larger one without.')
         parts += [' '.join(says), Table(('set', 'method', *columns), lines, 2, frozenset(marked))]
     strips = sorted((path / 'strips').rglob('*.png'))
-    gains = path / 'gain_per_degradation.png'  # not there where no picture has a finite gain
-    return Section('Evaluation', [*parts, *([Picture(gains, 'Gain per degradation')] if gains.is_file() else []),
-                                  Picture(path / 'absolute.png', 'Values per degradation'),
-                                  *(Picture(strip, f'Crops of {strip.stem}') for strip in strips)])
+    bars = [Picture(path / f'{name}.png', title) for name, title in (
+        ('gain_per_degradation', 'Gain per degradation'), ('absolute', 'Values per degradation'))
+            if (path / f'{name}.png').is_file()]  # not there for many networks, nor where no gain is finite
+    return Section('Evaluation', [*parts, *bars, *(Picture(strip, f'Crops of {strip.stem}') for strip in strips)])
 
 
 def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:

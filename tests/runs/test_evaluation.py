@@ -57,6 +57,15 @@ def run_tool(*args, processes=None):
                           check=False, env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
 
+def test_many_networks_are_compared_with_their_baseline_and_not_drawn(picture_folder, tmp_path, capsys):
+    networks = [open_network(save_network(tmp_path / f'n{i}.pth', i, dropout_p=0.1 * (i > 0))) for i in range(9)]
+    evaluate(networks, sets_of(picture_folder, ('clean',)), tmp_path / 'out', Settings())
+    assert {(row['method'], row['reference']) for row in read(tmp_path / 'out/gains.csv')} == {
+        *((f'n{i}', 'bicubic') for i in range(9)), *((f'n{i}', 'n0') for i in range(1, 9))}
+    assert {path.name for path in (tmp_path / 'out').glob('*.png')} == set() and (tmp_path / 'out/strips').is_dir()
+    assert '9 networks: each is compared with interpolation and its baseline alone' in capsys.readouterr().err
+
+
 def test_everything_is_written_and_drawn(networks, picture_folder, tmp_path):
     out = tmp_path / 'out'
     text = evaluate([open_network(path) for path in networks], sets_of(picture_folder), out,
