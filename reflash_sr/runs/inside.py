@@ -67,8 +67,8 @@ def gather(folder: str | os.PathLike) -> Path:
                     raise UserError(f'{path}: has {len(psnr) - 1} channels, but {len(others[0]) - 1} with another seed')
                 others.append(psnr)
     none = np.zeros(0)
-    panels = [Panel(f'p = {p:g}', none, none, np.array(model['chi_by_seed'], float), float(model['chi_pca']), p)
-              for parts in found.values() for p, model in parts['clusters'].items()]
+    panels = [Panel(f'p = {p:g}', none, none, np.array(model['chi_by_seed'], float), float(model['chi_pca']), p,
+                    _title(seed)) for seed, parts in found.items() for p, model in parts['clusters'].items()]
     layer = next(iter(found[seeds[0]]['clusters'].values()))['layer']
     if curves:
         stacked = {order: {label: np.stack(some) for label, some in sorted(models.items())}
@@ -84,9 +84,13 @@ def gather(folder: str | os.PathLike) -> Path:
 def _table(found: Mapping[Path, Mapping[str, Mapping[float, Mapping[str, Any]]]]) -> str:
     rows = []
     for p in sorted({p for tools in found.values() for models in tools.values() for p in models}):
-        for seed, tools in found.items():
-            values = [_value(tools[tool].get(p, {}), key, decimals) for tool, key, decimals in COLUMNS.values()]
-            rows.append([f'{p:g}', seed.name.removeprefix('seed'), *values])
+        values = {seed: [_value(tools[tool].get(p, {}), key) for tool, key, _ in COLUMNS.values()]
+                  for seed, tools in found.items()}
+        shown = {seed.name.removeprefix('seed'): some for seed, some in values.items()}
+        if len(shown) > 1:
+            shown['mean'] = [None if None in some else float(np.mean(some)) for some in zip(*values.values())]
+        for seed, some in shown.items():
+            rows.append([f'{p:g}', seed, *(_text(value, column[-1]) for value, column in zip(some, COLUMNS.values()))])
     lines = [['p', 'seed', *COLUMNS], ['---:'] * (2 + len(COLUMNS)), *rows]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
 
@@ -132,11 +136,19 @@ def _curves(path: Path, layer: str, channels: int) -> Iterator[tuple[str, np.nda
         yield order.partition(':')[0], np.array([psnr[removed] for removed in sorted(psnr)])
 
 
-def _value(found: Mapping[str, Any], key: str, decimals: int) -> str:
+def _value(found: Mapping[str, Any], key: str) -> float | None:
     value: Any = found
     for part in key.split('/'):
         value = (value or {}).get(part)
+    return value
+
+
+def _text(value: float | None, decimals: int) -> str:
     if value is None:
         return '–'
     small = 0 < abs(value) < 10**-decimals  # would be zeros alone
     return f'{value:.2g}' if small else f'{value:.{decimals}f}'
+
+
+def _title(seed: Path) -> str:
+    return f"seed {seed.name.removeprefix('seed')}"

@@ -1,6 +1,7 @@
 """A page of results says what the results beside it say, however often it is built."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,14 @@ def study(tmp_path):
     return tmp_path / 'page.md', both
 
 
+def look_into(networks, folder):
+    pictures = Pictures(str(Path(networks[0].path).parent / 'pictures'), 'clean', 1, 8)
+    ablation.run(pictures, ['last'], ['index', 'random'], 1, networks, folder / 'ablation')
+    saliency.run(pictures, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
+    plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
+    clusters.run(plan, networks, folder / 'clusters')
+
+
 def test_tables_are_filled_and_building_again_changes_nothing(study):
     page, _ = study
     assert page.with_suffix('') / 'mine/gains' in build(page)
@@ -68,11 +77,7 @@ def test_page_follows_its_scores(study):
 def test_what_is_inside_is_gathered(study):
     page, both = study
     folder = page.with_suffix('') / 'mine/inside/seed0'
-    pictures = Pictures(str(page.parent / 'pictures'), 'clean', 1, 8)
-    ablation.run(pictures, ['last'], ['index', 'random'], 1, both, folder / 'ablation')
-    saliency.run(pictures, ['last'], both, folder / 'saliency', correlate=False, sheets=0)
-    plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
-    clusters.run(plan, both, folder / 'clusters')
+    look_into(both, folder)
     page.write_text(f'{INSIDE}\n', encoding='utf-8')
     assert folder.parent in build(page)
     assert {path.name for path in folder.parent.iterdir()} == {'seed0', 'inside.md', 'in_turn.png', 'chi_over_p.png'}
@@ -101,9 +106,23 @@ def test_what_is_inside_is_gathered(study):
     assert float(found[0]['CHI (t-SNE)']) == pytest.approx(wanted['chi'], abs=0.05)
 
 
+def test_seeds_stand_beside_their_mean(study, tmp_path):
+    page, both = study
+    folder = page.with_suffix('') / 'mine/inside'
+    look_into(both, folder / 'seed0')
+    look_into([network(tmp_path, p, 1) for p in (0, 0.3)], folder / 'seed1')
+    text = (inside.gather(folder) / 'inside.md').read_text(encoding='utf-8')
+    head, _, *rows = [line.strip('| ').split(' | ') for line in text.splitlines()]
+    assert [row[:2] for row in rows] == [[p, seed] for p in ('0', '0.3') for seed in ('0', '1', 'mean')]
+    for first, second, mean in (rows[:3], rows[3:]):
+        assert first[2:] != second[2:]
+        for column in (head.index(name) for name in ('PSNR, dB', 'Gini of drops', 'CHI (PCA)')):
+            assert float(mean[column]) == pytest.approx((float(first[column]) + float(second[column])) / 2, abs=0.011)
+
+
 @pytest.mark.parametrize(('value', 'text'), [(12.34, '12.3'), (0, '0.0'), (3.8e-4, '0.00038'), (None, '–')])
 def test_small_values_do_not_become_zeros(value, text):
-    assert inside._value({'chi': value}, 'chi', 1) == text
+    assert inside._text(value, 1) == text
 
 
 @pytest.mark.parametrize(('mark', 'reason'), [

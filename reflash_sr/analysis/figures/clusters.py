@@ -29,6 +29,7 @@ class Panel:
         chi: (S,) CHI, for each seed.
         chi_pca: CHI in PCA space.
         p: Dropout's p that the model was trained with; None where that is not known.
+        group: Models of one group, as all p of one training seed, share a colour and a name in the legend.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Panel:
     chi: np.ndarray
     chi_pca: float
     p: float | None = None
+    group: str = ''
 
     def spread(self) -> float:
         """Standard deviation of CHI over seeds; 0 with one."""
@@ -74,7 +76,8 @@ def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str
 def draw_chi(panels: Sequence[Panel], path: str | os.PathLike, title: str = '') -> None:
     """Draw CHI over dropout's p: in the t-SNE plane with error bars, and in PCA space.
 
-    The line goes through the mean of the models with the same p. Models whose p is not known are left out.
+    The line goes through the mean of the models with the same p; each group has a colour. Models whose p is not known
+    are left out.
 
     Args:
         panels: The models.
@@ -91,7 +94,8 @@ def draw_chi(panels: Sequence[Panel], path: str | os.PathLike, title: str = '') 
     right.set_title('PCA space', size=11)
     left.set_ylabel('CHI (lower: clusters weaker)')
     note = f'error bars: ± 1 std over {seeds} t-SNE starts' if seeds > 1 else 'one t-SNE start'
-    handles = [Line2D([], [], color=COLOURS[0], marker='o', linestyle='none', label='a model')]
+    handles = [Line2D([], [], color=colour, marker='o', linestyle='none', label=group or 'a model')
+               for group, colour in _colours(known).items()]
     if len({panel.p for panel in known}) < len(known):
         handles.append(Line2D([], [], color='0.6', linewidth=1.4, label='mean of models with the same p'))
     legend_below(figure, handles, note)
@@ -127,15 +131,22 @@ def _over_p(axes: Axes, panels: Sequence[Panel], values: Sequence[float], spread
     shown = np.isfinite(means)
     levels = np.unique(ps[shown])
     axes.plot(levels, [means[shown & (ps == p)].mean() for p in levels], color='0.6', linewidth=1.4, zorder=1)
+    colours = _colours(panels)
     for i in np.flatnonzero(shown):
         equal = np.flatnonzero(shown & (ps == ps[i]))  # beside each other, or they would hide one another
         x = ps[i] + BESIDE * np.ptp(ps) * (list(equal).index(i) - (len(equal) - 1) / 2)
-        axes.errorbar(x, means[i], spreads[i] if spreads else None, marker='o', color=COLOURS[0], capsize=4,
-                      linestyle='none', zorder=2)
+        axes.errorbar(x, means[i], spreads[i] if spreads else None, marker='o', color=colours[panels[i].group],
+                      capsize=4, linestyle='none', zorder=2)
     axes.set_xlabel('dropout p')
     axes.set_xticks(levels)
     axes.margins(x=0.08, y=0.12)
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+
+
+def _colours(panels: Sequence[Panel]) -> dict[str, str]:
+    """A colour for each group, in the order of the panels."""
+    groups = dict.fromkeys(panel.group for panel in panels)
+    return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)}
 
 
 def _look(kind: int) -> dict[str, str]:

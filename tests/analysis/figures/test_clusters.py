@@ -6,15 +6,15 @@ import pytest
 from PIL import Image
 
 from reflash_sr.analysis.figures.clusters import MARKERS, Panel, _look, chi_text, draw_chi, draw_scatter
-from reflash_sr.analysis.figures.style import DPI, WIDTH
+from reflash_sr.analysis.figures.style import COLOURS, DPI, WIDTH
 from reflash_sr.data.degradations import NAMED
 
 NAMES = list(NAMED)
 
 
-def panel(i=0, kinds=5, chi=(800.0, 900.0), p=0.0):
+def panel(i=0, kinds=5, chi=(800.0, 900.0), p=0.0, group=''):
     points = np.random.default_rng(i).normal(size=(20 * kinds, 2))
-    return Panel(f'model {i}', points, np.arange(20 * kinds) % kinds, np.array(chi), 12.0, p)
+    return Panel(f'model {i}', points, np.arange(20 * kinds) % kinds, np.array(chi), 12.0, p, group)
 
 
 MANY = [panel(i, p=i / 10) for i in range(10)]
@@ -53,6 +53,15 @@ def test_coinciding_samples_are_drawn(tmp_path):
     for kind in range(5):
         colour = np.array([int(_look(kind)['color'][i:i + 2], 16) for i in (1, 3, 5)])
         assert (abs(panel_alone - colour).max(axis=-1) < 8).any(), f'{NAMES[kind]} is covered by the others'
+
+
+def test_each_group_has_its_colour(tmp_path):
+    panels = [panel(i, chi=(100.0 * (i + 1),), p=0.1 * (i % 2), group=f'seed {i // 2}') for i in range(4)]
+    draw_chi(panels, tmp_path / 'one.png')
+    picture = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
+    for colour in COLOURS[:3]:
+        sought = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])
+        assert (abs(picture - sought).max(axis=-1) < 8).any() == (colour != COLOURS[2])
 
 
 @pytest.mark.parametrize(('chi', 'text'), [((800.0, 900.0), '850 ± 71'), ((12.34,), '12.3'), ((0.0123, 0.0123),
