@@ -19,7 +19,7 @@ setup(
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr>=1.4.2',
-        'torch>=2.3',
+        'torch>=2.6',
         'torchvision',
         'numpy',
         'opencv-python',

@@ -10,7 +10,8 @@ from typing import Any
 # block, so that features can be looked at.
 _CLASS = re.compile(r'(?P<base>MSRResNet|RRDBNet)(?P<details>_details)?'
                     r'(?:_dropoutlast_(?P<dim>channel|element)(?P<tenths>\d\d))?')
-_BLOCK_KEY = re.compile(r'body(?P<number>[1-9]\d*)\.0\.')
+_BLOCK_KEY = re.compile(r'body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[123]\.)')
+_BLOCK = re.compile(r'body\d+\.')
 
 
 def translate_network(section: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,7 +42,10 @@ def translate_keys(names: list[str]) -> list[str]:
         names: Keys of a state dict.
 
     Returns:
-        The keys in our terms, in the same order; equal to ``names`` where they are not the authors'.
+        The keys in our terms, in the same order; equal to ``names`` where they are not the authors': where a
+        ``body1`` holds anything but one residual block.
     """
+    if not all(_BLOCK_KEY.match(name) for name in names if _BLOCK.match(name)):
+        return list(names)
     return [_BLOCK_KEY.sub(lambda match: f"body.{int(match['number']) - 1}.", name, count=1)
             if _BLOCK_KEY.match(name) else name for name in names]

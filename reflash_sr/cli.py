@@ -84,10 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
         command.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                              help='how several processes are started (default: none)')
-        command.add_argument('--auto_resume', action='store_true',
-                             help='continue from the newest state of the experiment, where there is one')
         command.add_argument('--debug', action='store_true', help='log, save and validate often, under another name')
         command.add_argument('--local_rank', '--local-rank', type=int, default=None, help='set by launchers')
         command.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
                              help='change options, as in train:total_iter=1000')
+    commands.choices['train'].add_argument('--auto_resume', action='store_true',
+                                           help='continue from the newest state of the experiment, where there is one')
     return parser

@@ -6,11 +6,13 @@ import ctypes
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.system_memory import free_on_machine, give_back_freed
 
 NAMES = ('auto', 'cpu', 'cuda', 'mps')
 
@@ -36,6 +38,15 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     if name == 'cuda' and opt.get('dist'):
         return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
     return torch.device(name)
+
+
+def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:
+    """Whatever is drawn inside, random numbers of the CPU and of ``device`` go on afterwards as if it had not been.
+
+    ``torch.random.fork_rng`` alone would wake every GPU of the machine, and warn where there are several.
+    """
+    device = torch.device(device)
+    return torch.random.fork_rng([device] if device.type == 'cuda' else [])
 
 
 def keep_freed_memory() -> bool:
@@ -88,16 +99,21 @@ def is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError) and ("can't allocate memory" in says or 'out of memory' in says))
 
 
+def release_memory(device: torch.device) -> None:
+    """Give back to the system what this process has freed on a device and keeps for later (slow, for once)."""
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+    elif device.type == 'mps':
+        torch.mps.empty_cache()
+    else:
+        give_back_freed()
+
+
 def free_memory(device: torch.device) -> int | None:
     """Memory that this process could still take on a device, bytes; None where that is not known."""
     if device.type == 'cuda':
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
     if device.type == 'cpu':
-        try:
-            with open('/proc/meminfo', encoding='ascii') as file:
-                found = dict(line.split(':') for line in file)
-            return int(found['MemAvailable'].split()[0]) * 1024
-        except (OSError, KeyError, ValueError):
-            return None
+        return free_on_machine()
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from torch import nn
 from reflash_sr import weights
 from reflash_sr.authors import translate_network
 from reflash_sr.building import Bounded
+from reflash_sr.devices import keep_rng
 from reflash_sr.dropout import drop_rate
 from reflash_sr.errors import UserError
 from reflash_sr.files import sha256
@@ -108,7 +110,7 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
     section = dict(network_g)
     cls = registered(ARCH_REGISTRY, section.pop('type', None), 'network_g: type')
     try:
-        with torch.random.fork_rng(), Bounded():
+        with keep_rng(), Bounded():
             return cls(**section)
     except UserError as error:
         raise UserError(f'network_g: {error}') from error
@@ -121,8 +123,18 @@ def size_multiple(network_g: Mapping[str, Any]) -> int:
     section = network_g.get('base', network_g)
     if 'RRDBNet' in str(section.get('type')):
         return {2: 2, 1: 4}.get(section.get('scale', 4), 1)
-    window = section.get('window_size')
+    window = section.get('window_size', _default(section.get('type'), 'window_size'))
     return window if is_int(window) and window > 0 else 1
+
+
+def _default(type_name: Any, argument: str) -> Any:
+    """What a registered class takes for an argument that is not given; None where it has none."""
+    cls = ARCH_REGISTRY.get(type_name) if type_name in ARCH_REGISTRY else None
+    for each in getattr(cls, '__mro__', ()):
+        parameter = inspect.signature(each.__init__).parameters.get(argument)
+        if parameter is not None:
+            return parameter.default
+    return None
 
 
 def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:

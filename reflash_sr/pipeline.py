@@ -24,6 +24,7 @@ from basicsr.data import build_dataloader
 from basicsr.models import build_model
 from basicsr.utils import get_root_logger, get_time_str, make_exp_dirs, set_random_seed
 from basicsr.utils.misc import check_resume
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from reflash_sr import option_checks, options, preflight, processes, resume
 from reflash_sr.compat import replaced, several_validation_sets
@@ -131,7 +132,8 @@ class Run:
                             f'tools/sweep_dropout.py --opt {self.args.opt}')
         option_checks.check(opt, self.args.opt, self.is_train)
         opt['dist'] = self.launcher != 'none'
-        opt['rank'], opt['world_size'] = processes.start(self.launcher, **opt.get('dist_params') or {})
+        cuda = opt.get('device', 'auto') in ('auto', 'cuda') and opt['num_gpu'] != 0
+        opt['rank'], opt['world_size'] = processes.start(self.launcher, cuda=cuda, **opt.get('dist_params') or {})
         self._seed_was_drawn = opt.get('manual_seed') is None
         opt['manual_seed'] = _agree_on_seed(opt.get('manual_seed'), opt['dist'])
         set_random_seed(opt['manual_seed'] + opt['rank'])
@@ -246,14 +248,23 @@ class Run:
         opt = self.opt
         if opt['num_gpu'] == 'auto':
             opt['num_gpu'] = 1
+        if self.is_train and opt['num_gpu'] > opt['world_size']:
+            n = opt['num_gpu']
+            raise UserError(f'num_gpu: {n}: a process uses one GPU here, so batches would be a part of what the file '
+                            f'means; start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.args.opt} '
+                            '--launcher pytorch, or write num_gpu: 1')
         opt['device'] = opt.get('device', 'auto')
         device = select_device(opt)
+        if device.type == 'mps' and 'device' not in getattr(MODEL_REGISTRY.get(opt['model_type']), 'OPTIONS', {}):
+            device = torch.device('cpu')  # BasicSR's models know CUDA and the CPU
         opt['device'] = device.type
         opt['num_gpu'] = int(device.type == 'cuda')
         if device.type == 'cpu':
             keep_freed_memory()
-        if device.type != 'cuda' and opt['datasets'].get('train', {}).get('prefetch_mode') == 'cuda':
-            raise UserError(f'datasets: train: prefetch_mode: cuda needs a CUDA device, and this is {device}; write ~')
+        train = opt['datasets'].get('train', {})
+        if train.get('prefetch_mode') == 'cuda' and not (device.type == 'cuda' and train.get('pin_memory')):
+            what = 'pin_memory: true' if device.type == 'cuda' else f'a CUDA device, and this is {device}'
+            raise UserError(f'datasets: train: prefetch_mode: cuda needs {what}; or write ~')
 
     @property
     def _start_iter(self) -> int:

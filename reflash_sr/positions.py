@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from reflash_sr.devices import keep_rng
 from reflash_sr.errors import UserError, suggest
 
 
@@ -43,6 +44,12 @@ class Layout:
     stages: dict[str, str]
     last_conv: Callable[[nn.Module], Site]
 
+    def fits(self, net: nn.Module) -> bool:
+        """Whether a network has these parts: other projects have classes of the same names."""
+        modules = dict(net.named_modules())
+        trunk = modules.get(self.trunk)
+        return isinstance(trunk, (nn.Sequential, nn.ModuleList)) and self.last_conv(net).module in modules
+
 
 def _input_of(module: str) -> Callable[[nn.Module], Site]:
     return lambda net: Site(module, 'input')
@@ -50,7 +57,8 @@ def _input_of(module: str) -> Callable[[nn.Module], Site]:
 
 def _swinir_last_conv(net: nn.Module) -> Site:
     # 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle
-    return Site('upsample' if net.upsampler == 'pixelshuffledirect' else 'conv_last', 'input')
+    direct = getattr(net, 'upsampler', None) == 'pixelshuffledirect'
+    return Site('upsample' if direct else 'conv_last', 'input')
 
 
 # By the name of BasicSR's class, looked up along the bases of a network's class.
@@ -89,8 +97,12 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
 
 
 def family_of(net: nn.Module) -> str | None:
-    """The name in :data:`LAYOUTS` of a network's class or of one that it is derived from; None where there is none."""
-    return next((cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS), None)
+    """The name in :data:`LAYOUTS` of a network's class or of one that it is derived from; None where there is none.
+
+    A class of that name that does not have the layout's parts does not count.
+    """
+    names = [cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS]
+    return next((name for name in names if LAYOUTS[name].fits(net)), None)
 
 
 def site_at(net: nn.Module, path: str) -> Site | None:
@@ -170,7 +182,7 @@ def last_convolution(net: nn.Module) -> str:
     failure = ''
     for channels in dict.fromkeys((3, first.in_channels, 1)):
         picture = first.weight.new_zeros(1, channels, 32, 32)
-        with _watched(net, channels) as watch, torch.random.fork_rng(), torch.no_grad():
+        with _watched(net, channels) as watch, keep_rng(picture.device), torch.no_grad():
             try:
                 net(picture)
                 break

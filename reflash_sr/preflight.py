@@ -18,7 +18,9 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 from reflash_sr import weights
 from reflash_sr.building import Bounded
 from reflash_sr.data.images import image_size
+from reflash_sr.devices import keep_rng
 from reflash_sr.errors import UserError
+from reflash_sr.networks import size_multiple
 from reflash_sr.option_checks import SCHEDULERS, is_owned, registered
 
 # Models that give a network a picture and take one; others of BasicSR give it a clip, a latent or a pair.
@@ -90,7 +92,7 @@ def _draw_one(cls: Any, dataset: Any, where: str) -> None:
     """Make one sample, of a copy: what a set opens while it reads must not cross into a loader's worker."""
     states = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with keep_rng():
             sample = _attempt(where, cls, deepcopy(dataset).__getitem__, 0)
     finally:
         random.setstate(states[0])
@@ -144,10 +146,11 @@ def check_network(opt: Mapping[str, Any]) -> None:
     """
     section = dict(opt['network_g'])
     cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
-    with torch.random.fork_rng(), Bounded():
+    with keep_rng(), Bounded():
         net = _attempt('network_g', cls, cls, **section)
     if opt['model_type'] in PICTURE_MODELS:
-        _check_picture(net, opt['scale'])
+        grey = any(one.get('color') == 'y' for one in opt['datasets'].values())  # of BasicSR's paired sets
+        _check_picture(net, opt['scale'], 1 if grey else 3, size_multiple(opt['network_g']))
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_weights(path, opt['path'].get('param_key_g', 'params'))
@@ -159,15 +162,16 @@ def check_network(opt: Mapping[str, Any]) -> None:
         _check_training(opt['train'], net)
 
 
-def _check_picture(net: torch.nn.Module, scale: int) -> None:
+def _check_picture(net: torch.nn.Module, scale: int, channels: int, multiple: int) -> None:
     """Run the network once on a small picture: what comes out must be ``scale`` times as large."""
-    with torch.random.fork_rng(), torch.no_grad():
-        sr = _attempt('network_g', type(net), net.eval(), torch.zeros(1, 3, SMALL, SMALL))
-    wanted = (1, 3, SMALL * scale, SMALL * scale)
+    side = -(-SMALL // multiple) * multiple
+    with keep_rng(), torch.no_grad():
+        sr = _attempt('network_g', type(net), net.eval(), torch.zeros(1, channels, side, side))
+    wanted = (1, channels, side * scale, side * scale)
     if getattr(sr, 'shape', None) != wanted:
         made = tuple(getattr(sr, 'shape', ()))
-        raise UserError(f'network_g: makes {made} out of a picture of (1, 3, {SMALL}, {SMALL}); scale: {scale} needs '
-                        f'{wanted}. Look at upscale or scale, upsampler, num_in_ch and num_out_ch')
+        raise UserError(f'network_g: makes {made} out of a picture of (1, {channels}, {side}, {side}); scale: {scale} '
+                        f'needs {wanted}. Look at upscale or scale, upsampler, num_in_ch and num_out_ch')
 
 
 def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:

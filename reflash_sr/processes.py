@@ -21,15 +21,17 @@ LAUNCHERS = ('none', 'pytorch', 'slurm')
 Found = TypeVar('Found')
 
 
-def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float = 600,
-          **dist_params: object) -> tuple[int, int]:
+def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float | None = None,
+          cuda: bool = True, **dist_params: object) -> tuple[int, int]:
     """Join the process group that a launcher prepared; gloo where there is no CUDA device.
 
     Args:
         launcher: One of :data:`LAUNCHERS`.
         backend: For CUDA devices.
         command: What torchrun is to start, for the message.
-        timeout: Seconds after which a process that does not answer counts as lost. One that ended is noticed at once.
+        timeout: Seconds after which a process that does not answer counts as lost (default: 600). One that ended is
+            noticed at once.
+        cuda: Whether the run may use CUDA devices.
         **dist_params: Handed to BasicSR's ``init_dist`` for SLURM.
 
     Returns:
@@ -41,11 +43,14 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
     if launcher == 'pytorch':
         if 'RANK' not in os.environ:
             raise UserError(f'--launcher pytorch: RANK is not set; start with torchrun --nproc_per_node N {command}')
-        if torch.cuda.is_available():
+        cuda = cuda and torch.cuda.is_available()
+        if cuda:
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
-        torch.distributed.init_process_group(backend if torch.cuda.is_available() else 'gloo',
-                                             timeout=datetime.timedelta(seconds=timeout))
+        torch.distributed.init_process_group(backend if cuda else 'gloo',
+                                             timeout=datetime.timedelta(seconds=timeout or 600))
     elif launcher == 'slurm':
+        if timeout is not None:
+            raise UserError('dist_params: timeout: is for --launcher pytorch alone; leave it away')
         if 'SLURM_PROCID' not in os.environ or not torch.cuda.is_available():
             raise UserError('--launcher slurm: needs srun and GPUs; without them use --launcher pytorch or none')
         init_dist(launcher, backend=backend, **dist_params)

@@ -74,13 +74,14 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f'{path}: is not the state of a training: {", ".join(wanted)} must be in it')
     if str(state['iter']) != Path(path).stem and Path(path).stem.isdigit():
         raise UserError(f"{path}: holds iteration {state['iter']}, which is not that of its name")
+    ignored = opt['path'].get('ignore_resume_networks') or ()
     if opt['model_type'] in PICTURE_MODELS:
         net = build_network(deepcopy(opt['network_g']))
-        if 'network_g' not in (opt['path'].get('ignore_resume_networks') or ()):
+        if 'network_g' not in ignored:
             _check_weights(net, state['iter'], opt)
         _check_optimiser(net, state['optimizers'], opt['train']['optim_g'], path)
     else:
-        for key in (key for key in opt if key.startswith('network_')):
+        for key in (key for key in opt if key.startswith('network_') and key not in ignored):
             weights.load_weights(weights_of(opt, state['iter'], f'net_{key[8:]}'))
     return state
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import weakref
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reflash_sr.errors import RunError, UserError
+from reflash_sr.locks import lock
 
 NAME = 'run.lock'
 
@@ -27,7 +27,8 @@ class RunLock:
         self._file: int | None = None
         # A loader's workers outlive a killed run by seconds; they must not hold its lock.
         reference = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: reference() and reference().release())
+        if hasattr(os, 'register_at_fork'):  # not on Windows, where nothing is forked
+            os.register_at_fork(after_in_child=lambda: reference() and reference().release())
 
     def take(self) -> None:
         """Take the lock, where the folder is there; do nothing where it is held already.
@@ -44,7 +45,7 @@ class RunLock:
         except OSError as error:
             raise RunError(f'{path}: cannot be written ({error.strerror}); make the folder writable') from error
         try:
-            _lock(file)
+            lock(file)
         except BlockingIOError as error:
             holder = os.read(file, 200).decode(errors='replace').strip()
             os.close(file)
@@ -65,7 +66,7 @@ class RunLock:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         gate = os.open(self.folder.parent, os.O_RDONLY)  # between renaming and locking, no other run may look
         try:
-            _lock(gate, wait=True)
+            lock(gate, wait=True)
             self.take()
             yield
             self.release()
@@ -78,12 +79,3 @@ class RunLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def _lock(file: int, wait: bool = False) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass  # a file system without locks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import tempfile
 import traceback
@@ -19,6 +18,7 @@ from reflash_sr import pipeline, study
 from reflash_sr.cli import load_plugins
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
+from reflash_sr.locks import lock
 
 # Of submitit. SLURM cuts jobs off after timeout_min, and they go on in the queue (CellJob.checkpoint); on this machine
 # nothing cuts them off.
@@ -182,9 +182,7 @@ def _locked(path: Path, wait: bool) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'w', encoding='utf-8') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            lock(file.fileno(), wait)
         except BlockingIOError as error:
             raise UserError('another process trains it already') from error
-        except OSError:
-            pass  # a file system without locks
         yield

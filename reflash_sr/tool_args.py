@@ -108,7 +108,10 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
     except UserError:  # it says nothing, and is not recognised
         return open_network(path, key, described)
     told, found = (str(one['type']).removeprefix('Dropout') for one in (described, network.network_g))
-    section = {**network.network_g, **described} if told == found else dict(described)
+    own = network.network_g
+    if described['type'] == told:  # the plain class: without dropout
+        own = {key: value for key, value in own.items() if not key.startswith('dropout_')}
+    section = {**own, **described} if told == found else dict(described)
     if told == 'WithDropout' != found:
         without = {'dropout_p': 0} if network.dropout_p else {}  # one dropout instead of another, not both
         section = {'base': {**network.network_g, **without}, **described}
@@ -131,7 +134,7 @@ def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def launched(args: argparse.Namespace, script: str) -> Iterator[None]:
     """Be one of the processes that ``--launcher`` speaks of."""
-    processes.start(args.launcher, command=script)
+    processes.start(args.launcher, command=script, cuda=args.device in ('auto', 'cuda'))
     try:
         yield
     except BaseException:

@@ -64,3 +64,9 @@ def test_their_checkpoints_load(tmp_path):
 def test_other_keys_are_left_alone():
     names = ['body.0.conv1.weight', 'body.1.rdb1.conv1.weight', 'conv_first.weight', 'body0.0.x', 'body1.1.x']
     assert translate_keys(names) == names
+
+
+@pytest.mark.parametrize('names', [['body1.0.conv1.weight', 'body1.1.conv1.weight', 'body2.0.conv1.weight'],
+                                   ['body1.0.weight', 'body2.0.weight'], ['body1.0.conv1.weight', 'body2.bias']])
+def test_other_networks_may_call_their_parts_body1(names):
+    assert translate_keys(names) == names

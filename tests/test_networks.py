@@ -6,9 +6,11 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srresnet_arch import MSRResNet
 
+from reflash_sr.analysis.features import list_layers
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import UserError
 from reflash_sr.networks import label_of, open_network, size_multiple
+from reflash_sr.positions import last_convolution
 
 
 def save(path, content):
@@ -82,3 +84,20 @@ def test_multiples():
 @pytest.mark.parametrize('window', [torch.zeros(2), 'x', -3, [8], 0])
 def test_a_window_that_is_no_number_is_none(window):
     assert size_multiple({'type': 'X', 'window_size': window}) == 1
+
+
+def test_a_window_that_is_not_given_is_the_classes_own():
+    assert size_multiple({'type': 'SwinIR'}) == size_multiple({'type': 'DropoutSwinIR'}) == 7
+    assert size_multiple({'type': 'MSRResNet'}) == size_multiple({'type': 'of somebody else'}) == 1
+
+
+def test_gpus_are_not_asked_when_a_network_is_opened_on_the_cpu(tmp_path, monkeypatch):
+    def refuse(*args):
+        raise AssertionError('a GPU was asked')
+
+    monkeypatch.setattr(torch.cuda, 'device_count', refuse)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', refuse)
+    net = MSRResNet(num_feat=8, num_block=1)
+    open_network(save(tmp_path / 'x.pth', net.state_dict()))
+    list_layers(net)
+    last_convolution(net)

@@ -149,6 +149,8 @@ BAD_INPUT = {
     'missing data': (['datasets:train:dataroot_gt=gone'], 'tiny.yml: datasets: train: gone: no such folder'),
     'empty data': (['datasets:train:dataroot_gt=empty'], 'datasets: train: empty: no picture in this folder'),
     'small image': (['datasets:train:dataroot_gt=small'], 'small/0.png: 24×24 px is smaller than gt_size, 32'),
+    'several GPUs in one process': (['num_gpu=4'], 'start with torchrun --nproc_per_node 4 -m reflash_sr train'),
+    'prefetch': (['datasets:train:prefetch_mode=cuda'], 'prefetch_mode: cuda needs a CUDA device, and this is cpu'),
     'few images': (['datasets:train:total_batch_size=5'],
                    '4 images × dataset_enlarge_ratio 1 is less than a batch of 5'),
     'broken image in testing': (['datasets:val:dataroot_gt=broken'], 'broken/bad.png: cannot be read as a picture'),
@@ -229,3 +231,10 @@ def test_plugins_are_loaded_and_a_broken_one_only_warns(monkeypatch, capsys):
 def test_this_package_is_a_plugin_itself():
     from importlib.metadata import entry_points
     assert 'reflash_sr' in {entry.value for entry in entry_points(group='basicsr.plugins')}
+
+
+def test_only_a_training_is_resumed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['test', '-opt', 'x.yml', '--auto_resume'])
+    assert ended.value.code == 2
+    assert 'unrecognized arguments: --auto_resume' in capsys.readouterr().err

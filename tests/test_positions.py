@@ -130,3 +130,24 @@ def test_networks_that_cannot_be_searched():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in broken.modules())
     with pytest.raises(UserError, match='convolves nothing but the picture'):
         find_sites(nn.Sequential(nn.Conv2d(3, 3, 1)), 'last-conv')
+
+
+class Named(nn.Module):
+    """What other projects call RRDBNet: one list of modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 1, 1), nn.Conv2d(8, 3, 3, 1, 1))
+
+    def forward(self, x):
+        return self.model(x)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_a_class_of_the_same_name_counts_as_any_other_network(name):
+    net = type(name, (Named,), {})()
+    assert find_sites(net, 'last-conv') == (Site('model.2', 'input'),)
+    assert modules(find_sites(net, 'every-conv')) == ['model.0', 'model.1']
+    assert find_sites(net, 'input of model.1') == (Site('model.1', 'input'),)
+    with pytest.raises(UserError, match=f"{name} has no position 'B1'"):
+        find_sites(net, 'B1')

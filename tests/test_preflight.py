@@ -67,3 +67,20 @@ def test_a_metric_that_does_not_take_the_pictures_is_named(training_options, tmp
     training_options['val']['metrics'] = {'mine': metric}
     with pytest.raises(UserError, match=r'val: metrics: mine: does not take pictures of 96×72 px'):
         preflight.open_datasets(expanded(training_options, tmp_path))
+
+
+@pytest.mark.parametrize('window', [7, 12, None])
+def test_networks_with_any_window_are_accepted(training_options, tmp_path, window):
+    network = {'type': 'DropoutSwinIR', 'upscale': 4, 'img_size': 24, 'depths': [1], 'num_heads': [1], 'embed_dim': 8,
+               'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect', **({'window_size': window} if window else {})}
+    training_options.update(network_g=network)
+    preflight.check_network(expanded(training_options, tmp_path))
+
+
+def test_networks_of_grey_pictures_are_accepted_with_grey_data(training_options, tmp_path):
+    training_options['network_g'].update(num_in_ch=1, num_out_ch=1)
+    opt = expanded(training_options, tmp_path)
+    with pytest.raises(UserError, match='network_g: DropoutMSRResNet does not accept'):
+        preflight.check_network(opt)
+    opt['datasets']['train']['color'] = 'y'
+    preflight.check_network(opt)

@@ -7,6 +7,8 @@ import time
 import pytest
 import torch
 
+from reflash_sr import processes
+from reflash_sr.errors import UserError
 from tests import forked
 
 pytestmark = pytest.mark.slow
@@ -97,3 +99,20 @@ def test_a_dead_process_ends_the_run(options, tmp_path, dead):
     assert status[1 - dead] == 1, said
     assert 'another process of this run ended or does not answer' in said
     assert 'Traceback' not in said
+
+
+@pytest.mark.parametrize(('cuda', 'backend'), [(True, 'nccl'), (False, 'gloo')])
+def test_processes_talk_over_what_their_device_has(monkeypatch, cuda, backend):
+    started = []
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda place: None)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda backend, timeout: started.append(backend))
+    processes.start('pytorch', cuda=cuda)
+    assert started == [backend]
+
+
+def test_slurm_has_no_timeout(monkeypatch):
+    with pytest.raises(UserError, match='dist_params: timeout: is for --launcher pytorch alone'):
+        processes.start('slurm', timeout=5)

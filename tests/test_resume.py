@@ -14,6 +14,8 @@ import torch
 import yaml
 from PIL import Image
 
+from reflash_sr import resume
+from reflash_sr.errors import UserError
 from reflash_sr.signals import StopSignals, leave_quietly_while_a_command_is_imported, raise_again
 from tests import forked
 from tests.conftest import smooth_picture
@@ -275,3 +277,15 @@ def test_data_of_basicsr_are_exact_too_with_any_number_of_workers(options, tmp_p
     one, two = (forked.outcome(each, TOTAL) for each in (folder, other))
     for key in ('network', 'ema', 'optimizers', 'logged', 'iter_8.csv', 'iter_40.csv'):
         forked.assert_same(one[key], two[key], key)
+
+
+def test_a_network_that_is_not_saved_is_not_asked_for(tmp_path):
+    """As the frozen one of GFPGAN's, whose option file names it so."""
+    torch.save({'iter': 3, 'optimizers': [], 'schedulers': []}, tmp_path / '3.state')
+    torch.save({'params': {'weight': torch.ones(1)}}, tmp_path / 'net_g_3.pth')
+    opt = {'model_type': 'GFPGANModel', 'network_g': {}, 'network_identity': {}, 'logger': {},
+           'path': {'models': str(tmp_path), 'ignore_resume_networks': ['network_identity']}}
+    assert resume.read(tmp_path / '3.state', opt)['iter'] == 3
+    opt['path']['ignore_resume_networks'] = None
+    with pytest.raises(UserError, match='net_identity_3'):
+        resume.read(tmp_path / '3.state', opt)

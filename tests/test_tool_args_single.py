@@ -46,3 +46,11 @@ def test_another_network_is_refused_in_one_line(weights_file):
     for arch in ('SwinIR', 'RRDBNet:num_in_ch=3,num_out_ch=3,num_feat=8,num_block=1', 'Unknown'):
         with pytest.raises(UserError):
             opened(weights_file, '--arch', arch)
+
+
+@pytest.mark.parametrize('arch', ['MSRResNet', 'MSRResNet:num_feat=8,num_block=1'])
+def test_weights_go_into_the_plain_class(weights_file, arch):
+    network = opened(weights_file, '--arch', arch)
+    assert type(network.net).__name__ == 'MSRResNet'
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(network.net(x), opened(weights_file).net(x))

@@ -171,6 +171,10 @@ def share_dispensable(psnr: np.ndarray, loss: float = 1.0) -> float:
 def gini(drops: np.ndarray) -> float:
     """Gini coefficient of what channels are worth: 0 where all are worth the same, near 1 where one has it all.
 
+    Channels without which PSNR rises count as worth nothing. Where there are many (:func:`share_rising`), as in small
+    networks on pictures that interpolation restores better, they alone make it large; ``gini(abs(drops))`` says how
+    unevenly channels act, for better or worse.
+
     Args:
         drops: (C,), dB; negative and infinite ones count as 0. All zero: 0.
     """
@@ -179,6 +183,11 @@ def gini(drops: np.ndarray) -> float:
         return 0.0
     ranks = np.arange(1, len(worth) + 1)
     return float((2 * ranks - len(worth) - 1) @ worth / (len(worth) * worth.sum()))
+
+
+def share_rising(drops: np.ndarray) -> float:
+    """Share of the channels without which PSNR rises, [0, 1]."""
+    return float((np.asarray(drops) < 0).mean())
 
 
 def _fitting(features: torch.Tensor, output: torch.Tensor) -> int:

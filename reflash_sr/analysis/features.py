@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from reflash_sr.devices import keep_rng
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.positions import LAYOUTS, Site, family_of, last_convolution, site_at
 
@@ -101,7 +102,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     if lq is None:
         lq = next(net.parameters(), torch.zeros(1)).new_zeros(1, 3, PROBE, PROBE)
     try:
-        with torch.random.fork_rng(), torch.no_grad(), _watch(net, layers, strict=False) as seen:
+        with keep_rng(lq.device), torch.no_grad(), _watch(net, layers, strict=False) as seen:
             net(lq)
     except (RuntimeError, ValueError, TypeError, AssertionError):  # it takes pictures of another kind
         return [(name, f'{site.side} of {site.module}') for name, site in layers.items()]

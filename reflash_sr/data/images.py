@@ -28,8 +28,8 @@ _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
     """Read a picture as 8-bit RGB.
 
-    Grey and palette pictures become RGB, 16 bits become 8 (rounded), transparency is dropped, the EXIF orientation is
-    applied.
+    Grey and palette pictures become RGB, 16 bits become 8 (rounded in grey pictures; in colour ones Pillow leaves the
+    lower 8 bits away), transparency is dropped, the EXIF orientation is applied.
 
     Args:
         source: A path, or the bytes of a file.
@@ -39,7 +39,7 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
         The picture, (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: The file is missing, truncated, or not a picture.
+        UserError: The file is missing, truncated, not a picture, or of more than 16 bits.
     """
     name = name or (str(source) if not isinstance(source, bytes) else 'picture')
     if not isinstance(source, bytes):
@@ -51,7 +51,10 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
                 raise ValueError('floating-point values, whose range is not known; convert it to 16 bits')
             image = ImageOps.exif_transpose(image)
             if image.mode in _SIXTEEN_BIT:
-                grey = np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8)
+                levels = np.asarray(image)
+                if levels.min() < 0 or levels.max() > 65535:
+                    raise ValueError('more than 16 bits; convert it to 16 bits')
+                grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
             return np.asarray(image.convert('RGB'))
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files

@@ -101,7 +101,9 @@ class PairedSet:
     def __init__(self, name: str, lq_root: str, gt_root: str, scale: int, lq_template: str = '{}',
                  gt_template: str = '{}'):
         self.name, self.scale = name, scale
-        lq, gt = _by_shared_name(lq_root, lq_template), _by_shared_name(gt_root, gt_template)
+        together = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
+        lq = _by_shared_name(lq_root, lq_template, gt_template if together else None)
+        gt = _by_shared_name(gt_root, gt_template, lq_template if together else None)
         for one, other, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
             alone = next((key for key in one if key not in other), None)
             if alone is not None:
@@ -191,17 +193,22 @@ def _set_name(root: str) -> str:
     return path.parent.name if usual else path.name
 
 
-def _by_shared_name(root: str, template: str) -> dict[str, Path]:
-    """Files by what their names share with their counterparts'."""
-    before, field, after = template.partition('{}')
-    if not field:
-        raise UserError(f"--pair_names: '{template}' must hold {{}}, which stands for what both names share")
-    pattern = re.compile(re.escape(before) + '(.+)' + re.escape(after))
+def _by_shared_name(root: str, template: str, other: str | None) -> dict[str, Path]:
+    """Files by what their names share with their counterparts', which have another template in the same folder."""
+    pattern = _pattern(template)
     paths, _ = find_images(root)
     found: dict[str, Path] = {}
     for path, name in zip(paths, unique_names(paths, root)):
         match = pattern.fullmatch(name)
-        if match is None:
+        if match is not None:
+            found[match[1]] = path
+        elif other is None or not _pattern(other).fullmatch(name):
             raise UserError(f"{path}: its name is not like '{template}'; say how names go together with --pair_names")
-        found[match[1]] = path
     return found
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    before, field, after = template.partition('{}')
+    if not field:
+        raise UserError(f"--pair_names: '{template}' must hold {{}}, which stands for what both names share")
+    return re.compile(re.escape(before) + '(.+)' + re.escape(after))

@@ -8,7 +8,6 @@ same LQ patches with the cache and without it, and on the same GT patches to flo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from reflash_sr.data.source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.source import ImageSource
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write, sha256
+from reflash_sr.locks import lock
 
 BLOCK = 256  # draws in a file
 KEY = 'key.json'
@@ -118,14 +118,14 @@ class PairsCache:
         """
         lock_file = self._path(block).with_suffix('.lock')
         with self._writing(lock_file):
-            lock = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+            held = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            free = _free(lock)
+            free = _free(held)
             yield free and self.load(block) is None
             if free:
                 lock_file.unlink(missing_ok=True)  # whoever still holds it open looks for the block, and finds it
         finally:
-            os.close(lock)
+            os.close(held)
 
     def check(self) -> None:
         """See that the folder can be made, or written to, and do neither; raises ``UserError`` where not."""
@@ -180,16 +180,15 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # for a writer at the other end of a pipe
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))  # for a writer at the other end of a pipe
 
 
-def _free(lock: int) -> bool:
+def _free(file: int) -> bool:
+    """Take the lock of a block. Without locks two may make the same block, and make the same."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file)
     except BlockingIOError:
         return False
-    except OSError:
-        pass  # a file system without locks: two may make the same block, and make the same
     return True
 
 

@@ -38,8 +38,8 @@ def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> l
     """Choose crops, as evenly over the photographs as can be.
 
     Fewer are wanted than there are photographs: photographs at even distances in the list. More: several crops of a
-    photograph, no two at the same place; they may overlap. Places are random by seed and the photograph's name, so they
-    do not change when other photographs come or go.
+    photograph, no two at the same place; they may overlap. Places are random by seed, the photograph's name and
+    how many crops it gives, so one crop of it does not move when other photographs come or go.
 
     Args:
         source: The photographs.

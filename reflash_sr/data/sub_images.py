@@ -18,6 +18,7 @@ from reflash_sr.data.source import unique_names
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write
 
+SHOWN = 5  # names in a line of the summary
 SETTINGS = 'sub_images.json'  # in the output folder: what the sub-images were cut with
 
 
@@ -29,10 +30,16 @@ class Summary:
     kept: int
     skipped: tuple[str, ...]
     output: str
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f'photographs cut: {self.cut}, done before: {self.kept}; sub-images in {self.output}'
-        return text + ''.join(f'\nskipped: {reason}' for reason in self.skipped)
+        text += ''.join(f'\nskipped: {reason}' for reason in self.skipped)
+        if self.others:
+            named = ', '.join(self.others[:SHOWN]) + (', …' if len(self.others) > SHOWN else '')
+            text += (f'\nalso there: sub-images of {len(self.others)} photographs that are not in the input now '
+                     f'({named}); delete NAME_s*.png and .NAME.done of those that are not to be trained on')
+        return text
 
 
 def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
@@ -71,7 +78,8 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
         workers: Processes. Default: one per core.
 
     Returns:
-        Counts, and what was skipped.
+        Counts, what was skipped, and what an earlier run cut that is not in the source now: it is left there, as
+        several sources may be cut into one folder.
 
     Raises:
         UserError: No photographs, wrong numbers, or an output folder that was cut with others or holds the source.
@@ -103,7 +111,9 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                 raise UserError(f'--output: {output}: cannot be written ({error.strerror}); make room or name another '
                                 'folder, and start again: it goes on where it stopped') from error
             raise
-    return Summary(cut, len(jobs) - cut - len(skipped), tuple(sorted(skipped)), str(output))
+    cut_before = {path.name[1:-len('.done')] for path in output.glob('.*.done')}
+    others = tuple(sorted(cut_before - {name for _, name in jobs}))
+    return Summary(cut, len(jobs) - cut - len(skipped), tuple(sorted(skipped)), str(output), others)
 
 
 def _claim(output: Path, settings: dict[str, int]) -> None:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 
 from reflash_sr.files import atomic_write
 
+MEAN = 'mean'  # over the degradations of a set
+
 
 @dataclass(frozen=True)
 class Score:
@@ -69,7 +71,8 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     """Lay out the cells of one metric: a row per set and method, a column per degradation, and their mean.
 
     Args:
-        cells: As :func:`mean_cells` gives them.
+        cells: As :func:`mean_cells` gives them. Those whose degradation is :data:`MEAN` are the means of their rows;
+            other rows have the mean of what stands in them.
         metric: Which metric.
         note: What the numbers are (unit, colour space, border), for the first line.
         decimals: Digits behind the point.
@@ -78,16 +81,16 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
         Lines of text, aligned.
     """
     chosen = [cell for cell in cells if cell.metric == metric]
-    columns = list(dict.fromkeys(cell.degradation for cell in chosen))
+    columns = [name for name in dict.fromkeys(cell.degradation for cell in chosen) if name != MEAN]
     values = {(cell.dataset, cell.method, cell.degradation): cell.value for cell in chosen}
     rows = list(dict.fromkeys((cell.dataset, cell.method) for cell in chosen))
-    head = ['set', 'method', *columns] + (['mean'] if len(columns) > 1 else [])
+    head = ['set', 'method', *columns] + ([MEAN] if len(columns) > 1 else [])
     lines = [head]
     for dataset, method in rows:
         row = [values.get((dataset, method, column)) for column in columns]
         there = [value for value in row if value is not None and math.isfinite(value)]
         if len(columns) > 1:
-            row.append(sum(there) / len(there) if there else math.nan)
+            row.append(values.get((dataset, method, MEAN), sum(there) / len(there) if there else math.nan))
         lines.append([dataset, method] + ['' if value is None else f'{value:.{decimals}f}' for value in row])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     text = ['  '.join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))

@@ -9,6 +9,7 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+DRAWS_AT_A_TIME = 2_000_000  # 32 MB
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Gain:
     images: int
     cells: int
     improved: int
+
 
 def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES) -> Gain | None:
     """Mean of paired differences, with a percentile bootstrap interval over pictures.
@@ -64,4 +66,7 @@ def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int
 
 def _resampled(values: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:
     """Means of ``values`` drawn with replacement: (resamples,)."""
-    return values[rng.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
+    at_a_time = max(DRAWS_AT_A_TIME // len(values), 1)
+    return np.concatenate([
+        values[rng.integers(0, len(values), (min(at_a_time, resamples - done), len(values)))].mean(axis=1)
+        for done in range(0, resamples, at_a_time)])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
+from reflash_sr.devices import keep_rng
 from reflash_sr.dropout import DropoutHook, FeatureDropout
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.restore import Restorer
@@ -92,7 +93,7 @@ def forked_rng(device: torch.device) -> Iterator[None]:
     """Leave PyTorch's random numbers, of the CPU and of a device, as they were found."""
     mps = torch.mps.get_rng_state() if device.type == 'mps' else None
     try:
-        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        with keep_rng(device):
             yield
     finally:
         if mps is not None:

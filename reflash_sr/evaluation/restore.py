@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reflash_sr.devices import free_memory, is_out_of_memory
+from reflash_sr.devices import free_memory, is_out_of_memory, release_memory
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.memory import bytes_per_pixel
 
@@ -51,6 +51,9 @@ class Restorer:
         tile: Side of a tile, px of the LQ picture; None: the whole picture, and tiles where memory would run out; 0:
             never tiles.
         overlap: How far a tile sees beyond its border, px of the LQ picture.
+
+    Attributes:
+        forced_tile: Side of the smallest tile that memory made necessary so far, px of the LQ picture; 0: none.
     """
 
     net: nn.Module
@@ -64,6 +67,7 @@ class Restorer:
     def __post_init__(self):
         self.net = self.net.to(self.device, memory_format=torch.channels_last)
         self._bytes: float | None = None
+        self.forced_tile = 0
 
     @torch.no_grad()
     def __call__(self, lq: torch.Tensor) -> torch.Tensor:
@@ -72,13 +76,17 @@ class Restorer:
         tile = self._fitting_tile(lq) if self.tile is None else self.tile
         while True:
             try:
-                return tiled(self._run, lq, self.scale, self.multiple, tile, self.overlap)
+                sr = tiled(self._run, lq, self.scale, self.multiple, tile, self.overlap)
             except RuntimeError as error:
                 smaller = (tile or max(lq.shape[-2:])) // 2
                 if not is_out_of_memory(error) or smaller < SMALLEST_TILE or self.tile == 0:
                     raise
                 tile = smaller
-            torch.cuda.empty_cache()
+            else:
+                if tile and self.tile is None:
+                    self.forced_tile = min(self.forced_tile or tile, tile)
+                return sr
+            release_memory(self.device)
 
     def picture(self, lq: np.ndarray) -> np.ndarray:
         """Restore (H, W, 3) uint8; returns (H · scale, W · scale, 3) uint8."""
@@ -90,15 +98,16 @@ class Restorer:
 
     def _fitting_tile(self, lq: torch.Tensor) -> int:
         """0 where the whole picture fits into free memory, else the side of a tile that does."""
-        free = free_memory(self.device)
         height, width = lq.shape[-2:]
-        if free is None or height * width <= 64 * 64:
+        if height * width <= 64 * 64:
             return 0
         if self._bytes is None:
             self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
-        fitting = MEMORY_SHARE * free / self._bytes
-        if height * width <= fitting:
-            return 0
+        for release in (lambda device: None, release_memory):  # what earlier pictures took may still be held
+            release(self.device)
+            free = free_memory(self.device)
+            if free is None or height * width <= (fitting := MEMORY_SHARE * free / self._bytes):
+                return 0
         return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
 
 

@@ -8,11 +8,9 @@ from itertools import combinations
 
 import numpy as np
 
-from reflash_sr.evaluation.grid import Score
+from reflash_sr.evaluation.grid import MEAN, Score
 from reflash_sr.evaluation.intervals import Gain, paired_gain
 from reflash_sr.evaluation.metrics import LOWER_IS_BETTER
-
-MEAN = 'mean'  # over the degradations of a set
 
 
 @dataclass(frozen=True)
@@ -22,14 +20,14 @@ class Method:
     Attributes:
         label: Its name.
         parameters: How many it has; None for bicubic interpolation.
-        dropout_p: The p it was trained with; 0 for none.
+        dropout_p: The p it was trained with; 0 for none, None where that is not known.
         baseline: Label of the method its gain is counted from.
         note: What a reader should know of it, such as how long it was trained.
     """
 
     label: str
     parameters: int | None = None
-    dropout_p: float = 0
+    dropout_p: float | None = 0
     baseline: str | None = None
     note: str = ''
 
@@ -191,7 +189,7 @@ def all_gains(grid: Grid, seed: int = 0,
 
 
 def _may_beat(method: Method, other: Method) -> bool:
-    return (method.parameters is not None and other.parameters is not None and method.dropout_p > 0
+    return (method.parameters is not None and other.parameters is not None and bool(method.dropout_p)
             and other.dropout_p == 0 and method.parameters < other.parameters)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from reflash_sr.evaluation.grid import Score
+from reflash_sr.evaluation.grid import MEAN, Score
 from reflash_sr.evaluation.intervals import Gain
 from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS
-from reflash_sr.evaluation.table import MEAN, Entry, Method
+from reflash_sr.evaluation.table import Entry, Method
 from reflash_sr.files import csv_text
 
 GAIN_COLUMNS = ('gain', 'gain_low', 'gain_high', 'images', 'cells', 'cells_improved')

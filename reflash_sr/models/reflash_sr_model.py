@@ -22,6 +22,7 @@ from reflash_sr.evaluation.restore import tiled
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.loss_guard import LossGuard, shares
+from reflash_sr.models.optimisers import follow_file
 from reflash_sr.models.validation import Validation
 from reflash_sr.networks import size_multiple
 from reflash_sr.rules import BOOL, TEXT, one_of
@@ -50,6 +51,7 @@ class ReflashSRModel(SRModel):
         self._memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
         self._validation = Validation(opt)
         self._iteration = 0
+        self._not_loaded: list[str] = []
         self._best = Best(opt, self._save_best)
         self._validation.on_means = self._best.take
         self._of_best: dict[str, Any] = {}
@@ -77,6 +79,7 @@ class ReflashSRModel(SRModel):
             get_root_logger().warning('amp: bf16: %s. Set amp: ~', warning)
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self._memory_format)
+            self._complete_ema()
         logger = self.opt['logger']
         self._guard = LossGuard(remembered=max(logger.get('print_freq', 100), 1))
 
@@ -108,6 +111,21 @@ class ReflashSRModel(SRModel):
         own = net.state_dict()
         fitting = {k: v for k, v in loaded.state_dict.items() if k in own and own[k].shape == v.shape}
         net.load_state_dict(fitting, strict=strict)
+        self._not_loaded = [name for name in own if name not in fitting]
+
+    @torch.no_grad()
+    def _complete_ema(self) -> None:
+        """What the weights file did not have begins in the EMA network as it does in the trained one."""
+        trained, averaged = self.get_bare_model(self.net_g).state_dict(), self.net_g_ema.state_dict()
+        for name in self._not_loaded:
+            averaged[name].copy_(trained[name])
+
+    @torch.no_grad()
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Average the weights; statistics that layers keep of their input, as BatchNorm does, are taken over."""
+        super().model_ema(decay)
+        for mine, theirs in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers()):
+            mine.copy_(theirs)
 
     # ------------------------------------------------------------------ one step
 
@@ -260,11 +278,12 @@ class ReflashSRModel(SRModel):
         write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
-        """Reload optimisers and schedulers. What the option file says of a scheduler is the option file's to say."""
+        """Reload optimisers and schedulers. What the option file says of them is the option file's to say."""
         section = self.opt['train']['scheduler']
         schedulers = [{k: v for k, v in state.items() if k not in section and k != 'cumulative_period'}
                       for state in resume_state['schedulers']]
         super().resume_training({**resume_state, 'schedulers': schedulers})
+        follow_file(self.optimizer_g, self.schedulers[0], self.opt['train']['optim_g'])
         iteration = self._iteration = resume_state['iter']
         if resume_state.get('windows'):
             window = shares(resume_state['windows'], self.opt['world_size'])[self.opt['rank']]

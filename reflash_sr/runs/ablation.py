@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop, gini, share_dispensable
+from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop, gini, share_dispensable, share_rising
 from reflash_sr.analysis.features import channel_dim, features_until
 from reflash_sr.analysis.figures import ablation as figures
 from reflash_sr.analysis.figures.style import save
@@ -148,7 +148,8 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
     for model in models:
         for layer in model['layers']:
             print(f"{model['label']}, {layer['layer']}: {_say(layer['psnr_db'])} dB; Gini of drops "
-                  f"{_say(layer['gini'])}; share that may go before 1 dB is lost: "
+                  f"{_say(layer['gini'])}, of their sizes {_say(layer['gini_of_sizes'])}; PSNR rises without "
+                  f"{_say(layer['share_rising'])} of the channels; share that may go before 1 dB is lost: "
                   + (', '.join(f'{order} {_say(share)}' for order, share in layer['share_1db'].items()) or '-'))
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
 
@@ -161,7 +162,8 @@ def _summary(layer: Layer, seeded: Sequence[tuple[str, int | None]]) -> dict[str
     drops = np.stack(layer.drops)
     return {'layer': layer.name, 'channels': drops.shape[1], 'closed_form': layer.closed, 'psnr_db': mean(layer.psnr),
             'mean_drop_db': mean(drops.ravel()), 'largest_drop_db': mean(drops.max(1)),
-            'gini': mean(gini(one) for one in drops), 'share_1db': shares}
+            'gini': mean(gini(one) for one in drops), 'gini_of_sizes': mean(gini(np.abs(one)) for one in drops),
+            'share_rising': mean(share_rising(one) for one in drops), 'share_1db': shares}
 
 
 def _draw(folder: ResultFolder, labels: Sequence[str], results: Sequence[Sequence[Layer]],

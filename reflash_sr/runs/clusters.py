@@ -20,6 +20,7 @@ from reflash_sr.analysis.figures.clusters import Panel, chi_text, draw_chi, draw
 from reflash_sr.analysis.spill import FeatureFile
 from reflash_sr.data.samples import Crop, check_degradations, choose_crops, make_samples
 from reflash_sr.data.source import ImageSource
+from reflash_sr.devices import is_out_of_memory, release_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.files import csv_text
 from reflash_sr.networks import TrainedNetwork
@@ -167,11 +168,13 @@ def fill(file: FeatureFile, net: nn.Module, samples: np.ndarray, layer: str, dev
             try:
                 # A view of (n, h, w, 3): channels last already.
                 features = features_until(net, part.permute(0, 3, 1, 2).float() / 255, layer)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if batch == 1:
                     raise RunError(f'{device}: not enough memory for one sample; give a smaller --sample') from None
                 batch = batch // 2
-                torch.cuda.empty_cache()
+                release_memory(device)
                 continue
             if writing is not None:
                 writing.result()

@@ -87,7 +87,7 @@ def _moment(one: TrainedNetwork) -> tuple[Any, Any]:
 
 def _differ_in_dropout(one: TrainedNetwork, other: TrainedNetwork) -> bool:
     shapes, others = ({name: value.shape for name, value in net.net.state_dict().items()} for net in (one, other))
-    return other.dropout_p == 0 and one.key == other.key and shapes == others
+    return other.known_p == 0 and one.key == other.key and shapes == others
 
 
 def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
@@ -95,9 +95,10 @@ def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
     done, total = (one.trained.get(key) for key in ('iter', 'total_iter'))
     if isinstance(done, int):
         trained = f'trained for {done:,}' + (f' of {total:,}' if isinstance(total, int) else '') + ' iterations'
-    note = (f"{one.network_g['type']}, p = {one.dropout_p:g}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
+    p = 'p not stated' if one.known_p is None else f'p = {one.known_p:g}'
+    note = (f"{one.network_g['type']}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
             f'{trained}')
-    return Method(one.label, one.parameters, one.dropout_p, baselines.get(one.label), note)
+    return Method(one.label, one.parameters, one.known_p, baselines.get(one.label), note)
 
 
 def identity(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet | PairedSet], settings: Settings,

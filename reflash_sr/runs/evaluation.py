@@ -20,10 +20,10 @@ from reflash_sr.devices import is_out_of_memory
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation import writers
 from reflash_sr.evaluation.crops import crop_box
-from reflash_sr.evaluation.grid import Cell, Score, format_table
+from reflash_sr.evaluation.grid import MEAN, Cell, Score, format_table
 from reflash_sr.evaluation.metrics import DECIMALS, SMALLEST, UNITS, bicubic_upscale, check_metrics, measure
 from reflash_sr.evaluation.restore import Restorer
-from reflash_sr.evaluation.table import MEAN, Grid, Method, all_gains, make_table
+from reflash_sr.evaluation.table import Grid, Method, all_gains, make_table
 from reflash_sr.files import atomic_write
 from reflash_sr.networks import TrainedNetwork
 from reflash_sr.results import ResultFolder
@@ -112,6 +112,7 @@ def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet 
                 scores = _measure(one, place, restorers, settings, places)
                 new[one.name, one.names[place]] = scores
                 progress.write(one.name, one.names[place], scores)
+        _note_tiles(restorers)
     except UserError as error:
         failure = error
     except OSError as error:
@@ -122,6 +123,14 @@ def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet 
             raise failed
         found.update(part)
     return found
+
+
+def _note_tiles(restorers: Mapping[str, Restorer]) -> None:
+    for label, one in restorers.items():
+        if one.forced_tile:
+            print(f'note: {label}: memory did not suffice for whole pictures: tiles down to {one.forced_tile} px. A '
+                  f'network that sees farther than --overlap, {one.overlap} px, gives slightly other numbers so',
+                  file=sys.stderr)
 
 
 def _lacks_pictures(one: DegradedSet | PairedSet, place: int, settings: Settings, places: Places,
@@ -182,6 +191,7 @@ def write_picture(picture: np.ndarray, path: Path) -> None:
 def _report(scores: list[Score], methods: list[Method], settings: Settings, folder: ResultFolder,
             places: Places) -> str:
     grid = Grid(scores)
+    folder.write('scores.csv', writers.scores_csv(scores))
     entries = make_table(grid, methods, settings.seed)
     pairs = None
     if len(methods) > MOST:
@@ -189,7 +199,6 @@ def _report(scores: list[Score], methods: list[Method], settings: Settings, fold
         print(f'{len(methods) - 1} networks: each is compared with interpolation and its baseline alone, neither '
               'gains nor values are drawn; tools/compare_seeds.py draws seeds and iterations', file=sys.stderr)
     gains = all_gains(grid, settings.seed, pairs)
-    folder.write('scores.csv', writers.scores_csv(scores))
     shutil.rmtree(folder.path / PROGRESS, ignore_errors=True)
     folder.write('table.csv', writers.table_csv(entries, methods))
     folder.write('table.md', writers.markdown(entries, methods, str(settings)))
@@ -203,9 +212,9 @@ def _report(scores: list[Score], methods: list[Method], settings: Settings, fold
         print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {score.method} equals the ground truth; '
               'the picture is left out of the means of all', file=sys.stderr)
     cells = [Cell(entry.method, entry.dataset, entry.degradation, entry.metric, entry.value, entry.images)
-             for entry in entries if entry.degradation != MEAN]
+             for entry in entries]
     folder.finish(
-        cells=[asdict(cell) for cell in cells],
+        cells=[asdict(cell) for cell in cells if cell.degradation != MEAN],
         gains=[{'metric': entry.metric, 'dataset': entry.dataset, 'degradation': entry.degradation,
                 'method': entry.method, **asdict(entry.gain)} for entry in entries if entry.gain is not None],
         left_out=[[score.dataset, score.image, score.degradation, score.method] for score in endless])

@@ -11,8 +11,9 @@ from PIL import Image
 
 from reflash_sr.analysis.figures.gains import Bar, draw_absolute, draw_gains
 from reflash_sr.analysis.figures.strips import draw_strips
+from reflash_sr.evaluation.grid import MEAN
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
-from reflash_sr.evaluation.table import MEAN, Grid, Method
+from reflash_sr.evaluation.table import Grid, Method
 from reflash_sr.runs.inputs import folder_names
 
 GT, LQ = 'GT', 'LQ'  # among labels written *GT and *LQ: a network may be called GT
@@ -65,7 +66,8 @@ def draw_all(grid: Grid, methods: Sequence[Method], places: Places, settings: An
         panels = {dataset: {method.label: _finite_means(grid.values(metric, method.label, dataset))
                             for method in methods} for dataset in grid.datasets}
         draw_absolute({dataset: grid.degradations[dataset] for dataset in panels}, panels,
-                      folder / f'absolute{suffix}.png', axis, f'{metric.upper()} per degradation ({settings})')
+                      folder / f'absolute{suffix}.png', axis, f'{metric.upper()} per degradation ({settings})',
+                      DECIMALS[metric])
         _draw_gains(grid, methods, metric, folder, suffix, settings)
     _draw_strips(grid, methods, places, settings)
 
@@ -89,9 +91,9 @@ def _draw_gains(grid: Grid, methods: Sequence[Method], metric: str, folder: Path
                     by_set.append(Bar(name, group, '', gain.mean, gain.low, gain.high, gain.images))
     note = 'error bars: 95 % bootstrap interval over pictures'
     draw_gains(by_degradation, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({settings})',
-               note)
+               note, DECIMALS[metric])
     draw_gains(by_set, folder / f'gain_per_set{suffix}.png', axis,
-               f'Gain per set, mean over its degradations ({settings})', note)
+               f'Gain per set, mean over its degradations ({settings})', note, DECIMALS[metric])
 
 
 def _draw_strips(grid: Grid, methods: Sequence[Method], places: Places, settings: Any) -> None:

@@ -25,6 +25,8 @@ PARTS = {  # folder of a seed: its tool, and what is needed of each network
 COLUMNS = {  # of the table of what is inside: part, key of its summary, decimals (of smaller values, two digits)
     'PSNR, dB': ('ablation', 'psnr_db', 2),
     'Gini of drops': ('ablation', 'gini', 2),
+    'Gini of their sizes': ('ablation', 'gini_of_sizes', 2),
+    'PSNR rises without': ('ablation', 'share_rising', 2),
     'largest drop, dB': ('ablation', 'largest_drop_db', 2),
     'may go, in index order': ('ablation', 'share_1db/index', 2),
     'may go, in random order': ('ablation', 'share_1db/random', 2),

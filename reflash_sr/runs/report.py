@@ -17,8 +17,8 @@ from reflash_sr.data.images import image_size
 from reflash_sr.data.pair_sets import open_sets
 from reflash_sr.data.source import ImageSource
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation.grid import MEAN
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
-from reflash_sr.evaluation.table import MEAN
 from reflash_sr.networks import TrainedNetwork
 from reflash_sr.results import ResultFolder
 from reflash_sr.runs import ablation as ablation_run
@@ -198,14 +198,17 @@ def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:
 
 def _ablation(path: Path) -> Section:
     rows = [(model['label'], layer['layer'], _number(layer['psnr_db'], '.2f'), _number(layer['largest_drop_db'], '.3f'),
-             _number(layer['gini'], '.2f'), *(_number(share, '.0%') for share in layer['share_1db'].values()))
+             _number(layer['gini'], '.2f'), _number(layer.get('gini_of_sizes'), '.2f'),
+             _number(layer.get('share_rising'), '.0%'),
+             *(_number(share, '.0%') for share in layer['share_1db'].values()))
             for model in _summary(path)['models'] for layer in model['layers']]
     return Section('Channel ablation', [
         'A channel is set to zero and the others are rescaled to the sum of all (paper Sec. 6.1). A network whose '
-        'channels are worth the same can lose many before it loses 1 dB, and its drops have a small Gini coefficient. '
+        'channels are worth the same can lose many before it loses 1 dB, and its drops have a small Gini coefficient; '
+        'channels without which PSNR rises count as worth nothing in it, and with their size in the one beside it. '
         'PSNR is of what --crop takes of each picture, without cropping a border: not that of the evaluation.',
-        Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'may go (index)',
-               'may go (random)'), rows, 2),
+        Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'of their sizes',
+               'PSNR rises without', 'may go (index)', 'may go (random)'), rows, 2),
         *(Picture(picture, picture.stem.replace('_', ' ')) for picture in sorted(path.glob('*.png')))])
 
 

@@ -106,7 +106,7 @@ def run(pictures: Pictures, layers: Sequence[str], networks: Sequence[TrainedNet
         for layer in model['layers']:
             print(f"{model['label']}, {layer['layer']}: the 8 most salient of {layer['channels']} channels have "
                   f"{_say(layer['share_of_8'])} of the saliency; rank correlation with drops "
-                  f"{_say(layer['rank_correlation'])}")
+                  f"{_say(layer['rank_correlation'])}, with their sizes {_say(layer['rank_correlation_of_sizes'])}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
     return folder
 
@@ -125,13 +125,15 @@ def _drops(network: TrainedNetwork, pair: Pair, layer: str, device: torch.device
 def _numbers(one: Saliency, drops: np.ndarray | None) -> dict[str, Any]:
     scores = np.sort(one.scores)[::-1]
     return {'channels': len(scores), 'share_of_8': float(scores[:8].sum() / scores.sum()) if scores.sum() else None,
-            'rank_correlation': None if drops is None else rank_correlation(one.scores, drops)}
+            'rank_correlation': None if drops is None else rank_correlation(one.scores, drops),
+            'rank_correlation_of_sizes': None if drops is None else rank_correlation(one.scores, np.abs(drops))}
 
 
 def _summary(layer: str, numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {'layer': layer, 'channels': numbers[0]['channels'],
             'share_of_8': mean(one['share_of_8'] for one in numbers),
             'rank_correlation': mean(one['rank_correlation'] for one in numbers),
+            'rank_correlation_of_sizes': mean(one['rank_correlation_of_sizes'] for one in numbers),
             'rank_correlation_by_image': [one['rank_correlation'] for one in numbers]}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reflash_sr.analysis.figures.gains import Bar, Curve, draw_gain_curves, draw_gains
+from reflash_sr.evaluation.grid import MEAN
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.seeds import SeedGain
-from reflash_sr.evaluation.table import MEAN
 from reflash_sr.files import csv_text
 
 PLAIN = 'p = 0'
@@ -193,10 +193,10 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
     title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({about})'
     for weights in dict.fromkeys(entry.weights for entry in at_last):
         draw_gains([_bar(one, one.dataset) for one in at_last if one.weights == weights],
-                   folder / f'gains_{weights}.png', axis, title, note)
+                   folder / f'gains_{weights}.png', axis, title, note, DECIMALS[metric])
     sets = _widest(list(dict.fromkeys(one.dataset for one in at_last)))
     draw_gains([_bar(one, f'{sets}: {KINDS.get(one.weights, one.weights)}') for one in at_last if one.dataset == sets],
-               folder / 'gains.png', axis, title, note, sharey=True)
+               folder / 'gains.png', axis, title, note, DECIMALS[metric], sharey=True)
     shown = over_time(chosen)
     if shown:
         curves = [_curve([one for one in shown if (one.method, one.weights) == key])

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -141,12 +141,13 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
     output = Path(output).expanduser()
     check_writable(output)
     summary = Summary(output)
+    results = {job.target for job in jobs}
     for job in tqdm(jobs, desc='Upscaling', unit='picture', disable=None):
         try:
-            if not overwrite and _is_done(job, passes > 0):
+            if not overwrite and _is_done(job, passes > 0, results):
                 summary.skipped += 1
                 continue
-            notes = upscale_file(job, restorer, passes, seed)
+            notes = upscale_file(job, restorer, passes, seed, results)
             summary.written += 1
             for note in notes:
                 tqdm.write(f'note: {job.source}: {note}', file=sys.stderr)
@@ -170,17 +171,24 @@ def check_writable(folder: Path) -> None:
         raise UserError(f'--output: {folder}: cannot be written ({error.strerror}); name another folder') from error
 
 
-def _is_done(job: Job, deviations: bool) -> bool:
-    beside = [path.exists() for path in job.deviation]
-    if job.target.exists() and not all(beside) if deviations else any(beside):
+def _has_deviations(job: Job, results: Collection[Path]) -> bool:
+    """Whether both files are there, and neither is what another picture becomes."""
+    return all(path.exists() and path not in results for path in job.deviation)
+
+
+def _is_done(job: Job, deviations: bool, results: Collection[Path]) -> bool:
+    if job.target.exists() and _has_deviations(job, results) != deviations:
         made = 'is there, but not its standard deviations: made without' if deviations else (
             'has standard deviations beside it: made with')
         raise UserError(f'{job.source}: {job.target} {made} --mc? Write another --output, or --overwrite')
     return job.target.exists()
 
 
-def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0) -> tuple[str, ...]:
+def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
+                 results: Collection[Path] = ()) -> tuple[str, ...]:
     """Upscale one picture and write it, after its standard deviations where there are any; returns notes.
+
+    Without MC dropout, standard deviations of an earlier run are taken away; ``results``, of all pictures, are not.
 
     Raises:
         UserError: The picture cannot be read, or its result cannot be held by the format.
@@ -200,9 +208,9 @@ def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0) -
                 np.save(file, deviation)
             with atomic_write(drawn) as file:
                 draw_deviation(deviation).save(file, 'PNG')
-        else:
-            for path in job.deviation:  # of an earlier run with MC dropout, which is being overwritten
-                path.unlink(missing_ok=True)
+        elif _has_deviations(job, results):  # of an earlier run with MC dropout, which is being overwritten
+            for path in job.deviation:
+                path.unlink()
         with atomic_write(job.target) as file:
             lost = write_picture(result, file, job.target.suffix)
     except OSError as error:

@@ -13,6 +13,7 @@ from reflash_sr.analysis.ablation import (
     drop,
     gini,
     share_dispensable,
+    share_rising,
 )
 from reflash_sr.analysis.closed_form import ClosedForm
 from reflash_sr.analysis.features import channel_dim, find_layer, study_layers, tap
@@ -220,3 +221,10 @@ def test_gini():
     worth = np.random.default_rng(0).random(10)
     expected = np.abs(worth[:, None] - worth).mean() / worth.mean() / 2
     assert gini(worth) == pytest.approx(expected)
+
+
+def test_channels_without_which_psnr_rises_are_counted():
+    drops = np.array([0.2, -0.1, 0, -0.3])
+    assert share_rising(drops) == 0.5
+    assert gini(drops) == pytest.approx(0.75)
+    assert gini(abs(drops)) == pytest.approx(0.416667, abs=1e-6)

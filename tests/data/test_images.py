@@ -163,3 +163,12 @@ def test_names_that_no_table_can_hold_and_broken_files_are_named_in_one_line(tmp
         pass
     with pytest.raises(UserError, match='its name is not UTF-8'):
         find_images(tmp_path)
+
+
+@pytest.mark.parametrize('level', [65536, -1])
+def test_more_than_sixteen_bits_are_refused(tmp_path, level):
+    levels = np.zeros((8, 8), np.int32)
+    levels[0, 0] = level
+    Image.fromarray(levels, mode='I').save(tmp_path / 'x.tif')
+    with pytest.raises(UserError, match='more than 16 bits; convert it to 16 bits'):
+        read_image(tmp_path / 'x.tif')

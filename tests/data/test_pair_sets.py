@@ -59,3 +59,15 @@ def test_noise_differs_between_degradations_and_is_the_same_each_time(tmp_path):
     assert np.array_equal(one.pair(0, 'noise')[0], one.pair(0, 'noise')[0])
     other = open_sets([str(tmp_path / 'a')], ['noise'], [], [], [], 4, 8)[0]
     assert not np.array_equal(one.pair(0, 'noise')[0], other.pair(0, 'noise')[0])
+
+
+def test_both_pictures_may_lie_in_one_folder(tmp_path):
+    """As in RealSR, version 3."""
+    both = pictures(tmp_path / '4', ['Canon_001_HR.png', 'Canon_002_HR.png'], 32, 40)
+    pictures(tmp_path / '4', ['Canon_001_LR4.png', 'Canon_002_LR4.png'], 8, 10)
+    one = PairedSet('x', both, both, 4, '{}_LR4', '{}_HR')
+    assert one.names == ['Canon_001', 'Canon_002']
+    assert [picture.shape for picture in one.pair(0)] == [(8, 10, 3), (32, 40, 3)]
+    pictures(tmp_path / '4', ['notes.png'], 8, 8)
+    with pytest.raises(UserError, match=r"notes\.png: its name is not like '\{\}_LR4'"):
+        PairedSet('x', both, both, 4, '{}_LR4', '{}_HR')

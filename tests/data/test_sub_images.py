@@ -74,3 +74,12 @@ def test_folders_are_not_mixed(picture_folder, tmp_path):
 def test_wrong_numbers_are_named(picture_folder, tmp_path, kwargs, word):
     with pytest.raises(UserError, match=word):
         cut_folder(picture_folder, tmp_path / 'out', **kwargs)
+
+
+def test_sub_images_of_photographs_that_went_away_are_named(picture_folder, tmp_path):
+    out = tmp_path / 'out'
+    assert 'also there' not in str(cut_folder(picture_folder, out, size=48, step=24, workers=1))
+    (picture_folder / 'c.jpg').unlink()
+    summary = cut_folder(picture_folder, out, size=48, step=24, workers=1)
+    assert summary.others == ('c',) and (out / 'c_s001.png').is_file()
+    assert 'sub-images of 1 photographs that are not in the input now (c)' in str(summary)

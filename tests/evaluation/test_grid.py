@@ -2,7 +2,7 @@
 
 import csv
 
-from reflash_sr.evaluation.grid import Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.grid import MEAN, Cell, Score, format_table, mean_cells, write_csv
 
 
 def scores():
@@ -41,3 +41,11 @@ def test_csv_holds_every_cell(tmp_path):
     assert len(rows) == 4
     assert rows[0] == {'method': 'network', 'dataset': 'Set5', 'degradation': 'clean', 'metric': 'psnr',
                        'value': '29.000000', 'images': '2'}
+
+
+def test_means_that_are_given_are_not_made_anew():
+    cells = [*mean_cells(scores()), Cell('network', 'Set5', MEAN, 'psnr', 25.5, 1)]
+    lines = format_table(cells, 'psnr', 'dB').splitlines()
+    assert lines[1].split() == ['set', 'method', 'clean', 'b+n', 'mean']
+    assert lines[2].split() == ['Set5', 'network', '29.00', '23.00', '25.50']
+    assert lines[3].split() == ['Set5', 'bicubic', '28.00', '22.00', '25.00']

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from reflash_sr.evaluation import intervals
 from reflash_sr.evaluation.intervals import paired_gain
 
 
@@ -35,3 +36,10 @@ def test_seeded_and_defined_at_the_edges():
     assert paired_gain([np.array([[np.inf], [1.0]])]).mean == 1
     assert paired_gain([np.array([[np.nan]])]) is None
     assert paired_gain([np.full((5, 2), 0.3)]).low == pytest.approx(0.3)
+
+
+def test_drawing_in_parts_changes_nothing(monkeypatch):
+    rows = np.random.default_rng(3).normal(size=(9, 2))
+    whole = paired_gain([rows, rows[:4]])
+    monkeypatch.setattr(intervals, 'DRAWS_AT_A_TIME', 50)
+    assert paired_gain([rows, rows[:4]]) == whole

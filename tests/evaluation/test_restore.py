@@ -81,3 +81,20 @@ def test_smaller_tiles_after_running_out(monkeypatch):
 def test_mixed_precision_comes_out_in_float32():
     out = Restorer(Near(), 2, amp=True)(torch.rand(1, 3, 8, 8))
     assert out.dtype == torch.float32
+
+
+def test_memory_that_is_only_kept_is_given_back_before_a_picture_is_cut_into_tiles(monkeypatch):
+    net = Near()
+    needed = 128 * 130 * bytes_per_pixel(net, 1, torch.device('cpu')) / restore.MEMORY_SHARE
+    kept = [0.9 * needed]
+    monkeypatch.setattr(restore, 'release_memory', lambda device: kept.clear())
+    for free, tiles in ((1.01 * needed, False), (0.5 * needed, True)):
+        kept[:] = [0.9 * needed]
+        monkeypatch.setattr(restore, 'free_memory', lambda device, free=free: free - sum(kept))
+        net.seen.clear()
+        one = Restorer(net, 2)
+        one(torch.rand(1, 3, 128, 130))
+        assert ((128, 130) not in net.seen) == tiles == (one.forced_tile > 0)
+    small = Restorer(net, 2, tile=16)
+    small(torch.rand(1, 3, 128, 130))
+    assert small.forced_tile == 0, 'asked for, not forced'

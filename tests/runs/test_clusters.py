@@ -5,7 +5,9 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -127,3 +129,19 @@ def test_layers_that_hold_windows_are_refused(tmp_path):
     with pytest.raises(UserError, match='holds windows of the picture'):
         clusters_run.run(plan, [open_network(tmp_path / 'swin.pth')], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_batches_are_halved_however_a_device_says_that_memory_ran_out(files):
+    net = open_network(files[0]).net
+    sizes, kept, plain = [], [], net.forward
+
+    def forward(x):
+        sizes.append(len(x))
+        if len(x) > 1:
+            raise RuntimeError('MPS backend out of memory (MPS allocated: 1 GB)')
+        return plain(x)
+
+    net.forward = forward
+    samples = np.zeros((2, 8, 8, 3), np.uint8)
+    clusters_run.fill(SimpleNamespace(append=kept.append), net, samples, 'B1', torch.device('cpu'), batch=2)
+    assert sizes == [2, 1, 1] and len(kept) == 2

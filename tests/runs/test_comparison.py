@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import torch
 
-from reflash_sr.runs.comparison import baselines_of
+from reflash_sr.networks import open_network
+from reflash_sr.runs.comparison import baselines_of, method_of
+from tests.runs.test_evaluation import save_network
 from tests.runs.test_seeds import network
 
 
@@ -26,3 +29,12 @@ def test_the_only_one_counts_whatever_its_seed(grid):
     one, other = grid[0.3, 1, 6], grid[0, 0, 6]
     assert baselines_of([one, other], None) == {one.label: other.label}
     assert baselines_of([one, other, grid[0, 0, 3]], None) == {}, 'two, none of them of its seed'
+
+
+def test_weights_that_may_have_been_trained_with_dropout_are_nobodys_baseline(tmp_path):
+    dropped = save_network(tmp_path / 'dropped.pth', 0)
+    torch.save({'params': torch.load(dropped, weights_only=True)['params']}, tmp_path / 'bare.pth')
+    networks = [open_network(tmp_path / name) for name in ('bare.pth', 'dropped.pth')]
+    assert baselines_of(networks, None) == {}
+    assert baselines_of(networks, {'dropped': 'bare'}) == {'dropped': 'bare'}
+    assert 'p not stated' in method_of(networks[0], {}).note and method_of(networks[0], {}).dropout_p is None

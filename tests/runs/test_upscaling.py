@@ -15,7 +15,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.restore import Restorer
 from reflash_sr.networks import build_network
 from reflash_sr.runs.upscaling import plan, upscale
-from tests.conftest import TINY_NETWORK, smooth_picture
+from tests.conftest import TINY_NETWORK, fill, smooth_picture
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'upscale.py'
 
@@ -196,3 +196,22 @@ def test_the_command(picture_folder, plain_weights, tmp_path, monkeypatch, capsy
     code, out, err = command('--input', picture_folder, '--mc', 2, '--arch', 'DropoutMSRResNet:dropout_p=0.3')
     assert (code, out[:21]) == (0, 'upscaled 0, skipped 4')
     assert command('--input', picture_folder, '--tile', -1)[0] == 2
+
+
+def test_other_pictures_are_not_taken_for_standard_deviations(restorer, tmp_path):
+    folder, out = fill(tmp_path / 'in', 1, 16), tmp_path / 'out'
+    Image.fromarray(smooth_picture(5, 16, 16)).save(folder / '0_std.png')
+    assert run(folder, restorer, out, suffix='').written == 2
+    assert run(folder, restorer, out, suffix='').skipped == 2
+    before = (out / '0_std.png').read_bytes()
+    np.save(out / '0_std.npy', np.zeros(1))
+    assert run(folder, restorer, out, suffix='', overwrite=True).written == 2
+    assert (out / '0_std.png').read_bytes() == before and (out / '0_std.npy').exists()
+
+
+def test_standard_deviations_of_an_earlier_run_go_when_it_is_done_again_without(restorer, tmp_path):
+    folder, out = fill(tmp_path / 'in', 1, 16), tmp_path / 'out'
+    run(folder, restorer, out, passes=2)
+    assert len(contents(out)) == 3
+    run(folder, restorer, out, overwrite=True)
+    assert list(contents(out)) == ['0_out.png']

@@ -70,7 +70,7 @@ class Curve:
 
 
 def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str, Mapping[str, np.ndarray]],
-                  path: str | os.PathLike, axis: str, title: str) -> None:
+                  path: str | os.PathLike, axis: str, title: str, decimals: int = 2) -> None:
     """Draw a panel for each set: groups of bars for degradations, a bar for each method, bicubic in grey.
 
     Args:
@@ -79,6 +79,7 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
         path: PNG file to write.
         axis: What is drawn, with its unit.
         title: Of the figure.
+        decimals: Of the values beside the bars.
     """
     figure = new_figure(title, height=1.6 + PANEL * len(panels))
     grid = figure.subplots(len(panels), 1, squeeze=False).ravel()
@@ -95,8 +96,8 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
             axes.bar(x, values[method] - low, 0.94 * width, low, color=colours[method])
             if len(methods) * len(values[method]) <= LABELLED:
                 for left, value in zip(x, values[method]):
-                    axes.annotate(f'{value:.2f}', (left, value), (0, 2), textcoords='offset points', ha='center',
-                                  va='bottom', size=8)
+                    axes.annotate(f'{value:.{decimals}f}', (left, value), (0, 2), textcoords='offset points',
+                                  ha='center', va='bottom', size=8)
         axes.set_xticks(range(len(degradations[dataset])), degradations[dataset])
         spare = max(0, 4 - len(degradations[dataset])) / 2
         axes.set_xlim(-0.6 - spare, len(degradations[dataset]) - 0.4 + spare)
@@ -109,7 +110,7 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
 
 
 def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str,
-               sharey: bool = False) -> None:
+               decimals: int = 2, sharey: bool = False) -> None:
     """Draw gains as bars from 0, with their intervals; the number of pictures stands in the panel's title.
 
     Without a gain there is no figure: every picture of every set may have been restored without error somewhere.
@@ -120,6 +121,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         axis: What is drawn, with its unit.
         title: Of the figure.
         note: What the error bars are.
+        decimals: Of the values beside the bars.
         sharey: Whether all panels have one scale.
     """
     if not bars:
@@ -145,7 +147,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
                 axes.plot(beside, bar.points, 'o', color='black', markersize=2.5)
             elif len(inside) <= LABELLED:
                 end = bar.mean if bar.low is None else (bar.high if bar.mean >= 0 else bar.low)
-                axes.annotate(f'{bar.mean:+.2f}', (x, end), (0, 3 if bar.mean >= 0 else -3), ha='center',
+                axes.annotate(f'{bar.mean:+.{decimals}f}', (x, end), (0, 3 if bar.mean >= 0 else -3), ha='center',
                               va='bottom' if bar.mean >= 0 else 'top', textcoords='offset points', size=8.5)
         axes.axhline(0, color='black', linewidth=1.2)
         axes.set_xticks(range(len(groups)), groups if same else [f'{one}\n(n = {counts[one]})' for one in groups])

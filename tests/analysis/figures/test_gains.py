@@ -106,3 +106,10 @@ def test_lines_of_a_study_of_p_alone_can_be_told_apart(drawn):
     assert len(looks) == 9
     handles = drawn[0].legends[0].get_lines()
     assert {(to_rgba(line.get_color()), str(line.get_linestyle())) for line in handles} == looks
+
+
+def test_values_have_the_decimals_of_their_metric(drawn):
+    draw_gains([Bar('p = 0.3', 'clean', '', 0.0042, 0.001, 0.007, 9)], 'x.png', 'gain in SSIM', 'Title', 'note', 4)
+    draw_absolute({'Set5': ['clean']}, {'Set5': {'bicubic': np.array([0.81234])}}, 'x.png', 'SSIM', 'Title', 4)
+    texts = [[text.get_text() for text in figure.axes[0].texts] for figure in drawn]
+    assert texts == [['+0.0042'], ['0.8123']]
