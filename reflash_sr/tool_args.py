@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
@@ -204,7 +205,7 @@ def _from_file(path: str) -> Mapping[str, Any]:
 def _from_text(text: str) -> Mapping[str, Any]:
     name, _, rest = text.partition(':')
     section: dict[str, Any] = {'type': name}
-    for entry in rest.split(',') if rest else ():
+    for entry in re.split(r',(?![^\[]*\])', rest) if rest else ():  # not inside a list, as in depths=[6,6]
         if '=' not in entry:
             raise UserError(f"--arch: {text}: '{entry}' must be KEY=VALUE, as in MSRResNet:num_feat=32,num_block=8")
         options.force(section, [entry], '--arch')

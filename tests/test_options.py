@@ -295,3 +295,10 @@ def test_pipes_and_folders_are_refused_without_waiting(tmp_path):
     for path, message in ((tmp_path / 'x.yml', 'a pipe'), (tmp_path, 'a folder')):
         with pytest.raises(UserError, match=message):
             options.load(path)
+
+
+@pytest.mark.parametrize(('net', 'p'), [('srresnet', 0.7), ('rrdb', 0.5)])
+def test_the_papers_twins_differ_in_dropout_alone(net, p):
+    plain, dropped = (options.load(f'options/train_{net}_real_{name}.yml') for name in ('p0', f'p0{p * 10:.0f}'))
+    assert (plain['network_g'].pop('dropout_p'), dropped['network_g'].pop('dropout_p')) == (0, p)
+    assert {**plain, 'name': ''} == {**dropped, 'name': ''}

@@ -54,3 +54,11 @@ def test_weights_go_into_the_plain_class(weights_file, arch):
     assert type(network.net).__name__ == 'MSRResNet'
     x = torch.rand(1, 3, 8, 8)
     assert torch.equal(network.net(x), opened(weights_file).net(x))
+
+
+def test_arguments_may_be_lists(tmp_path):
+    section = {'type': 'SwinIR', 'upscale': 4, 'img_size': 8, 'window_size': 4, 'depths': [1, 1], 'num_heads': [1, 1],
+               'embed_dim': 8, 'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect'}
+    torch.save(build_network(section).state_dict(), tmp_path / 'w.pth')
+    told = ','.join(f'{key}={value}'.replace(' ', '') for key, value in section.items() if key != 'type')
+    assert opened(tmp_path / 'w.pth', '--arch', f'SwinIR:{told}').network_g == section

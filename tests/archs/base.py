@@ -64,6 +64,8 @@ class ArchTester:
         assert not torch.equal(first, second)
         share = (seen[0].flatten(2) == 0).all(2).float().mean() if dim == 'channel' else (seen[0] == 0).float().mean()
         assert abs(share - 0.5) < 0.2
+        zero = (seen[0] == 0).flatten(2)
+        assert bool((zero.any(2) == zero.all(2)).all()) == (dim == 'channel')
 
     def test_every_scale(self):
         for scale in self.scales:

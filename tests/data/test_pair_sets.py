@@ -71,3 +71,10 @@ def test_both_pictures_may_lie_in_one_folder(tmp_path):
     pictures(tmp_path / '4', ['notes.png'], 8, 8)
     with pytest.raises(UserError, match=r"notes\.png: its name is not like '\{\}_LR4'"):
         PairedSet('x', both, both, 4, '{}_LR4', '{}_HR')
+
+
+def test_noise_is_another_in_every_picture_and_degradation(tmp_path):
+    for name in ('a.png', 'b.png'):
+        Image.new('RGB', (32, 32), 'grey').save(tmp_path / name)
+    [one] = open_sets([f'flat={tmp_path}'], ['noise', 'b+n'], [], [], [], 4, 0)
+    assert len({one.pair(place, name)[0].tobytes() for place in (0, 1) for name in ('noise', 'b+n')}) == 4

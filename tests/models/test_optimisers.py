@@ -1,10 +1,12 @@
 """A continued run has the optimiser that its option file names now, and otherwise the one it had."""
 
 import copy
+import logging
 
 import pytest
 import torch
 
+from reflash_sr.models import optimisers
 from reflash_sr.models.optimisers import follow_file
 from tests.models.test_reflash_sr_model import build, parameters, steps
 
@@ -58,9 +60,20 @@ def test_the_same_file_changes_nothing(opt):
     assert torch.equal(parameters(again), parameters(whole))
 
 
-def test_other_settings_are_taken_over_and_said(opt, caplog):
+def test_other_settings_are_taken_over_and_said(opt, caplog, monkeypatch):
+    monkeypatch.setattr(optimisers, 'get_root_logger', lambda: logging.getLogger('test'))
     model = build(opt)
     follow_file(model.optimizer_g, model.schedulers[0],
                 {'type': 'Adam', 'lr': 1e-3, 'betas': [0.5, 0.9], 'weight_decay': 0.1})
     group = model.optimizer_g.param_groups[0]
     assert (list(group['betas']), group['weight_decay'], group['lr']) == ([0.5, 0.9], 0.1, 1e-3)
+    assert 'betas: [0.5, 0.9] from here on' in caplog.text and 'lr' not in caplog.text
+
+
+def test_another_schedule_holds(opt):
+    first = run(opt, range(1, 6), 1e-3)
+    opt['train']['scheduler']['periods'] = [100]
+    again = build(opt)
+    again.resume_training(state_of(first, 5))
+    proceed(again, [6])
+    assert again.get_current_learning_rate() == pytest.approx([1e-3], rel=0.02)

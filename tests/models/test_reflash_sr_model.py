@@ -150,3 +150,23 @@ def test_weights_that_the_file_lacks_begin_alike_in_ema(opt, tmp_path):
     model = build(opt)
     for name, value in model.net_g.state_dict().items():
         assert torch.equal(value, model.net_g_ema.state_dict()[name]), name
+
+
+def test_training_goes_on_dropping_after_a_validation_without_ema(opt):
+    opt['train']['ema_decay'] = 0
+    model = build(opt)
+    model.feed_data(batch())
+    model.test()
+    assert model.net_g.training
+    assert torch.equal(model.output, model.net_g.eval()(batch()['lq']))
+
+
+@pytest.mark.parametrize('changes', [{}, {'amp': 'bf16'}, {'channels_last': True}], ids=str)
+def test_precision_and_memory_format_are_those_asked_for(opt, changes):
+    model, seen = build(opt, **changes), []
+    model.net_g.conv_hr.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    steps(model, [1])
+    assert seen == [torch.bfloat16 if changes.get('amp') else torch.float32]
+    for net in (model.net_g, model.net_g_ema):
+        last = net.conv_hr.weight.is_contiguous(memory_format=torch.channels_last)
+        assert last == bool(changes.get('channels_last'))

@@ -138,7 +138,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, picture_fo
 
 @pytest.mark.slow
 def test_two_processes_give_the_table_of_one(networks, picture_folder, tmp_path):
-    args = ['--weights', *networks, '--gt', picture_folder, '--degradations', 'clean', 'n+j']
+    args = ['--weights', *networks, '--gt', picture_folder, '--degradations', 'clean', 'n+j', '--device', 'cpu']
     alone = run_tool(*args, '--out', tmp_path / 'one')
     assert alone.returncode == 0, alone.stderr
     both = run_tool(*args, '--out', tmp_path / 'two', '--launcher', 'pytorch', processes=2)
