@@ -100,7 +100,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back to the system what this process has freed on a device and keeps for later (slow, for once)."""
+    """Give back to the system what this process has freed on a device and keeps for later use."""
     if device.type == 'cuda':
         torch.cuda.empty_cache()
     elif device.type == 'mps':

@@ -101,14 +101,20 @@ class Restorer:
         height, width = lq.shape[-2:]
         if height * width <= 64 * 64:
             return 0
+        fitting = self._fitting_pixels()
+        if height * width > fitting:  # what earlier pictures took may still be held
+            release_memory(self.device)
+            fitting = self._fitting_pixels()
+        if height * width <= fitting:
+            return 0
+        return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
+
+    def _fitting_pixels(self) -> float:
+        """How many pixels of an LQ picture fit into free memory; endless where that is not known."""
         if self._bytes is None:
             self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
-        for release in (lambda device: None, release_memory):  # what earlier pictures took may still be held
-            release(self.device)
-            free = free_memory(self.device)
-            if free is None or height * width <= (fitting := MEMORY_SHARE * free / self._bytes):
-                return 0
-        return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
+        free = free_memory(self.device)
+        return float('inf') if free is None else MEMORY_SHARE * free / self._bytes
 
 
 def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: int, multiple: int = 1, tile: int = 0,

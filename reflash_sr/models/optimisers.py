@@ -13,7 +13,7 @@ def follow_file(optimiser: torch.optim.Optimizer, scheduler: torch.optim.lr_sche
                 section: Mapping[str, Any]) -> None:
     """Give a reloaded optimiser the settings of the option file, and say what has changed.
 
-    Another ``lr`` scales the learning rate that the schedule has come to. Where nothing has changed, nothing is done.
+    Another ``lr`` scales the learning rate that the schedule has come to. The same settings leave the same bits.
 
     Args:
         optimiser: With the state of the run that is continued.
