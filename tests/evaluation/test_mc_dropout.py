@@ -35,11 +35,15 @@ def test_mean_converges_to_the_plain_result():
     """All that is behind dropout in front of the last convolution is linear: what is expected is the plain result."""
     restorer = Restorer(network(), 2)
     plain = restorer(picture())
-    few, many = (float((mc_dropout(restorer, picture(), n)[0] - plain).abs().mean()) for n in (4, 256))
+
+    def error(passes, seed=0):
+        return float((mc_dropout(restorer, picture(), passes, seed)[0] - plain).abs().mean())
+
+    many = error(256)
     _, std = mc_dropout(restorer, picture(), 256)
     assert std.mean() > 1e-5
     assert many < 3 * std.mean() / 256**0.5
-    assert many < few / 3
+    assert many < sum(error(4, seed) for seed in range(8)) / 8 / 2, 'a single seed may be lucky'
 
 
 @pytest.mark.parametrize('position, dim', [('last-conv', 'channel'), ('all-part', 'element'), ('B1', 'channel')])
