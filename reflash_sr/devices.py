@@ -40,6 +40,13 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     return torch.device(name)
 
 
+def describe(device: torch.device) -> str:
+    """A device in words, for a log: which GPU, or how many threads of the CPU."""
+    if device.type == 'cpu':
+        return f'CPU, {torch.get_num_threads()} threads'
+    return f'{torch.cuda.get_device_name(device)} ({device})' if device.type == 'cuda' else str(device)
+
+
 def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:
     """Whatever is drawn inside, random numbers of the CPU and of ``device`` go on afterwards as if it had not been.
 

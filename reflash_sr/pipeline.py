@@ -29,7 +29,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from reflash_sr import option_checks, options, preflight, processes, resume
 from reflash_sr.compat import replaced, several_validation_sets
 from reflash_sr.data.stream import DrawStream, SeededDraws
-from reflash_sr.devices import keep_freed_memory, select_device
+from reflash_sr.devices import describe, keep_freed_memory, select_device
 from reflash_sr.errors import UserError
 from reflash_sr.files import atomic_write, relative
 from reflash_sr.pairs import make_pairs
@@ -213,6 +213,7 @@ class Run:
     def build_model(self, opt: dict[str, Any]) -> Any:
         """Build the model, and tell it what its state file is to say of the data."""
         self.model = build_model(opt)
+        get_root_logger().info('Device: %s.', describe(select_device(opt)))
         batch = self.stream.batch_size * self.stream.world_size
         self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}
         if self.state and opt['rank'] == 0:

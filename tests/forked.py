@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import socket
 import sys
 import time
@@ -29,11 +30,13 @@ def start(folder, *args, environment=None):
 
 
 def end_all():
-    """Kill what a test left running: at its exit, Python would wait for it."""
+    """Kill what a test left running, workers too: at its exit, Python would wait for it."""
     while _started:
         process = _started.pop()
         process.kill()
         process.join()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def start_ranks(folder, count, *args, **environment):
@@ -135,6 +138,7 @@ def _hold(model, name):
 
 
 def _work(folder, args, environment):
+    os.setpgid(0, 0)  # with its workers, as a shell's command: os.killpg reaches all of them and nothing else
     multiprocessing.set_start_method('fork', force=True)  # of the loader's workers, as everywhere on Linux
     os.chdir(folder)
     os.environ.update(environment)

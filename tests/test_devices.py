@@ -1,5 +1,6 @@
 """Devices and memory."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -11,19 +12,66 @@ from reflash_sr.devices import select_device
 from reflash_sr.errors import UserError
 
 
-def test_devices():
-    assert select_device({'device': 'cpu'}).type == 'cpu'
-    assert select_device({'num_gpu': 0}).type == 'cpu'
-    with pytest.raises(UserError, match="device: 'gpu' is not known; write one of auto"):
-        select_device({'device': 'gpu'})
+@pytest.mark.parametrize(('there', 'options', 'expected'), [
+    ({'cuda', 'mps'}, {}, 'cuda'),
+    ({'mps'}, {}, 'mps'),
+    (set(), {}, 'cpu'),
+    ({'cuda', 'mps'}, {'device': 'auto', 'num_gpu': 0}, 'cpu'),
+    ({'cuda', 'mps'}, {'device': 'mps'}, 'mps'),
+    ({'cuda'}, {'device': 'cpu', 'num_gpu': 1}, 'cpu'),
+    ({'cuda'}, {'device': 'cuda', 'num_gpu': 1}, 'cuda'),
+    ({'cuda'}, {'num_gpu': 8, 'dist': True}, 'cuda:1'),
+    (set(), {'device': 'auto', 'dist': True}, 'cpu'),
+])
+def test_devices(there, options, expected, monkeypatch):
+    """Five processes on a machine of two GPUs take turns; this one is the fourth."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: 'cuda' in there)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: 'mps' in there)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    assert select_device(options) == torch.device(expected)
 
 
-def test_keeping_freed_memory_is_asked_of_glibc_and_of_nothing_else():
-    """In a process of its own, since it cannot be undone: the second large tensor needs no new memory."""
-    code = ('import ctypes, torch\nfrom reflash_sr.devices import keep_freed_memory\n'
-            "done = keep_freed_memory()\nassert done == hasattr(ctypes.CDLL(None), 'gnu_get_libc_version'), done\n"
-            'assert torch.ones(2**24).sum() == 2**24\n')
-    subprocess.run([sys.executable, '-c', code], check=True, timeout=600)
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'device': 'gpu'}, "device: 'gpu' is not known; write one of auto"),
+    ({'device': 'cuda'}, 'device: cuda is not available here; use auto or cpu'),
+    ({'device': 'mps', 'num_gpu': 0}, 'device: mps is not available here'),
+])
+def test_devices_that_are_not_there(options, message, monkeypatch):
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, 'is_available', lambda: False)
+    with pytest.raises(UserError, match=message):
+        select_device(options)
+
+
+def test_a_device_in_words(monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'Card {device.index}')
+    said = [devices.describe(torch.device(name)) for name in ('cpu', 'cuda:1', 'mps')]
+    assert said == ['CPU, 3 threads', 'Card 1 (cuda:1)', 'mps']
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'gnu_get_libc_version'), reason='a matter of glibc')
+@pytest.mark.parametrize(('between', 'asks_again'), [('', False), ('give_back_freed()', True)])
+def test_freed_memory_is_kept_until_it_is_given_back(between, asks_again):
+    """In a process of its own, since keeping cannot be undone: a page that is new to it costs a fault."""
+    code = f"""
+import resource, torch
+from reflash_sr.devices import keep_freed_memory
+from reflash_sr.system_memory import give_back_freed
+assert keep_freed_memory()
+faults = []
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    {between}
+print(*faults)
+"""
+    done = subprocess.run([sys.executable, '-c', code], check=True, timeout=600, capture_output=True, text=True)
+    first, *_, last = map(int, done.stdout.split())
+    assert first > 10
+    assert (last > first / 2) == asks_again, done.stdout
 
 
 @pytest.mark.parametrize(('machine', 'features', 'has'), [

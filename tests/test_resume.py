@@ -36,13 +36,18 @@ def options(training_options):
     return training_options
 
 
+OUTCOMES = []  # of the run that nothing happened to, once it was made
+
+
 @pytest.fixture
 def left_alone(options, tmp_path):
     """The outcome of the run that nothing happened to."""
-    folder = forked.write(tmp_path / 'left alone', options)
-    status, said = forked.train(folder)
-    assert status == 0, said
-    return forked.outcome(folder, TOTAL)
+    if not OUTCOMES:
+        folder = forked.write(tmp_path / 'left alone', options)
+        status, said = forked.train(folder)
+        assert status == 0, said
+        OUTCOMES.append(forked.outcome(folder, TOTAL))
+    return OUTCOMES[0]
 
 
 def wait_for(condition, process, seconds=300):
@@ -92,12 +97,13 @@ def test_killed_at_random_moments(options, left_alone, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_first(options, left_alone, tmp_path, number):
+@pytest.mark.parametrize('send', [os.kill, os.killpg])  # a terminal's Ctrl-C goes to the data workers too
+def test_a_signal_saves_first(options, left_alone, tmp_path, number, send):
     folder = forked.write(tmp_path / 'stopped', options)
     run = folder / 'experiments' / 'tiny'
     process = forked.start(folder, 'train', '-opt', 'run.yml', environment={'HOLD': 'feed_data'})
     assert wait_for(lambda: list(run.glob('training_states/*.state')), process)
-    os.kill(process.pid, number)
+    send(process.pid, number)
     forked.let_go(folder)
     process.join(300)
     said = forked.printed(folder)
@@ -161,6 +167,7 @@ def test_other_data_are_said_to_be_others(options, tmp_path):
     assert 'The data go on in another order than that of the run so far: seed 3 → 4.' in said
 
 
+@pytest.mark.skipif(not hasattr(fcntl, 'F_SETPIPE_SZ'), reason='only Linux has pipes that can be made to hold it up')
 @pytest.mark.parametrize('imported', ['numpy', 'torch', 'scipy'])
 @pytest.mark.parametrize('command', [['-m', 'reflash_sr', 'train', '-opt', 'x.yml'], [TOOLS / 'ablate_channels.py']])
 def test_ctrl_c_while_importing_is_no_traceback(command, imported, tmp_path):
@@ -211,7 +218,7 @@ def test_a_state_of_basicsr_is_continued_to_the_end(options, left_alone, tmp_pat
 ])
 def test_options_that_went_wrong_since_are_one_line(options, tmp_path, change, message):
     folder = forked.write(tmp_path / 'begun', options)
-    assert forked.train(folder)[0] == 0
+    assert forked.train(folder, '--force_yml', 'train:total_iter=4')[0] == 0
     status, said = forked.train(folder, '--auto_resume', '--force_yml', change)
     assert status == 2
     assert message in said.splitlines()[-1]
@@ -242,16 +249,35 @@ def test_a_second_ctrl_c_stops_at_once_and_handlers_of_others_stay():
     finally:
         signals.remove()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def test_one_ctrl_c_may_reach_each_of_several_processes_twice():
     signals = StopSignals(several=True)
     signals.install()
     try:
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
         for _ in range(2):  # from the terminal and from the launcher
             signal.raise_signal(signal.SIGINT)
     finally:
         signals.remove()
-        signal.signal(signal.SIGTERM, before)
+    assert signals.received == signal.SIGINT
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_what_the_parent_has_ignored_stays_ignored(number, monkeypatch):
+    """As SIGINT is for a command that a script starts in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    signals = StopSignals()
+    signals.install()
+    try:
+        monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
+        leave_quietly_while_a_command_is_imported()
+        signal.raise_signal(number)
+        assert signals.received == 0
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signals.remove()
+        raise_again()
+        signal.signal(number, before)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
 
 SLURM = {  # runs the jobs of an array at once, as a cluster would
     'sbatch': '''#!/bin/bash
-array=$(grep -oP 'array=0-\\K\\d+' "$1")
+array=$(sed -n 's/.*array=0-\\([0-9]*\\).*/\\1/p' "$1")
 for i in $(seq 0 "$array"); do
     SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >/dev/null 2>&1 &
 done

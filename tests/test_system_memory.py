@@ -3,7 +3,7 @@
 import pytest
 
 from reflash_sr import system_memory
-from reflash_sr.system_memory import free_on_machine, give_back_freed
+from reflash_sr.system_memory import free_on_machine
 
 GIB = 2**30
 
@@ -43,7 +43,3 @@ def test_the_tightest_group_counts_and_copies_of_files_do_not(machine, group):
 def test_unknown_where_the_kernel_says_nothing(machine, monkeypatch, tmp_path):
     monkeypatch.setattr(system_memory, 'MEMINFO', tmp_path / 'none')
     assert free_on_machine() is None
-
-
-def test_giving_back_is_harmless():
-    give_back_freed()

@@ -73,6 +73,26 @@ def test_samples_of_a_batch_are_degraded_differently(picture_folder):
     assert len(torch.unique(lqs.flatten(1), dim=0)) == 8
 
 
+def distinct(dataset, count):
+    """How many different GT patches there are among the first draws of one photograph."""
+    return len({dataset[Draw(0, number)]['gt'].numpy().tobytes() for number in range(count)})
+
+
+@pytest.mark.parametrize('cls', TRAINING)
+@pytest.mark.parametrize(('hflip', 'rot', 'count'), [(False, False, 1), (True, False, 2), (True, True, 8)])
+def test_flips_and_rotations(tmp_path, cls, hflip, rot, count):
+    """Of a photograph with room for one patch only. BasicSR's use_rot: upside down, and rows for columns."""
+    Image.fromarray(smooth_picture(0, 32, 32)).save(tmp_path / 'x.png')
+    pad = {'crop_pad_size': 32, 'gt_usm': False} if cls is RealDegradationDataset else {}
+    assert distinct(cls(options(tmp_path, cls, use_hflip=hflip, use_rot=rot, **pad)), 60) == count
+
+
+@pytest.mark.parametrize('cls', TRAINING)
+def test_patches_come_from_all_over_a_photograph(tmp_path, cls):
+    Image.fromarray(smooth_picture(0, 64, 64)).save(tmp_path / 'x.png')
+    assert distinct(cls(options(tmp_path, cls, use_hflip=False, use_rot=False)), 40) > 20
+
+
 def test_gt_usm_sharpens(picture_folder):
     plain, sharp = (RealDegradationDataset(options(picture_folder, gt_usm=usm))[Draw(0, 0)]['gt']
                     for usm in (False, True))

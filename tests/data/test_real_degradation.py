@@ -1,12 +1,14 @@
 """The second-order degradation: windows are crops of the whole, seeds decide everything, settings are followed."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 
 from reflash_sr.data.jpeg import Jpeg
 from reflash_sr.data.noise import GaussianNoise, PoissonNoise
-from reflash_sr.data.operations import Filter, Operation, Window
+from reflash_sr.data.operations import Filter, Operation, Resize, Window
 from reflash_sr.data.real_degradation import DEFAULTS, OPTIONS, degrade, draw_degradation, usm_sharpen
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_picture
@@ -130,6 +132,60 @@ def test_what_does_not_fit_is_refused(gt, window, said):
     recipe = draw_degradation(rng, DEFAULTS, SIZE, 4)
     with pytest.raises(ValueError, match=said):
         degrade(gt, recipe, window, rng, scale=4)
+
+
+def test_the_published_values():
+    """Of Real-ESRGAN's training, which the paper takes over (Sec. 5.1)."""
+    kernels = ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
+    both = {'kernel_list': kernels, 'kernel_prob': [0.45, 0.25, 0.12, 0.03, 0.12, 0.03], 'blur_kernel_size': 21,
+            'sinc_prob': 0.1, 'betag_range': [0.5, 4], 'betap_range': [1, 2], 'gaussian_noise_prob': 0.5,
+            'gray_noise_prob': 0.4, 'jpeg_range': [30, 95]}
+    first = {'blur_sigma': [0.2, 3], 'resize_prob': [0.2, 0.7, 0.1], 'resize_range': [0.15, 1.5],
+             'noise_range': [1, 30], 'poisson_scale_range': [0.05, 3]}
+    second = {'blur_sigma': [0.2, 1.5], 'resize_prob': [0.3, 0.4, 0.3], 'resize_range': [0.3, 1.2],
+              'noise_range': [1, 25], 'poisson_scale_range': [0.05, 2.5]}
+    twice = {key + suffix: value for values, suffix in ((first, ''), (second, '2'))
+             for key, value in {**both, **values}.items()}
+    assert {**twice, 'second_blur_prob': 0.8, 'final_sinc_prob': 0.8} == DEFAULTS
+
+
+def test_steps_come_in_the_published_order_as_often_as_they_should():
+    """Blur, resize, noise, JPEG, twice; the last resize, with its sinc filter or without, before or after JPEG."""
+    letters = {Filter: 'b', Resize: 'r', GaussianNoise: 'n', PoissonNoise: 'n', Jpeg: 'j'}
+    found = []
+    for seed in range(1000):
+        recipe = draw_degradation(np.random.default_rng(seed), DEFAULTS, SIZE, 4)
+        steps = ''.join(letters[type(step)] for step in recipe)
+        found.append(re.fullmatch('brnj(?P<blur>b?)rn(?P<early>j?)r(?P<sinc>b?)(?P<late>j?)', steps))
+        assert found[-1], steps
+        assert bool(found[-1]['early']) != bool(found[-1]['late'])
+    for part, share in (('blur', 0.8), ('sinc', 0.8), ('late', 0.5)):
+        assert np.mean([bool(match[part]) for match in found]) == pytest.approx(share, abs=0.06), part
+
+
+def test_strengths_fill_the_published_ranges():
+    """Mean and extremes of what is drawn: everything is uniform, resizing by halves of unequal weight."""
+    drawn = {}
+    for seed in range(1500):
+        recipe = draw_degradation(np.random.default_rng(seed), DEFAULTS, SIZE, 4)
+        first_jpeg = next(i for i, step in enumerate(recipe) if isinstance(step, Jpeg))
+        for i, step in enumerate(recipe):
+            for name in {'quality', 'sigma', 'scale'} & vars(step).keys():
+                drawn.setdefault((name, 1 if i <= first_jpeg else 2), []).append(getattr(step, name))
+        drawn.setdefault(('factor', 1), []).append(recipe[1].factor)
+    ranges = {('quality', 1): (30, 95), ('quality', 2): (30, 95), ('sigma', 1): (1, 30), ('sigma', 2): (1, 25),
+              ('scale', 1): (0.05, 3), ('scale', 2): (0.05, 2.5), ('factor', 1): (0.15, 1.5)}
+    assert drawn.keys() == ranges.keys()
+    for key, (low, high) in ranges.items():
+        values, span = np.array(drawn[key]), high - low
+        assert low <= values.min() < low + 0.03 * span, key
+        assert high - 0.03 * span < values.max() <= high, key
+        if key[0] != 'factor':
+            assert values.mean() == pytest.approx((low + high) / 2, abs=0.04 * span), key
+    factors = np.array(drawn['factor', 1])
+    for chosen, share in ((factors > 1, 0.2), (factors < 1, 0.7), (factors == 1, 0.1)):
+        assert chosen.mean() == pytest.approx(share, abs=0.05)
+    assert factors[factors < 1].mean() == pytest.approx(0.575, abs=0.03)
 
 
 def test_every_key_has_a_rule_that_its_default_holds():
