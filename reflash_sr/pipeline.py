@@ -201,6 +201,10 @@ class Run:
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
                     self.stream.epoch(total))
+        ends = sum(opt['train']['scheduler'].get('periods') or [0])
+        if ends > total:
+            logger.info('train: scheduler: the periods end at %s, after total_iter: the learning rate stops on its way.',
+                        f'{ends:,}')
         for key, section in opt['datasets'].items():
             if key != 'train':
                 self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))

@@ -70,6 +70,8 @@ def test_train_continue_and_test(training_options, picture_folder):
     assert re.search(r'iter 6/6, epoch \d+, lr .* (?:s/it|it/s), eta 0:00:00, data \d+% step \d+% \| l_pix',
                      trained.stderr)
     assert 'Done. Weights: experiments/tiny/models/net_g_latest.pth' in trained.stderr
+    assert re.search(r'Device: CPU, \d+ threads\.', trained.stderr)
+    assert 'the periods end' not in trained.stderr
     table = table_of('experiments/tiny/validation/iter_6.csv')
     assert {(row['method'], row['degradation']) for row in table} == {
         (method, degradation) for method in ('network', 'bicubic') for degradation in ('clean', 'b+n')}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from reflash_sr import resume
 from reflash_sr.errors import UserError
+from reflash_sr.networks import open_network
 from reflash_sr.signals import StopSignals, leave_quietly_while_a_command_is_imported, raise_again
 from tests import forked
 from tests.conftest import smooth_picture
@@ -162,6 +163,7 @@ def test_other_data_are_said_to_be_others(options, tmp_path):
     folder = forked.write(tmp_path / 'others', options)
     status, said = forked.train(folder, '--force_yml', 'train:total_iter=8')
     assert status == 0, said
+    assert 'the periods end at 40, after total_iter' in said
     status, said = forked.train(folder, '--auto_resume', '--force_yml', 'manual_seed=4')
     assert status == 0, said
     assert 'The data go on in another order than that of the run so far: seed 3 → 4.' in said
@@ -303,6 +305,21 @@ def test_data_of_basicsr_are_exact_too_with_any_number_of_workers(options, tmp_p
     one, two = (forked.outcome(each, TOTAL) for each in (folder, other))
     for key in ('network', 'ema', 'optimizers', 'logged', 'iter_8.csv', 'iter_40.csv'):
         forked.assert_same(one[key], two[key], key)
+
+
+@pytest.mark.slow
+def test_weights_saved_as_safetensors_are_those_of_pth(options, left_alone, tmp_path):
+    options['logger']['save_format'] = 'safetensors'
+    folder = forked.write(tmp_path / 'other format', options)
+    models = folder / 'experiments/tiny/models'
+    for flags in (['--force_yml', 'train:total_iter=20'], ['--auto_resume']):
+        status, said = forked.train(folder, *flags)
+        assert status == 0, said
+    assert {path.suffix for path in models.iterdir()} == {'.safetensors'}
+    for key, name in (('params', 'network'), ('params_ema', 'ema')):
+        network = open_network(models / f'net_g_{TOTAL}.safetensors', key)
+        forked.assert_same(dict(left_alone[name]), dict(network.net.state_dict()))
+        assert (network.label, network.dropout_p, network.trained['iter']) == ('tiny', 0.5, TOTAL)
 
 
 def test_a_network_that_is_not_saved_is_not_asked_for(tmp_path):
