@@ -33,6 +33,7 @@ from reflash_sr.option_tables import (
     NETWORK_PATHS,
     NOT_FOR_SR,
     OURS,
+    REAL_ESRGAN,
     REQUIRED,
     SCHEDULERS,
     SECTIONS,
@@ -73,6 +74,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
     networks = [key for key in opt if key.startswith('network_')]
     if is_owned(model):
         known = TOP | dict.fromkeys(networks, SECTION) | _known(model)
+        _check_places(opt.keys() - known.keys() - _read_keys(model), opt['datasets'])
         _check_keys(opt, known, '', open_to=_read_keys(model))
         _check_sections(opt, model)
     for key in networks:
@@ -91,6 +93,18 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
             raise UserError("val: val_freq: is missing; write after how many iterations to validate, as in '5000'")
     if opt['val'] is not None:
         opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
+
+
+def _check_places(unknown: Iterable[str], datasets: Any) -> None:
+    """Say where keys go that Real-ESRGAN's option files have at the top, or that they do not go anywhere."""
+    section = datasets.get('train') if isinstance(datasets, dict) else None
+    name = section.get('type') if isinstance(section, dict) else None
+    its = _known(DATASET_REGISTRY.get(name)) if isinstance(name, str) and name in DATASET_REGISTRY else {}
+    for key in sorted(map(str, unknown)):
+        if key in REAL_ESRGAN:
+            raise UserError(f'{key}: is not a key here; {REAL_ESRGAN[key]}')
+        if key in its:
+            raise UserError(f'{key}: is a key of the data; write it under datasets: train')
 
 
 def _check_sections(opt: dict[str, Any], model: type) -> None:

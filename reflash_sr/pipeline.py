@@ -203,7 +203,7 @@ class Run:
                     self.stream.epoch(total))
         ends = sum(opt['train']['scheduler'].get('periods') or [0])
         if ends > total:
-            logger.info('train: scheduler: the periods end at %s, after total_iter: the learning rate stops on its way.',
+            logger.info('train: scheduler: the periods end at %s, after total_iter; the learning rate stops half-way.',
                         f'{ends:,}')
         for key, section in opt['datasets'].items():
             if key != 'train':

@@ -1,6 +1,7 @@
 """The second-order degradation: windows are crops of the whole, seeds decide everything, settings are followed."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -147,6 +148,17 @@ def test_the_published_values():
     twice = {key + suffix: value for values, suffix in ((first, ''), (second, '2'))
              for key, value in {**both, **values}.items()}
     assert {**twice, 'second_blur_prob': 0.8, 'final_sinc_prob': 0.8} == DEFAULTS
+
+
+def test_the_page_about_the_keys_says_what_they_are():
+    told = {}
+    for line in (Path(__file__).parents[2] / 'docs/degradation.md').read_text(encoding='utf-8').splitlines():
+        cells = [cell.strip(' `') for cell in line.strip('|').split('|')]
+        if len(cells) == 5:
+            told |= {cells[0]: cells[2], cells[1]: cells[2] if cells[3] == 'the same' else cells[3]}
+    for key, value in DEFAULTS.items():
+        values = value if isinstance(value, list) else [value]
+        assert told[key] == ', '.join(map(str, values)), key
 
 
 def test_steps_come_in_the_published_order_as_often_as_they_should():
