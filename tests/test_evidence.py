@@ -19,7 +19,7 @@ EVIDENCE = ROOT / 'docs/evidence'
 PAGE = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
 STUDIES = {path.parent.name: path.parent for path in sorted(EVIDENCE.glob('*/gains'))}
 GRIDS = {'usm': ('study_dropout_cpu', 3), 'usm_sharpened': ('study_dropout_cpu', 3),
-         'no_usm': ('study_dropout_cpu_no_usm', 3),
+         'no_usm': ('study_dropout_cpu_no_usm', 1),
          'short': ('study_dropout_cpu_short', 1)}  # option file, seeds
 UNFINISHED = '**In progress.**'
 SIGNED = re.compile(r'[+−-]\d\.\d\d')

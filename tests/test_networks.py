@@ -51,6 +51,15 @@ def test_a_file_says_what_it_is_and_how_long_it_was_trained(tmp_path):
     assert open_network(path, label='yours').label == 'yours'
 
 
+@pytest.mark.parametrize('size', [{'num_feat': 8000, 'num_block': 1}, {'num_feat': 1, 'num_block': 1000}], ids=str)
+def test_a_network_of_any_size_that_a_file_claims_is_not_built(size, tmp_path):
+    path = save(tmp_path / 'x.pth', {'params': {'conv_first.weight': torch.ones(1)}, 'network_g': {
+        'type': 'RRDBNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_grow_ch': 1, **size}})
+    with pytest.raises(UserError, match=r'network_g: is larger than any network for super-resolution') as caught:
+        open_network(path)
+    assert '\n' not in str(caught.value)
+
+
 def test_what_cannot_be_opened_is_one_line(tmp_path):
     edsr = EDSR(3, 3, num_feat=8, num_block=1)
     path = save(tmp_path / 'edsr.pth', {'params': edsr.state_dict()})

@@ -279,6 +279,19 @@ def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
     assert job.checkpoint().function is job, 'SLURM starts it again when its time is up'
 
 
+def test_the_readme_counts_the_cells_of_every_study():
+    counted = {}
+    for line in (ROOT / 'README.md').read_text(encoding='utf-8').splitlines():
+        if line.startswith('| `options/study_'):
+            cells = [cell.strip() for cell in line.strip('|').split('|')]
+            first, *others = re.findall(r'`([^`]+)`', cells[0])
+            files = [first, *(other.replace('…', first.removesuffix('.yml')) for other in others)]
+            counted |= dict(zip(files, map(int, cells[-1].split(',')), strict=True))
+    counted['options/study_tiny.yml'] = 13  # of the picture
+    found = {f'options/{path.name}': len(study.load(path).cells) for path in (ROOT / 'options').glob('study_*.yml')}
+    assert counted == found
+
+
 def test_estimate(study_file):
     file = study_file({'dropout_p': [0.1]})
     lines = []

@@ -36,10 +36,11 @@ def test_noiseless_ones_equal_the_published_recipe_pixel_for_pixel(path, name):
     assert np.array_equal(degrade(gt, name, 4, None), published(gt, **NOISELESS[name]))
 
 
+# where the README has users put them
 BENCHMARKS = [path for name in ('Set5', 'Set14') for path in sorted(Path('datasets/benchmark', name, 'HR').glob('*'))]
 
 
-@pytest.mark.parametrize('path', BENCHMARKS, ids=lambda path: path.stem)  # where the README has users put them
+@pytest.mark.parametrize('path', [*photo_paths('val'), *BENCHMARKS], ids=lambda path: path.stem)
 def test_golden_benchmarks(path):
     gt = mod_crop(read_image(path), 4)
     for name, recipe in NOISELESS.items():

@@ -78,9 +78,12 @@ def test_smaller_tiles_after_running_out(monkeypatch):
         Restorer(net, 2, tile=0)(lq)
 
 
-def test_mixed_precision_comes_out_in_float32():
-    out = Restorer(Near(), 2, amp=True)(torch.rand(1, 3, 8, 8))
-    assert out.dtype == torch.float32
+@pytest.mark.parametrize(('amp', 'inside'), [(True, torch.bfloat16), (False, torch.float32)])
+def test_mixed_precision_comes_out_in_float32(amp, inside):
+    net, computed = Near(), []
+    net.layers[0].register_forward_hook(lambda module, args, output: computed.append(output.dtype))
+    assert Restorer(net, 2, amp=amp)(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+    assert set(computed) == {inside}
 
 
 def test_memory_that_is_only_kept_is_given_back_before_a_picture_is_cut_into_tiles(monkeypatch):

@@ -170,3 +170,11 @@ def test_precision_and_memory_format_are_those_asked_for(opt, changes):
     for net in (model.net_g, model.net_g_ema):
         last = net.conv_hr.weight.is_contiguous(memory_format=torch.channels_last)
         assert last == bool(changes.get('channels_last'))
+
+
+@pytest.mark.parametrize('wanted', [False, True])
+def test_the_trained_network_is_compiled_where_that_is_asked_for(opt, wanted, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self: compiled.append(self))
+    model = build(opt, compile=wanted)
+    assert (model.net_g in compiled) == wanted
