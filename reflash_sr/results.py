@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.files import atomic_write, relative
+from reflash_sr.files import atomic_write, home, relative
 
 SUMMARY = 'summary.json'
 PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'pillow', 'scikit-learn',
@@ -43,7 +43,10 @@ class ResultFolder:
 
     def __init__(self, path: str | os.PathLike, tool: str, settings: Mapping[str, Any], overwrite: bool = False,
                  inputs: Iterable[str | os.PathLike] = ()):
-        self.path = Path(path).expanduser()
+        try:
+            self.path = Path(path).expanduser()
+        except RuntimeError as error:  # ~somebody
+            raise UserError(f'{path}: {error} Give another folder with --out') from error
         self.tool = tool
         self.settings = json.loads(json.dumps(settings))
         self.continued = self.finished = False
@@ -67,7 +70,7 @@ class ResultFolder:
     def _keep_apart(self, inputs: Iterable[str | os.PathLike]) -> None:
         out = self.path.resolve()
         for one in inputs:
-            read = Path(one).expanduser().resolve()
+            read = home(one).resolve()
             if read.exists() and (out == read or out in read.parents or read in out.parents):
                 raise UserError(f'{self.path}: {one} is read, so results cannot go there; give another folder with '
                                 '--out')
@@ -77,7 +80,7 @@ class ResultFolder:
         try:
             found = json.loads((self.path / SUMMARY).read_text(encoding='utf-8'))
             tool, settings, finished = found['tool'], found['settings'], found['finished']
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             raise UserError(f'{self.path}: holds files that are no results; give another folder with --out') from None
         if overwrite or [one.name for one in self.path.iterdir()] == [SUMMARY]:
             return False  # put aside, or stopped before there was a result
@@ -122,7 +125,7 @@ def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
     """What a folder of results says of itself; nothing where it holds none."""
     try:
         summary = json.loads((Path(folder) / SUMMARY).read_text(encoding='utf-8'))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return summary if isinstance(summary, dict) else {}
 

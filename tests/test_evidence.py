@@ -45,7 +45,7 @@ def numbers(text):
 def test_page_is_what_one_command_makes_of_the_results(tmp_path):
     shutil.copytree(EVIDENCE, tmp_path / 'evidence')
     shutil.copy(ROOT / 'docs/evidence.md', tmp_path)
-    written = build(tmp_path / 'evidence.md')
+    written, _ = build(tmp_path / 'evidence.md')
     texts = [path for one in written for path in ([one] if one.is_file() else one.iterdir())
              if path.suffix in ('.md', '.csv')]
     assert {path.name for path in texts} == {'cells.md', 'gains.csv', 'gains.md', 'inside.md', 'evidence.md'}

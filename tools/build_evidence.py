@@ -19,8 +19,8 @@ def main() -> int:
     args = parser.parse_args()
 
     def work() -> None:
-        for path in build(args.page):
-            print(f'written: {relative(path)}')
+        written, lacking = build(args.page)
+        print(*lacking, *(f'written: {relative(path)}' for path in written), sep='\n')
 
     return run_tool(work, TOOL)
 

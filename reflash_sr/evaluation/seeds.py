@@ -48,14 +48,14 @@ def gain_over_seeds(differences: Sequence[Sequence[np.ndarray]], seed: int = 0,
         resamples: How many.
 
     Returns:
-        The gain, or None where no picture is left.
+        The gain, or None where a set has no picture left.
     """
     stacked = [np.stack(of_set) for of_set in zip(*differences)]  # for each set (seeds, images, degradations)
     kept = [rows[:, np.isfinite(rows).all(axis=(0, 2))] for rows in stacked]
     over_images = paired_gain([rows.mean(axis=0) for rows in kept], seed, resamples)
-    if over_images is None:
+    if over_images is None or not all(rows.shape[1] for rows in kept):
         return None
-    by_seed = np.concatenate([rows.mean(axis=1) for rows in kept if rows.shape[1]], axis=1).mean(axis=1)
+    by_seed = np.concatenate([rows.mean(axis=1) for rows in kept], axis=1).mean(axis=1)
     low = high = None
     if len(by_seed) > 1:
         half = stats.t.ppf((1 + LEVEL) / 2, len(by_seed) - 1) * by_seed.std(ddof=1) / np.sqrt(len(by_seed))

@@ -50,14 +50,14 @@ def load(folder: Path) -> dict[Unit, list[Score]]:
                     score = Score(**{**row, 'value': float(row['value'])})
                     found.setdefault((score.dataset, score.image), []).append(score)
         except (ValueError, TypeError, KeyError, csv.Error) as error:
-            what = 'a line is cut off' if isinstance(error, TypeError) else error
+            what = 'a line is cut off, or a column is another' if isinstance(error, TypeError) else error
             raise UserError(f"{folder / 'scores.csv'}: is damaged ({what}); take it away to measure anew") from error
     for path in sorted((folder / PROGRESS).glob('*.jsonl')):
         for line in path.read_text(encoding='utf-8').splitlines():
             try:
                 dataset, image, rows = json.loads(line)
-            except ValueError:
+                found[dataset, image] = [Score(method, dataset, degradation, image, metric, float(value))
+                                         for method, degradation, metric, value in rows]
+            except (ValueError, TypeError, RecursionError):
                 continue
-            found[dataset, image] = [Score(method, dataset, degradation, image, metric, value)
-                                     for method, degradation, metric, value in rows]
     return found

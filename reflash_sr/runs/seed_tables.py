@@ -78,16 +78,25 @@ def tables(entries: Sequence[Entry], about: str) -> str:
     return '\n'.join(part for part in parts if part)
 
 
-def cells(networks: Collection[tuple[str, int, int]]) -> str:
+def cells(measured: Collection[tuple[str, int, int, tuple[str, str]]]) -> str:
     """Markdown: at which iterations each variant of each seed was evaluated; a dash where it was not.
 
+    ``in part``: without some of the sets, or of the raw and EMA weights, that others have at this iteration.
+
     Args:
-        networks: Variant, seed and iteration of each.
+        measured: Variant, seed and iteration of each network, and its (weights, set).
     """
-    seeds = sorted({seed for _, seed, _ in networks})
-    rows = [[variant, *(', '.join(f'{iteration:,}' for iteration in sorted(
-        at for name, number, at in networks if (name, number) == (variant, seed))) or '–' for seed in seeds)]
-            for variant in sorted({variant for variant, _, _ in networks})]
+    seeds = sorted({seed for _, seed, _, _ in measured})
+
+    def at(variant: str, seed: int) -> str:
+        found = []
+        for iteration in sorted({one[2] for one in measured if one[:2] == (variant, seed)}):
+            whole = {one[3] for one in measured if one[2] == iteration}
+            has = {one[3] for one in measured if one[:3] == (variant, seed, iteration)}
+            found.append(f'{iteration:,}' + (' (in part)' if has < whole else ''))
+        return ', '.join(found) or '–'
+
+    rows = [[variant, *(at(variant, seed) for seed in seeds)] for variant in sorted({one[0] for one in measured})]
     return _markdown(['evaluated at iteration', *(f'seed {seed}' for seed in seeds)], rows, words=1)
 
 
@@ -98,7 +107,9 @@ def _gain_table(chosen: Sequence[Entry], about: str) -> str:
     for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
         row = {entry.degradation: entry for entry in chosen if (entry.dataset, entry.method) == key}
         gains = [_gain(row[name]) if name in row else '' for name in columns]
-        rows.append([*key, *gains, *_spans(row.get(MEAN) or next(iter(row.values())))])
+        spans = ['–'] * len(SPANS) if MEAN in columns and len(row) > 1 and MEAN not in row else _spans(
+            row.get(MEAN) or next(iter(row.values())))
+        rows.append([*key, *gains, *spans])
     title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {_kind(chosen[0])}, iteration '
              f'{chosen[0].iteration:,} ({about}); 95 % intervals of the mean')
     return f"{title}\n\n{_markdown(['set', 'method', *columns, *SPANS], rows)}"

@@ -7,9 +7,9 @@ dropout, its seed, its iteration, raw or EMA.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,40 +19,42 @@ import numpy as np
 
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.grid import Score
+from reflash_sr.evaluation.metrics import METRICS
 from reflash_sr.evaluation.seeds import SeedGain, gain_over_seeds
 from reflash_sr.evaluation.table import Grid
-from reflash_sr.results import ResultFolder
+from reflash_sr.results import SUMMARY, ResultFolder
+from reflash_sr.rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule, is_number
 from reflash_sr.runs.comparison import BICUBIC, Settings
 from reflash_sr.runs.progress import load
 from reflash_sr.runs.seed_tables import PLAIN, Entry, cells, draw, lines, tables, to_csv
-from reflash_sr.weights_files import KEYS
+from reflash_sr.runs.summaries import (
+    Described,
+    Identity,
+    as_written,
+    check_alike,
+    check_files,
+    hold,
+    networks_of,
+    read_finished,
+)
 
 TOOL = 'compare_seeds'
 READS = 'evaluate_degradations'
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+_SET = {'name': TEXT, 'pictures': POSITIVE_INT,
+        'degradations': Rule('a list of names', lambda v: isinstance(v, list) and v != [] and all(map(TEXT.holds, v)))}
+_METRICS = Rule(f"a list of {', '.join(METRICS)}",
+                lambda v: isinstance(v, list) and v != [] and all(one in list(METRICS) for one in v))
 BICUBIC_DRIFT = 0.01  # of a score, between machines
-_USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
-
-
-@dataclass(frozen=True, order=True)
-class _Network:
-    variant: str
-    iteration: int
-    weights: str
-    seed: int
-
-    def __str__(self) -> str:
-        return f'{self.variant}, seed {self.seed}, iteration {self.iteration:,}, {self.weights}'
 
 
 @dataclass(frozen=True)
 class _Evaluation:
     folder: Path
     settings: Mapping[str, Any]
-    networks: Mapping[str, _Network]
-    kinds: Mapping[str, str]  # what is trained, and for how long, but for its dropout
-    studies: Mapping[str, set[str]]  # to which it may belong, by its experiment's name; none where that does not say
+    networks: Mapping[str, Described]
     sets: Mapping[str, Mapping[str, Any]]
+    images: Mapping[str, Collection[str]]  # of each set
     scores: Sequence[Score]
 
 
@@ -79,9 +81,9 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     _check_alike(found)
     scores: dict[tuple[int, str], list[Score]] = {}
     bicubic: dict[tuple[str, str, str, str], Score] = {}
-    seen: dict[tuple[_Network, str], Path] = {}
+    seen: dict[tuple[Identity, str], Path] = {}
     for one in found:
-        for network, dataset in itertools.product(one.networks.values(), one.sets):
+        for network, dataset in itertools.product((each.identity for each in one.networks.values()), one.sets):
             if (network, dataset) in seen:
                 raise UserError(f'{one.folder}: {network} on {dataset}: stands in {seen[network, dataset]} already; '
                                 'give results of one study, each network once')
@@ -94,7 +96,7 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
                                     f'{score.degradation}, {score.image}, but {before.value:.4f} elsewhere; evaluate '
                                     'both with one version')
                 continue
-            network = one.networks[score.method]
+            network = one.networks[score.method].identity
             scores.setdefault((network.iteration, network.weights), []).append(
                 Score(f'{network.variant}\t{network.seed}', score.dataset, score.degradation, score.image, score.metric,
                       score.value))
@@ -110,7 +112,8 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     folder.write('gains.csv', to_csv(entries))
     how = str(Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')}))
     folder.write('gains.md', tables(entries, how))
-    folder.write('cells.md', cells({(one.variant, one.seed, one.iteration) for one, _ in seen}))
+    folder.write('cells.md', cells([(one.variant, one.seed, one.iteration, (one.weights, dataset))
+                                    for one, dataset in seen]))
     draw(entries, folder.path, how)
     missing = _missing(seen)
     folder.finish(entries=len(entries), missing=missing)
@@ -122,117 +125,56 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
 
 def _open(folder: Path) -> _Evaluation:
     """Read results, and hold them against what they say they are."""
-    try:
-        summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
-        tool, finished = summary['tool'], summary['finished']
-    except OSError as error:
-        raise UserError(f'{folder}: holds no results; give folders that tools/{READS}.py wrote') from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{folder / 'summary.json'}: is not as one of the tools writes it ({type(error).__name__}: "
-                        f'{error}); evaluate again') from error
-    if tool != READS or finished is not True:
-        what = f'results of {tool}' if tool != READS else 'an evaluation that was interrupted'
-        raise UserError(f'{folder}: holds {what}; give finished results of tools/{READS}.py')
-    try:
+    summary = read_finished(folder, READS)
+    with as_written(folder / SUMMARY, f'tools/{READS}.py', 'evaluate again'):
         settings = summary['settings']
-        networks = {one['label']: _network_of(one, folder) for one in settings['networks']}
-        kinds = {one['label']: _kind_of(one) for one in settings['networks']}
-        studies = {one['label']: studies_of(one) for one in settings['networks']}
+        networks = networks_of(summary, folder)
+        hold(settings, {'metrics': _METRICS, 'crop_border': COUNT} | dict.fromkeys(_COMPARABLE[2:], ANY))
+        for one in settings['sets']:
+            hold(one, _SET)
         sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
-        methods, metrics = (BICUBIC, *networks), settings['metrics']
-        shapes = {name: (one['pictures'], tuple(one['degradations'])) for name, one in sets.items()}
-        _ = [settings[key] for key in _COMPARABLE]
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / 'summary.json'}: is not as tools/{READS}.py writes it ({type(error).__name__}: "
-                        f'{error}); evaluate again') from error
+        if not sets or len(sets) != len(settings['sets']):
+            raise ValueError('sets: none, or two of one name')
+    path = folder / 'scores.csv'
     scores = [score for some in load(folder).values() for score in some]
-    there = {(one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
-             if not math.isnan(one.value)}
+    if not scores:
+        raise UserError(f'{path}: is missing, or holds no scores; evaluate again')
+    there = Counter((one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
+                    if is_number(one.value) or one.value == math.inf)
+    images = {name: sorted({key[-1] for key in there if key[0] == name}) for name in sets}
     wanted = set()
-    for name, (pictures, degradations) in shapes.items():
-        images = sorted({key[-1] for key in there if key[0] == name})
-        images += ['a picture'] * (pictures - len(images))
-        wanted.update(itertools.product([name], methods, metrics, degradations, images))
-    odd = min(wanted ^ there, default=None)
+    for name, one in sets.items():
+        if len(images[name]) > one['pictures']:
+            raise UserError(f"{path}: has {len(images[name])} pictures of {name}, but summary.json says "
+                            f"{one['pictures']}; evaluate again")
+        names = images[name] + ['a picture'] * (one['pictures'] - len(images[name]))
+        wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
+    odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
     if odd is not None:
-        what = 'is missing' if odd in wanted else 'has no place here'
-        raise UserError(f"{folder / 'scores.csv'}: the score of {', '.join(odd)} {what}; evaluate again")
-    return _Evaluation(folder, settings, networks, kinds, studies, sets, scores)
+        what = 'stands twice' if there[odd] > 1 else 'is missing' if odd in wanted else 'has no place here'
+        raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
+    return _Evaluation(folder, settings, networks, sets, images, scores)
 
 
 def _check_alike(found: Sequence[_Evaluation]) -> None:
+    networks = [(one.folder, network) for one in found for network in one.networks.values()]
+    check_alike(networks)
+    check_files(networks)
     first = found[0]
     known: dict[str, _Evaluation] = {}
-    kind = next(iter(first.kinds.values()))
-    studies: set[str] = set()
     for one in found:
-        for label, other in one.kinds.items():
-            if other != kind:
-                raise UserError(f'{one.folder}: {label}: is {other}, but others are {kind}; give networks that differ '
-                                'in dropout, seed and iteration alone')
-        for label, some in one.studies.items():
-            if some and studies and not some & studies:
-                raise UserError(f'{one.folder}: {label}: is of the study {min(some, key=len)}, but others are of '
-                                f'{min(studies, key=len)}; compare each study on its own')
-            studies = some & studies or some or studies
         for key in _COMPARABLE:
             if one.settings[key] != first.settings[key]:
                 raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {first.settings[key]} in '
                                 f'{first.folder}; evaluate all in the same way')
         for name, what in one.sets.items():
             other = known.setdefault(name, one)
-            if other.sets[name] != what:
+            if (other.sets[name], other.images[name]) != (what, one.images[name]):
                 raise UserError(f'{one.folder}: set {name}: holds other pictures or degradations than in '
                                 f'{other.folder}')
 
 
-def _network_of(one: Mapping[str, Any], folder: str | os.PathLike) -> _Network:
-    """What a summary says of a network, as far as it is told apart by it."""
-    trained, network_g = one.get('trained') or {}, one['network_g']
-    for key in ('manual_seed', 'iter'):
-        if type(trained.get(key)) is not int:
-            raise UserError(f"{folder}: {one['label']}: {one['weights']} does not say its {key}; train it with this "
-                            'version')
-    if one['key'] not in (*KEYS, 'bare'):
-        raise ValueError(f"key {one['key']!r}")
-    parts = [f"p = {one['dropout_p']:g}"]
-    if one['dropout_p']:
-        parts += [str(network_g[key]) for key, usual in _USUAL.items() if network_g.get(key, usual) != usual]
-    return _Network(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
-
-
-def _kind_of(one: Mapping[str, Any]) -> str:
-    network_g, trained = one['network_g'], one['trained']
-    section = network_g.get('base', network_g)
-    words = [str(section['type']).removeprefix('Dropout')]
-    words += [f'{key}={value}' for key, value in sorted(section.items())
-              if key not in ('type', 'dropout_p', *_USUAL)]
-    return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
-
-
-def studies_of(one: Mapping[str, Any]) -> set[str]:
-    """To which studies a network may belong: its experiment is ``STUDY_CELL_seedN``, and CELL ends in its dropout.
-
-    Args:
-        one: What a summary says of the network.
-
-    Returns:
-        Names; none where the experiment is not called so.
-    """
-    network_g, trained = one['network_g'], one['trained']
-    end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"
-    name = str(trained.get('experiment', ''))
-    if not name.endswith(end):
-        return set()
-    values = [network_g.get(key) for key in _USUAL]
-    parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
-    found = {name.removesuffix(end)}
-    for _ in _USUAL:  # the cell's name has those that are axes, in any order
-        found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
-    return found
-
-
-def _missing(seen: Collection[tuple[_Network, str]]) -> list[str]:
+def _missing(seen: Collection[tuple[Identity, str]]) -> list[str]:
     """Lines about what a whole comparison has, and this one has not."""
     networks, sets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
     variants, stages, seeds = (sorted(set(some)) for some in (
@@ -240,7 +182,7 @@ def _missing(seen: Collection[tuple[_Network, str]]) -> list[str]:
         [one.seed for one in networks]))
     lines = []
     for variant, stage, seed in itertools.product(variants, stages, seeds):
-        network = _Network(variant, *stage, seed)
+        network = Identity(variant, *stage, seed)
         absent = [dataset for dataset in sets if (network, dataset) not in seen]
         if absent:
             lines.append(f'not there: {network}' + (f" on {', '.join(absent)}" if len(absent) < len(sets) else ''))

@@ -18,10 +18,15 @@ MARK = "<!-- from mine/gains/gains.md, table 1, rows with 'pictures' -->"
 ODD_INSIDE = [  # part, change of its summary, what is said
     ('ablation', lambda it: it['settings']['networks'][0]['trained'].update(manual_seed=1),
      'ablation: holds .*, of seed 1'),
-    ('ablation', lambda it: it['settings']['networks'][1].update(dropout_p=0), 'ablation: holds two networks of p = 0'),
+    ('ablation', lambda it: it['settings']['networks'][1].update(dropout_p=0), 'dropout_p is 0, but 0.3 in network_g'),
+    ('ablation', lambda it: it['models'][1].update(label=it['models'][0]['label']), 'holds two networks of p = 0'),
+    ('ablation', lambda it: it['models'][0]['layers'][0].update(gini='x'), "gini must be a number or null, not 'x'"),
+    ('ablation', lambda it: it['models'][1]['layers'][0].update(layer='B1'), 'is about layer B1, but .* about last'),
+    ('ablation', lambda it: it.update(models=[]), 'is not as .*no models'),
+    ('clusters', lambda it: it['models'][0].update(chi_pca='1'), "chi_pca must be a number or null, not '1'"),
     ('saliency', lambda it: it['settings']['networks'][1].update(sha256='00'), 'saliency: is of other networks than'),
     ('saliency', lambda it: it.update(tool='ablate_channels'), r'saliency: holds no .* tools/map_saliency\.py'),
-    ('clusters', lambda it: it['models'][0].pop('chi_by_seed'), 'clusters: its summary.json is not as .*chi_by_seed'),
+    ('clusters', lambda it: it['models'][0].pop('chi_by_seed'), 'clusters: its summary.json: is not as .*chi_by_seed'),
 ]
 INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
 
@@ -47,7 +52,7 @@ def look_into(networks, folder):
 
 def test_tables_are_filled_and_building_again_changes_nothing(study):
     page, _ = study
-    assert page.with_suffix('') / 'mine/gains' in build(page)
+    assert page.with_suffix('') / 'mine/gains' in build(page)[0]
     text = page.read_text(encoding='utf-8')
     kept = (page.with_suffix('') / 'mine/gains/gains.md').read_text(encoding='utf-8').splitlines()
     lines = [line for line in text.splitlines() if line.startswith('|')]
@@ -79,7 +84,7 @@ def test_what_is_inside_is_gathered(study):
     folder = page.with_suffix('') / 'mine/inside/seed0'
     look_into(both, folder)
     page.write_text(f'{INSIDE}\n', encoding='utf-8')
-    assert folder.parent in build(page)
+    assert folder.parent in build(page)[0]
     assert {path.name for path in folder.parent.iterdir()} == {'seed0', 'inside.md', 'in_turn.png', 'chi_over_p.png'}
     rows = [line.strip('| ').split(' | ') for line in page.read_text(encoding='utf-8').splitlines()[2:]]
     found = [dict(zip(rows[0], row)) for row in rows[2:]]
@@ -106,6 +111,113 @@ def test_what_is_inside_is_gathered(study):
     assert float(found[0]['CHI (t-SNE)']) == pytest.approx(wanted['chi'], abs=0.05)
 
 
+SEED1 = {  # change of the settings of the second seed's parts, or of a network of it: what is said
+    'degradation': (lambda part, it: it['settings'].update(degradation='blur'), 'degradation is blur, but clean in'),
+    'pictures': (lambda part, it: it['settings'].update(images='other'), 'images is other, but '),
+    'iteration': (lambda part, it: [one['trained'].update(iter=3) for one in it['settings']['networks']],
+                  'look into networks of one iteration'),
+    'weights': (lambda part, it: [one.update(key='params_ema') for one in it['settings']['networks']],
+                'of iteration 6, params; look into'),
+    'architecture': (lambda part, it: it['settings']['networks'][0]['network_g'].update(num_block=99),
+                     'differ in dropout, seed and iteration alone'),
+    'not evaluated': (lambda part, it: [one.update(sha256=one['sha256'][::-1]) for one in it['settings']['networks']],
+                      'none of the networks that were evaluated'),
+    'layer': (lambda part, it: part != 'clusters' or [one.update(layer='B3') for one in it['models']],
+              'clusters: is about layer B3'),
+}
+
+
+@pytest.fixture
+def two_seeds(study, tmp_path):
+    """A page with what is inside of four networks, of two seeds."""
+    page, first = study
+    second = [network(tmp_path, p, 1) for p in (0, 0.3)]
+    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    evaluate(second, sets, tmp_path / 'page/mine/at_6_more', Settings(strips=0))
+    for seed, both in enumerate((first, second)):
+        look_into(both, page.with_suffix('') / f'mine/inside/seed{seed}')
+    return page
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.slow
+def test_seeds_that_were_looked_into_in_another_way_are_refused(two_seeds):
+    page = two_seeds
+    build(page)
+    before, inner = snapshot(page.parent), page.with_suffix('') / 'mine/inside'
+    for change, reason in SEED1.values():
+        for part in inside.PARTS:
+            path = inner / 'seed1' / part / 'summary.json'
+            summary = json.loads(path.read_text(encoding='utf-8'))
+            change(part, summary)
+            path.write_text(json.dumps(summary), encoding='utf-8')
+        with pytest.raises(UserError, match=reason) as caught:
+            build(page)
+        assert '\n' not in str(caught.value)
+        for path, content in before.items():
+            if path.name == 'summary.json' and 'seed1' in path.parts:
+                path.write_bytes(content)
+        assert snapshot(page.parent) == before
+    for damage, reason in (
+            (lambda lines: lines + lines[1:], 'stands twice'),
+            (lambda lines: [*lines[:5], ','.join([*lines[5].split(',')[:4], 'nan', '0']), *lines[6:]], 'nan dB'),
+            (lambda lines: [line for line in lines if ',random' not in line], 'has other pictures, orders or channels'),
+            (lambda lines: [*lines, 'x' * 200_000], 'is not as tools/ablate_channels.py writes it')):
+        path = sorted(inner.glob('seed1/ablation/*/in_turn.csv'))[-1]
+        path.write_text('\n'.join(damage(path.read_text(encoding='utf-8').splitlines())) + '\n', encoding='utf-8')
+        with pytest.raises(UserError, match=reason):
+            build(page)
+        path.write_bytes(before[path])
+        assert snapshot(page.parent) == before
+    (inner / 'seed1').rename(inner / 'seed_1')
+    with pytest.raises(UserError, match='seed_1: is no seed0, seed1, …; call it so'):
+        build(page)
+
+
+def test_nothing_is_replaced_where_a_later_part_is_refused(study):
+    page, _ = study
+    build(page)
+    gains = page.with_suffix('') / 'mine/gains/gains.md'
+    gains.write_text('kept', encoding='utf-8')
+    text = page.read_text(encoding='utf-8') + '\n<!-- from mine/gains/gains.md, table 9 -->\n'
+    page.write_text(text, encoding='utf-8')
+    before = snapshot(page.parent)
+    with pytest.raises(UserError, match='no such table'):
+        build(page)
+    assert snapshot(page.parent) == before
+
+
+@pytest.mark.parametrize('newline', ['\n', '\r\n'])
+def test_a_table_at_the_end_of_the_page_is_replaced_whole(study, newline):
+    page, _ = study
+    for end in (MARK, f'{MARK}\n\n| a | b |\n|---|---|\n| old | 777 |'):
+        page.write_bytes(f'# Page\n\n{end}'.replace('\n', newline).encode())
+        build(page)
+        text = page.read_bytes().decode()
+        assert '777' not in text
+        assert '| pictures | p = 0.3 |' in text
+        assert text.count(newline) == text.count('\n')
+
+
+def test_what_the_studies_lack_is_said(study, tmp_path):
+    page, _ = study
+    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    evaluate([network(tmp_path, 0, 1)], sets, tmp_path / 'page/mine/at_6_more', Settings(strips=0))
+    assert build(page)[1] == ['mine: not there: p = 0.3, seed 1, iteration 6, params']
+
+
+def test_a_study_whose_evaluations_are_gone_is_refused(study):
+    page, _ = study
+    build(page)
+    folder = page.with_suffix('')
+    (folder / 'other/gains').mkdir(parents=True)
+    with pytest.raises(UserError, match='other: holds no at_'):
+        build(page)
+
+
 def test_seeds_stand_beside_their_mean(study, tmp_path):
     page, both = study
     folder = page.with_suffix('') / 'mine/inside'
@@ -130,6 +242,7 @@ def test_small_values_do_not_become_zeros(value, text):
     ('<!-- from mine/none.md, table 1 -->', 'there is no such table'),
     ("<!-- from mine/gains/gains.md, table 1, rows with 'p = 0.9' -->", 'no row of that table'),
     ('<!-- from mine/gains/gains.md, table x -->', 'table x -->; write marks like'),
+    ('  <!--from mine/gains/gains.md, table 1 -->', 'table 1 -->; write marks like'),
     ('text alone', 'holds no mark of a table'),
 ])
 def test_tables_that_are_not_there_are_refused(study, mark, reason):

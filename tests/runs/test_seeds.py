@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from reflash_sr.data.pair_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.networks import open_network
 from reflash_sr.runs.evaluation import Settings, evaluate
-from reflash_sr.runs.seeds import compare, studies_of
+from reflash_sr.runs.seeds import compare
+from reflash_sr.runs.summaries import studies_of
 from reflash_sr.study import load
 from tests.conftest import fill
 from tests.runs.test_evaluation import save_network
@@ -225,6 +227,7 @@ def change(path, text):
     return work
 
 
+SECOND = ('settings', 'networks', 1)
 DAMAGE = {
     'settings': (change(['settings'], []), 'summary.json: is not as'),
     'no networks': (change(['settings', 'networks'], None), 'summary.json: is not as'),
@@ -239,9 +242,49 @@ DAMAGE = {
     'a row twice': (lambda summary, scores: scores.__setitem__(7, scores[8]), 'is missing'),
     'nan': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',nan'), 'is missing'),
     'torn': (lambda summary, scores: scores.__setitem__(7, scores[7][:20]), 'is damaged .a line is cut off'),
+    'p that does not fit': (change([*SECOND, 'dropout_p'], 0.5), 'dropout_p is 0.5, but 0.3 in network_g'),
+    'negative p': (change([*SECOND, 'dropout_p'], -0.3), 'dropout_p must be a probability'),
+    'negative seed': (change([*SECOND, 'trained', 'manual_seed'], -1), 'does not say its manual_seed'),
+    'no network': (change(['settings', 'networks'], []), 'networks: none'),
+    'no set': (change(['settings', 'sets'], []), 'sets: none'),
+    'fewer pictures': (change(['settings', 'sets', 0, 'pictures'], 1), 'has 2 pictures of mine, but summary.json says'),
+    'degradations': (change(['settings', 'sets', 0, 'degradations'], [['clean']]), 'must be a list of names'),
+    'metric': (change(['settings', 'metrics'], ['foo']), 'metrics must be a list of'),
+    'one file twice': (lambda summary, scores: summary['settings']['networks'][1].update(
+        sha256=summary['settings']['networks'][0]['sha256']), 'has the weights file of'),
+    'two scores': (lambda summary, scores: scores.append(scores[-1][:-1] + '9'), 'stands twice'),
+    'minus infinity': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',-inf'), 'missing'),
     'another method': (lambda summary, scores: scores.append('x' + scores[-1]), 'has no place here'),
     'another set': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'has no place here'),
 }
+
+
+def test_names_that_differ_between_evaluations_are_other_pictures(measure, tmp_path):
+    folders = [measure(f'at_{p}', [network(tmp_path, p, 0)]) for p in (0, 0.3)]
+    scores = folders[1] / 'scores.csv'
+    scores.write_text(scores.read_text(encoding='utf-8').replace(',a 1,', ',a 9,'), encoding='utf-8')
+    with pytest.raises(UserError, match='set mine: holds other pictures'):
+        compare(folders, tmp_path / 'out')
+
+
+def test_a_mean_over_sets_needs_all_of_them(measured, tmp_path):
+    shutil.copytree(measured, tmp_path / 'endless')
+    scores = tmp_path / 'endless/scores.csv'
+    lines = [line.rsplit(',', 1)[0] + ',inf' if line.startswith('p0.3_seed0_6,again') else line
+             for line in scores.read_text(encoding='utf-8').splitlines()]
+    scores.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    folder, _ = compare([tmp_path / 'endless'], tmp_path / 'out')
+    assert {row['dataset'] for row in rows(folder.path / 'gains.csv')} == {'mine'}
+
+
+def test_a_network_without_some_of_the_sets_is_there_in_part(picture_folder, tmp_path):
+    for name, seed, sets in (('whole', 0, ('one', 'two')), ('part', 1, ('two',))):
+        evaluate([network(tmp_path, p, seed) for p in (0, 0.3)],
+                 open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0), tmp_path / name,
+                 Settings(strips=0))
+    folder, _ = compare([tmp_path / 'whole', tmp_path / 'part'], tmp_path / 'out')
+    cells = (folder.path / 'cells.md').read_text(encoding='utf-8').splitlines()
+    assert cells[2:] == ['| p = 0 | 6 | 6 (in part) |', '| p = 0.3 | 6 | 6 (in part) |']
 
 
 @pytest.mark.parametrize(('damage', 'message'), DAMAGE.values(), ids=DAMAGE)

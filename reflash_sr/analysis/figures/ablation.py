@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,15 +29,15 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
     several = False
     for axes, (order, models) in zip(panels, curves.items()):
         plain(axes).set_title(order.replace('-', ' ') + ('' if 'first' in order else ' order'), size=10)
-        for (_, psnr), line in zip(models.items(), _lines(models)):
+        for psnr, style in zip(models.values(), _styles(len(models))):
             psnr = np.where(np.isfinite(psnr), psnr, np.nan)
             psnr = psnr[np.isfinite(psnr).all(1)] if np.isfinite(psnr).all(1).any() else psnr
             mean, removed = psnr.mean(0), np.arange(psnr.shape[1])
             several |= len(psnr) > 1
             spread = (psnr - psnr[:, :1]).std(0)
-            axes.fill_between(removed, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
-            axes.axhline(mean[0], color=line.get_color(), linewidth=0.8, alpha=0.5)
-            axes.plot(removed, mean, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.8)
+            axes.fill_between(removed, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+            axes.axhline(mean[0], color=style['color'], linewidth=0.8, alpha=0.5)
+            axes.plot(removed, mean, **style)
         axes.set_xlim(0, max(psnr.shape[1] for psnr in models.values()) - 1)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel('channels removed')
@@ -57,12 +58,11 @@ def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
     figure = new_figure(title)
     axes = plain(figure.subplots())
     axes.axhline(0, color='0.6', linewidth=0.9)
-    for lost, line in zip(drops.values(), _lines(drops)):
+    for lost, style in zip(drops.values(), _styles(len(drops))):
         ranked = np.sort(np.nan_to_num(lost, posinf=0, neginf=0), axis=1)[:, ::-1]
         mean, spread, rank = ranked.mean(0), ranked.std(0), np.arange(1, lost.shape[1] + 1)
-        axes.fill_between(rank, mean - spread, mean + spread, color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.plot(rank, mean, color=line.get_color(), linestyle=line.get_linestyle(), linewidth=1.8, marker='.',
-                  markersize=5)
+        axes.fill_between(rank, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+        axes.plot(rank, mean, **style, marker='.', markersize=5)
     axes.set_xlim(0.5, max(lost.shape[1] for lost in drops.values()) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel('channel, the most important first in every picture')
@@ -108,8 +108,8 @@ def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: S
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (what, models) in zip(panels, values.items()):
         plain(axes).set_ylabel(what)
-        for one, line in zip(models.values(), _lines(models)):
-            axes.plot(range(len(layers)), one, color=line.get_color(), linestyle=line.get_linestyle(), marker='.')
+        for one, style in zip(models.values(), _styles(len(models))):
+            axes.plot(range(len(layers)), one, **style, marker='.')
     _name_layers(panels[-1], layers)
     legend_below(figure, _lines(values[next(iter(values))]))
     return figure
@@ -126,7 +126,12 @@ def _signed(value: float) -> str:
     return '0.00' if text == '-0.00' else text.replace('-', '−')
 
 
+def _styles(count: int) -> list[dict[str, Any]]:
+    """How the lines of so many models look, each its own way."""
+    return [{'color': COLOURS[place % len(COLOURS)], 'linestyle': DASHES[place % len(DASHES)], 'linewidth': 1.8}
+            for place in range(count)]
+
+
 def _lines(models: Mapping[str, object]) -> list[Line2D]:
-    """A line of its own for each model, as it stands in the legend."""
-    return [Line2D([], [], color=COLOURS[place % len(COLOURS)], linestyle=DASHES[place % len(DASHES)], linewidth=1.8,
-                   label=short(label)) for place, label in enumerate(models)]
+    """The lines of the legend."""
+    return [Line2D([], [], **style, label=short(label)) for label, style in zip(models, _styles(len(models)))]
