@@ -29,7 +29,7 @@ setup(
         'scipy',
         'scikit-image',
         'scikit-learn',
-        'matplotlib',
+        'matplotlib>=3.6',
         'tqdm',
         'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
     ],

@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_tool(lambda: pipeline.test(args.opt, **flags))
 
 
+NO_HOME = 'Could not determine home directory'  # how pathlib says that there is no such user
+
+
 def run_tool(work: Callable[[], object], name: str = 'basicsr') -> int:
     """Do the work of a command; a mistake in what was given becomes one line.
 
@@ -57,6 +60,12 @@ def run_tool(work: Callable[[], object], name: str = 'basicsr') -> int:
     except KeyboardInterrupt:
         print(f'{name}: stopped', file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if not str(error).startswith(NO_HOME):
+            raise
+        print(f'{name}: error: a path begins with ~ and what follows is no user of this machine; write the path out',
+              file=sys.stderr)
+        return UserError.exit_status
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise  # no file's fault

@@ -47,11 +47,6 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
         raise
 
 
-def home(path: str | os.PathLike) -> Path:
-    """A path with ``~`` replaced; one that names no user stays as it is, and is then not found."""
-    return Path(os.path.expanduser(path))
-
-
 def sha256(path: str | os.PathLike) -> str:
     """Checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()

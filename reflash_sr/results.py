@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.files import atomic_write, home, relative
+from reflash_sr.files import atomic_write, relative
 
 SUMMARY = 'summary.json'
 PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'pillow', 'scikit-learn',
@@ -43,10 +43,7 @@ class ResultFolder:
 
     def __init__(self, path: str | os.PathLike, tool: str, settings: Mapping[str, Any], overwrite: bool = False,
                  inputs: Iterable[str | os.PathLike] = ()):
-        try:
-            self.path = Path(path).expanduser()
-        except RuntimeError as error:  # ~somebody
-            raise UserError(f'{path}: {error} Give another folder with --out') from error
+        self.path = Path(path).expanduser()
         self.tool = tool
         self.settings = json.loads(json.dumps(settings))
         self.continued = self.finished = False
@@ -70,7 +67,7 @@ class ResultFolder:
     def _keep_apart(self, inputs: Iterable[str | os.PathLike]) -> None:
         out = self.path.resolve()
         for one in inputs:
-            read = home(one).resolve()
+            read = Path(one).expanduser().resolve()
             if read.exists() and (out == read or out in read.parents or read in out.parents):
                 raise UserError(f'{self.path}: {one} is read, so results cannot go there; give another folder with '
                                 '--out')

@@ -35,7 +35,7 @@ def end_all():
         process = _started.pop()
         process.kill()
         process.join()
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: of what has ended
             os.killpg(process.pid, signal.SIGKILL)
 
 

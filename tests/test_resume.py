@@ -251,6 +251,15 @@ def test_a_second_ctrl_c_stops_at_once_and_handlers_of_others_stay():
     finally:
         signals.remove()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    theirs = lambda number, frame: None  # noqa: E731
+    before = signal.signal(signal.SIGTERM, theirs)
+    signals = StopSignals()
+    signals.install()
+    try:
+        assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signals.remove()
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_one_ctrl_c_may_reach_each_of_several_processes_twice():

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from reflash_sr.errors import UserError
-from reflash_sr.files import check_regular, home
+from reflash_sr.files import check_regular
 
 # Of large pictures and of damaged EXIF data: neither hinders, and what does is an error.
 warnings.filterwarnings('ignore', module=r'PIL\.')
@@ -83,7 +83,7 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
         UserError: The folder does not exist, a folder inside it cannot be read, it holds no picture, or one whose name
             is not UTF-8.
     """
-    root = home(root)
+    root = Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f'{root}: no such folder; write the folder that holds the pictures')
     files, seen = [], set()

@@ -13,7 +13,6 @@ from reflash_sr.data.degradations import AS_GIVEN, EIGHT, check_name, degrade, m
 from reflash_sr.data.images import check_all, find_images, image_size, read_image
 from reflash_sr.data.source import ImageSource, unique_names
 from reflash_sr.errors import UserError
-from reflash_sr.files import home
 
 
 class DegradedSet:
@@ -102,7 +101,7 @@ class PairedSet:
     def __init__(self, name: str, lq_root: str, gt_root: str, scale: int, lq_template: str = '{}',
                  gt_template: str = '{}'):
         self.name, self.scale = name, scale
-        together = home(lq_root).resolve() == home(gt_root).resolve()
+        together = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
         lq = _by_shared_name(lq_root, lq_template, gt_template if together else None)
         gt = _by_shared_name(gt_root, gt_template, lq_template if together else None)
         for one, other, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
@@ -189,7 +188,7 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
 
 def _set_name(root: str) -> str:
     """Name a set after its folder, or the one above where it has a usual name: ``Set5`` for ``Set5/HR``."""
-    path = home(root).absolute()
+    path = Path(root).expanduser().absolute()
     usual = path.name.lower() in ('hr', 'lr', 'gt', 'lq', 'gtmod12', 'original') and path.parent.name
     return path.parent.name if usual else path.name
 

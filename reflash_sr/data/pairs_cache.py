@@ -25,7 +25,7 @@ import scipy
 from reflash_sr.data.source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.source import ImageSource
 from reflash_sr.errors import UserError
-from reflash_sr.files import atomic_write, home, sha256
+from reflash_sr.files import atomic_write, sha256
 from reflash_sr.locks import lock
 
 BLOCK = 256  # draws in a file
@@ -49,7 +49,7 @@ class PairsCache:
     def __init__(self, root: str | os.PathLike, key: Mapping[str, Any], size: int):
         self._text = json.dumps(key, sort_keys=True, indent=2, default=str)
         try:
-            root = home(root)
+            root = Path(root).expanduser()
         except RuntimeError as error:
             raise UserError(f'pairs_cache: {root}: there is no such user; write the path without ~') from error
         self.folder = root / hashlib.sha256(self._text.encode()).hexdigest()[:16]
@@ -166,7 +166,7 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
     Returns:
         Plain values; pictures, and the code that degrades them, as checksums.
     """
-    root = home(source.root)
+    root = Path(source.root).expanduser()
     files = source.paths if source.on_disk else [root / 'data.mdb', root / 'meta_info.txt']
     return {
         'dataset': kind,

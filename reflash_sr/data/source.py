@@ -15,7 +15,7 @@ from basicsr.utils import FileClient
 from reflash_sr.data.images import find_images, read_image
 from reflash_sr.data.photos import SCHEME, photo_paths
 from reflash_sr.errors import UserError
-from reflash_sr.files import check_regular, home
+from reflash_sr.files import check_regular
 from reflash_sr.rules import SECTION, TEXT, TEXT_OR_NONE
 
 OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}
@@ -46,11 +46,11 @@ class ImageSource:
         self._client = None
         meta_info = opt.get('meta_info')
         if not self.on_disk:
-            self.paths = _lmdb_keys(home(self.root))
+            self.paths = _lmdb_keys(Path(self.root).expanduser())
         elif self.root.startswith(SCHEME):
             self.paths = photo_paths(self.root[len(SCHEME):])
         elif meta_info:
-            self.paths = _listed(home(meta_info), home(self.root))
+            self.paths = _listed(Path(meta_info).expanduser(), Path(self.root).expanduser())
         else:
             self.paths, self.others = find_images(self.root)
         self.names = unique_names(self.paths, self.root)
@@ -64,7 +64,7 @@ class ImageSource:
         if self.on_disk:
             return read_image(path)
         if self._client is None:  # opened in the process that reads: an LMDB must not cross a fork
-            self._client = FileClient('lmdb', db_paths=[str(home(self.root))], client_keys=['gt'])
+            self._client = FileClient('lmdb', db_paths=[str(Path(self.root).expanduser())], client_keys=['gt'])
         try:
             data = bytes(self._client.get(str(path), 'gt'))
         except Exception as error:  # an LMDB that was damaged after the run began
@@ -125,7 +125,7 @@ def _check_lmdb(root: Path, keys: list[Path]) -> None:
 
 def unique_names(paths: list[Path], root: str) -> list[str]:
     """Name files after their path below a folder, without ending; no two names are alike."""
-    base = home(root)
+    base = Path(root).expanduser()
     inner = [path.relative_to(base) if path.is_relative_to(base) else Path(path.name) for path in paths]
     names = ['_'.join(path.with_suffix('').parts) for path in inner]
     count = Counter(names)

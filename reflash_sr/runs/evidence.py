@@ -6,11 +6,11 @@ Beside ``PAGE.md`` lies the folder ``PAGE``, with a folder for each study: evalu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from reflash_sr.errors import UserError
@@ -60,14 +60,17 @@ def build(page: str | os.PathLike) -> tuple[list[Path], list[str]]:
     if not os.access(page.resolve().parent, os.W_OK):
         raise UserError(f'{page}: its folder cannot be written; change its permissions')
     lacking = []
-    with tempfile.TemporaryDirectory(dir=folder, prefix='.new_') as scratch:
-        for study in studies:
-            made, _ = compare(sorted(study.glob('at_*')), Path(scratch, study.name, GAINS))
+    with contextlib.ExitStack() as stack:
+        scratch = {study: Path(stack.enter_context(tempfile.TemporaryDirectory(dir=study, prefix='.new_')))
+                   for study in studies}  # beside what they replace: on its disk, and writable as it is
+        for study, new in scratch.items():
+            made, _ = compare(sorted(study.glob('at_*')), new / GAINS)
             lacking += [f'{study.name}: {line}' for line in read_summary(made.path)['missing']]
             if (study / INSIDE).is_dir():
-                gather(study / INSIDE, Path(scratch, study.name, INSIDE), _evaluated(study))
-        filled = MARK.sub(lambda match: _filled(match, [Path(scratch), folder], page), text)
-        written = [path for study in studies for path in _put(Path(scratch, study.name), study)]
+                gather(study / INSIDE, new / INSIDE, _evaluated(study))
+        made_of = {study.name: new for study, new in scratch.items()}
+        filled = MARK.sub(lambda match: _filled(match, made_of, folder, page), text)
+        written = [path for study, new in scratch.items() for path in _put(new, study)]
     filled = filled.replace('\n', '\r\n') if '\r\n' in raw else filled
     if filled != raw:
         with atomic_write(page.resolve()) as file:
@@ -97,9 +100,15 @@ def _evaluated(study: Path) -> set[str]:
 
 def _put(made: Path, study: Path) -> list[Path]:
     """Put what is complete in the place of the old."""
-    if (study / GAINS).exists():
-        (study / GAINS).rename(made / 'old')
-    shutil.move(made / GAINS, study / GAINS)
+    gains, old = study / GAINS, made / 'old'
+    if gains.exists():
+        gains.rename(old)
+    try:
+        (made / GAINS).rename(gains)
+    except BaseException:
+        if old.exists():
+            old.rename(gains)
+        raise
     if not (made / INSIDE).is_dir():
         return [study / GAINS]
     for path in sorted((made / INSIDE).iterdir()):
@@ -107,14 +116,14 @@ def _put(made: Path, study: Path) -> list[Path]:
     return [study / GAINS, study / INSIDE]
 
 
-def _filled(match: re.Match, folders: Sequence[Path], page: Path) -> str:
+def _filled(match: re.Match, new: Mapping[str, Path], folder: Path, page: Path) -> str:
     where = f"{page}: {match[0].splitlines()[0]}"
     try:
-        path = next((path for path in (folder / match['file'] for folder in folders) if path.is_file()), folders[-1])
+        study, _, inner = match['file'].partition('/')
+        path = new[study] / inner if study in new and (new[study] / inner).is_file() else folder / match['file']
         caption, table = TABLE.findall(path.read_text(encoding='utf-8'))[int(match['number']) - 1]
     except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise UserError(f'{where}: there is no such table below {relative(folders[-1])}; name one that is there'
-                        ) from error
+        raise UserError(f'{where}: there is no such table below {relative(folder)}; name one that is there') from error
     lines = table.splitlines()
     rows = [line for line in lines[HEAD:] if (match['rows'] or '') in line]
     if not rows:

@@ -22,6 +22,7 @@ from reflash_sr.runs.summaries import Described, as_written, check_alike, check_
 
 NUMBERS = Rule('a list of numbers', lambda v: isinstance(v, list) and all(one is None or is_number(one) for one in v))
 NUMBER_OR_NONE = Rule('a number or null', lambda v: v is None or is_number(v))
+HOW_ONLY = {'sheets', 'correlate', 'closed_form'}  # settings that change no number here
 PARTS = {  # folder of a seed: its tool, and what is needed of each network
     'ablation': ('ablate_channels', {'folder': TEXT, 'layer': TEXT, 'channels': POSITIVE_INT}),
     'saliency': ('map_saliency', {'layer': TEXT}),
@@ -48,7 +49,7 @@ class _Part:
 
     Attributes:
         folder: Its results.
-        settings: How it looked, but for the networks.
+        settings: What was looked at and how, but for the networks.
         networks: By their p.
         models: What it found, by their p; of the first layer, where there are several.
     """
@@ -76,7 +77,8 @@ def gather(folder: str | os.PathLike, out: str | os.PathLike | None = None,
     """
     folder = Path(folder)
     out = folder if out is None else Path(out)
-    seeds = sorted((path for path in folder.glob('seed*')), key=lambda path: (len(path.name), path.name))
+    seeds = [path for path in folder.glob('seed*') if path.is_dir()]
+    seeds.sort(key=lambda path: (len(path.name), path.name))
     odd = next((path for path in seeds if not path.name.removeprefix('seed').isdecimal()), None)
     if odd is not None or not seeds:
         raise UserError(f'{odd}: is no seed0, seed1, …; call it so' if odd else
@@ -110,7 +112,9 @@ def _read(seed: Path, part: str) -> _Part:
     models: dict[float, dict[str, Any]] = {}
     with as_written(f'{folder}: its summary.json', f'tools/{tool}.py', 'let it look again'):
         described = networks_of(summary, folder)
-        settings = {key: value for key, value in summary['settings'].items() if key not in ('networks', 'layers')}
+        settings = {key: value for key, value in summary['settings'].items()
+                    if key not in {'networks', 'layers', 'images', *HOW_ONLY}}
+        settings['pictures'] = summary.get('images') or summary['crops']  # by their names; folders may be elsewhere
         for model in summary['models']:
             one = described[model['label']]
             p = one.dropout_p
@@ -153,8 +157,9 @@ def _check(found: Mapping[Path, Mapping[str, _Part]], known: Collection[str] | N
             changed = sorted(key for key in {*part.settings, *first.settings}
                              if part.settings.get(key) != first.settings.get(key))
             if changed:
-                raise UserError(f"{part.folder}: {changed[0]} is {part.settings.get(changed[0])}, but "
-                                f"{first.settings.get(changed[0])} in {first.folder}; let it look in the same way")
+                of_both = (str(one.settings.get(changed[0]))[:80] for one in (part, first))
+                raise UserError(f"{part.folder}: {changed[0]}: {' instead of '.join(of_both)} as in {first.folder}; "
+                                'let it look in the same way')
             layer = next(iter(first.models.values()))['layer']
             other = next((model['layer'] for model in part.models.values() if model['layer'] != layer), None)
             if other is not None:
@@ -163,18 +168,19 @@ def _check(found: Mapping[Path, Mapping[str, _Part]], known: Collection[str] | N
 
 def _all_curves(found: Mapping[Path, Mapping[str, _Part]]) -> dict[str, dict[str, np.ndarray]]:
     """By order, by network: (seeds × pictures × orders, C + 1), dB."""
-    curves: dict[str, dict[str, list[np.ndarray]]] = {}
+    curves: dict[str, dict[float, list[np.ndarray]]] = {}
     first: tuple[Path, Mapping[tuple[str, str], np.ndarray]] | None = None
     for part in (parts['ablation'] for parts in found.values()):
-        for p, model in sorted(part.models.items()):
+        for p, model in part.models.items():
             path = part.folder / model['folder'] / 'in_turn.csv'
             those = _curves(path, model['layer'], model['channels'])
             first = first or (path, those)
             if {key: len(psnr) for key, psnr in those.items()} != {key: len(psnr) for key, psnr in first[1].items()}:
                 raise UserError(f'{path}: has other pictures, orders or channels than {first[0]}; ablate again')
             for (order, _), psnr in those.items():
-                curves.setdefault(order.partition(':')[0], {}).setdefault(f'p = {p:g}', []).append(psnr)
-    return {order: {label: np.stack(some) for label, some in models.items()} for order, models in curves.items()}
+                curves.setdefault(order.partition(':')[0], {}).setdefault(p, []).append(psnr)
+    return {order: {f'p = {p:g}': np.stack(some) for p, some in sorted(models.items())}
+            for order, models in curves.items()}
 
 
 def _table(found: Mapping[Path, Mapping[str, _Part]]) -> str:
@@ -209,7 +215,7 @@ def _curves(path: Path, layer: str, channels: int) -> dict[tuple[str, str], np.n
             raise UserError(f'{path}: cannot be read ({error.strerror}); ablate again') from error
     images = {order: {image for other, image in found if other == order} for order, _ in found}
     if any(sorted(psnr) != list(range(channels + 1)) for psnr in found.values()) or len(
-            {frozenset(some) for some in images.values()}) != 1:
+            {frozenset(some) for some in images.values()}) > 1:
         raise UserError(f'{path}: lacks some of the {channels} channels of {layer}, or pictures; ablate again')
     return {key: np.array([psnr[removed] for removed in sorted(psnr)]) for key, psnr in found.items()}
 

@@ -151,7 +151,7 @@ def _open(folder: Path) -> _Evaluation:
         wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
     odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
     if odd is not None:
-        what = 'stands twice' if there[odd] > 1 else 'is missing' if odd in wanted else 'has no place here'
+        what = 'has no place here' if odd not in wanted else 'stands twice' if there[odd] > 1 else 'is missing'
         raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
     return _Evaluation(folder, settings, networks, sets, images, scores)
 

@@ -136,7 +136,7 @@ def _describe(one: Mapping[str, Any], folder: Path) -> Described:
         if not is_int(trained.get(key)) or trained[key] < 0:
             raise UserError(f"{folder}: {one['label']}: {one['weights']} does not say its {key}; train it with this "
                             'version')
-    if network_g.get('dropout_p', one['dropout_p']) != one['dropout_p']:
+    if 'base' not in network_g and network_g.get('dropout_p', one['dropout_p']) != one['dropout_p']:
         raise ValueError(f"dropout_p is {one['dropout_p']}, but {network_g['dropout_p']} in network_g")
     parts = [f"p = {one['dropout_p']:g}"]
     if one['dropout_p']:

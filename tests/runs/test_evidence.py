@@ -112,8 +112,8 @@ def test_what_is_inside_is_gathered(study):
 
 
 SEED1 = {  # change of the settings of the second seed's parts, or of a network of it: what is said
-    'degradation': (lambda part, it: it['settings'].update(degradation='blur'), 'degradation is blur, but clean in'),
-    'pictures': (lambda part, it: it['settings'].update(images='other'), 'images is other, but '),
+    'degradation': (lambda part, it: it['settings'].update(degradation='blur'), 'blur instead of clean as'),
+    'pictures': (lambda part, it: it.update(images=['other']), "pictures: .'other'. instead of"),
     'iteration': (lambda part, it: [one['trained'].update(iter=3) for one in it['settings']['networks']],
                   'look into networks of one iteration'),
     'weights': (lambda part, it: [one.update(key='params_ema') for one in it['settings']['networks']],

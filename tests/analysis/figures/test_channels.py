@@ -36,6 +36,16 @@ def test_in_turn(rng):
     assert drawn(ablation.figure_in_turn({'index': {'one': np.array([[np.inf, 30, 20]])}}))
 
 
+def test_lines_look_as_in_the_legend(rng):
+    figure = ablation.figure_in_turn({'index': {f'p = {i}': 30 - rng.random((2, 5)) for i in range(4)}})
+    figure.canvas.draw()
+    drawn_lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 5]
+    looks = [[(line.get_color(), line._unscaled_dash_pattern) for line in lines]
+             for lines in (drawn_lines, figure.legends[0].get_lines())]
+    assert looks[0] == looks[1]
+    assert len(set(map(str, looks[0]))) == 4
+
+
 def test_networks_of_several_widths_are_shown_whole(rng):
     curves = {'wide': 30 - rng.random((2, 17)), 'narrow': 30 - rng.random((2, 9))}
     assert ablation.figure_in_turn({'index': curves}).axes[0].get_xlim() == (0, 16)
