@@ -26,13 +26,13 @@ SIGNED = re.compile(r'[+−-]\d\.\d\d')
 GAINS = re.compile(rf'({SIGNED.pattern}(?:(?:,|,? and)\s{SIGNED.pattern})*)(?=\sdB)')
 ALL, TWO, SHARP = ('mean of Set5, Set14, BSD100', 'mean of Set5, Set14', 'mean of Set5 sharpened, Set14 sharpened')
 PS = (0.3, 0.5, 0.7)
-CLAIMS = {  # file: for each place of its text that names gains: study, set, p
+CLAIMS = {  # file: for each place of its text that names gains: study, set, p; and a seed, where it is about one
     'docs/evidence.md': [
         [('usm', ALL, p) for p in PS], [('usm', 'RealSR', p) for p in PS],
-        [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5)], [('no_usm', 'RealSR', 0.5), ('usm', 'RealSR', 0.5)],
+        [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5, 0)], [('no_usm', 'RealSR', 0.5), ('usm', 'RealSR', 0.5, 0)],
         [('usm_sharpened', SHARP, p) for p in PS], [('usm', TWO, p) for p in PS]],
-    'README.md': [[('usm', ALL, 0.7)], [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5)], [('no_usm', 'RealSR', 0.5)],
-                  [('usm', 'RealSR', 0.5)]],
+    'README.md': [[('usm', ALL, 0.7)], [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5, 0)], [('no_usm', 'RealSR', 0.5)],
+                  [('usm', 'RealSR', 0.5, 0)]],
 }
 NUMBER = re.compile(r'[+−-]?\d[\d,]*\.?\d*')
 
@@ -65,16 +65,20 @@ def test_no_cell_is_left_out(name):
     study, (file, seeds) = STUDIES[name], GRIDS[name]
     cells = load(ROOT / f'options/{file}.yml', seeds).cells
     wanted = {(cell.options['network_g']['dropout_p'], cell.seed, key) for cell in cells for key in KEYS}
-    found = {}
+    found, measured = {}, set()
     for folder in study.glob('at_*'):
         settings = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))['settings']
         for one in settings['networks']:
             network = one['dropout_p'], one['trained']['manual_seed'], one['key']
+            measured |= {(one['trained']['iter'], entry['name'], network) for entry in settings['sets']}
             name = f'{file}_p{network[0]:g}_seed{network[1]}'
             assert one['trained']['experiment'] == name, f'{folder}: of another study'
             found.setdefault(one['trained']['iter'], set()).add(network)
     assert len({frozenset(some) for some in found.values()}) == 1, 'iterations differ in their networks'
     assert all(some <= wanted for some in found.values())
+    for iteration, dataset, _ in measured:
+        of_set = {network for at, name, network in measured if (at, name) == (iteration, dataset)}
+        assert of_set == found[iteration], f'{dataset} was not measured with every network of iteration {iteration}'
     assert all(some == wanted for some in found.values()) or UNFINISHED in PAGE
 
 
@@ -103,13 +107,14 @@ def test_gains_in_running_text_are_those_of_the_tables(file, claims):
     wanted = []
     for claim in claims:
         wanted.append([])
-        for study, dataset, p in claim:
+        for study, dataset, p, *seed in claim:
             with open(EVIDENCE / study / 'gains/gains.csv', encoding='utf-8', newline='') as kept:
-                found = [float(row['gain']) for row in csv.DictReader(kept) if (
+                found = [row for row in csv.DictReader(kept) if (
                     row['weights'], row['iteration'], row['dataset'], row['method']) == (
                     'params_ema', '6000', dataset, f'p = {p}') and row['degradation'] in ('mean', 'as given')]
-            wanted[-1] += found
             assert len(found) == 1
+            by_seed = dict(one.split(':') for one in found[0]['by_seed'].split())
+            wanted[-1].append(float(by_seed[str(*seed)] if seed else found[0]['gain']))
     assert [len(some) for some in said] == [len(some) for some in wanted]
     for some, others in zip(said, wanted):
         assert some == pytest.approx(others, abs=0.0051)

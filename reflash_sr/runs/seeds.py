@@ -181,11 +181,17 @@ def _missing(seen: Collection[tuple[Identity, str]]) -> list[str]:
         [one.variant for one in networks] + [PLAIN], [(one.iteration, one.weights) for one in networks],
         [one.seed for one in networks]))
     lines = []
-    for variant, stage, seed in itertools.product(variants, stages, seeds):
-        network = Identity(variant, *stage, seed)
-        absent = [dataset for dataset in sets if (network, dataset) not in seen]
-        if absent:
-            lines.append(f'not there: {network}' + (f" on {', '.join(absent)}" if len(absent) < len(sets) else ''))
+    for stage in stages:
+        measured = {dataset for network, dataset in seen if (network.iteration, network.weights) == stage}
+        if len(measured) < len(sets):
+            absent = [dataset for dataset in sets if dataset not in measured]
+            lines.append(f"not there: any network, iteration {stage[0]:,}, {stage[1]} on {', '.join(absent)}")
+        for variant, seed in itertools.product(variants, seeds):
+            network = Identity(variant, *stage, seed)
+            absent = sorted(dataset for dataset in measured if (network, dataset) not in seen)
+            if absent:
+                where = f" on {', '.join(absent)}" if len(absent) < len(measured) else ''
+                lines.append(f'not there: {network}{where}')
     return lines
 
 
