@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,18 @@ def no_run_is_left():
     """A test that fails may leave runs behind that never end."""
     yield
     forked.end_all()
+
+
+@pytest.fixture(autouse=True)
+def no_log_goes_to_what_is_closed():
+    """BasicSR's logger keeps the stream that it began with, which may have been one test's alone."""
+    yield
+    logger = logging.getLogger('basicsr')
+    for handler in list(logger.handlers):
+        if getattr(getattr(handler, 'stream', None), 'closed', False):
+            from basicsr.utils.logger import initialized_logger
+            logger.removeHandler(handler)
+            initialized_logger.pop('basicsr', None)  # the next test that logs begins anew
 
 
 @pytest.fixture
