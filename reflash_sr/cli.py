@@ -14,6 +14,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.signals import Stopped
 
 PLUGIN_GROUP = 'basicsr.plugins'
+NO_HOME = 'Could not determine home directory'  # how pathlib says that there is no such user
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == 'train':
         return run_tool(lambda: pipeline.train(args.opt, auto_resume=args.auto_resume, **flags))
     return run_tool(lambda: pipeline.test(args.opt, **flags))
-
-
-NO_HOME = 'Could not determine home directory'  # how pathlib says that there is no such user
 
 
 def run_tool(work: Callable[[], object], name: str = 'basicsr') -> int:

@@ -43,6 +43,11 @@ def test_every_tool_explains_itself(tool, path):
     assert said.startswith('usage: ')
 
 
+def test_a_user_that_is_not_there_is_no_traceback(tool, picture_folder):
+    status, _ = tool('prepare_data', '--input', picture_folder, '--output', '~nobody-of-this-name/x')
+    assert status == 2
+
+
 def test_photographs_are_cut_and_not_twice(tool, picture_folder):
     arguments = 'prepare_data', '--input', picture_folder, '--output', 'cut', '--size', 48, '--step', 24
     assert tool(*arguments)[0] == 0

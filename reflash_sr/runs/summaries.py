@@ -112,7 +112,6 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
         if one.kind != kind:
             raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
                             'in dropout, seed and iteration alone')
-    for folder, one in networks:
         if one.studies and studies and not one.studies & studies:
             raise UserError(f'{folder}: {one.label}: is of the study {min(one.studies, key=len)}, but others are of '
                             f'{min(studies, key=len)}; compare each study on its own')
