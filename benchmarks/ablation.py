@@ -21,7 +21,7 @@ from reflash_sr.analysis.features import find_layer, study_layers, tap
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.analysis.replay import Replay
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.devices import keep_freed_memory
+from reflash_sr.system.devices import keep_freed_memory
 
 SHARES = {'B8': 'body.7', 'B15': 'body.14', 'hr': 'conv_hr'}
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 import reflash_sr  # noqa: F401  (makes BasicSR importable)
-from reflash_sr.devices import keep_freed_memory
 from reflash_sr.models import ReflashSRModel
+from reflash_sr.system.devices import keep_freed_memory
 
 SAVE_FREQ = 5000
 

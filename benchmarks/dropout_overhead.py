@@ -13,7 +13,7 @@ import time
 import torch
 
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.devices import keep_freed_memory
+from reflash_sr.system.devices import keep_freed_memory
 
 WAYS = {
     'none': {'dropout_p': 0},

@@ -22,7 +22,7 @@ from basicsr.utils import img_process_util
 from torch.nn import functional as F
 
 from reflash_sr.compat import replaced
-from reflash_sr.data.real_degradation import DEFAULTS
+from reflash_sr.data.training_degradation.second_order import DEFAULTS
 
 TINY = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
 

@@ -62,11 +62,11 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
     from stock import patched, stock_dataset, stock_model
 
     from reflash_sr.data import RealDegradationDataset
-    from reflash_sr.data.images import find_images
-    from reflash_sr.data.photos import photo_paths
-    from reflash_sr.data.stream import DrawStream
-    from reflash_sr.devices import keep_freed_memory
+    from reflash_sr.data.draw_stream import DrawStream
+    from reflash_sr.data.images.bundled_photos import photo_paths
+    from reflash_sr.data.images.read_image import find_images
     from reflash_sr.models import ReflashSRModel
+    from reflash_sr.system.devices import keep_freed_memory
 
     ours, variant = WAYS[way]
     paths = find_images(images)[0] if images else photo_paths()

@@ -4,7 +4,7 @@
 registries; nothing else happens here.
 """
 
-from reflash_sr import signals
+from reflash_sr.system import signals
 
 signals.leave_quietly_while_a_command_is_imported()
 

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
-from reflash_sr import pipeline, signals
 from reflash_sr.errors import UserError
-from reflash_sr.signals import Stopped
+from reflash_sr.system import signals
+from reflash_sr.system.signals import Stopped
+from reflash_sr.training import pipeline
 
 PLUGIN_GROUP = 'basicsr.plugins'
 NO_HOME = 'Could not determine home directory'  # how pathlib says that there is no such user

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.options.rules import DROP_RATE
 from reflash_sr.positions import find_sites
-from reflash_sr.rules import DROP_RATE
 
 DIMS = ('channel', 'element')
 

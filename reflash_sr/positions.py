@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from reflash_sr.devices import keep_rng
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.system.devices import keep_rng
 
 
 @dataclass(frozen=True)

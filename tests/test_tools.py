@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs.test_evaluation import save_network
+from tests.commands.test_evaluate_degradations import save_network
 
 TOOLS = sorted((Path(__file__).parents[1] / 'tools').glob('*.py'))
 

@@ -7,9 +7,9 @@ import sys
 
 from reflash_sr.analysis.ablation import ORDERS
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.runs.ablation import TOOL, run
-from reflash_sr.runs.inputs import add_picture_arguments, plan_of, print_layers
-from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_device, open_networks
+from reflash_sr.commands.ablate_channels import TOOL, run
+from reflash_sr.commands.analysis_inputs import add_picture_arguments, plan_of, print_layers
+from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 
 
 def main() -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from reflash_sr.cli import run_tool
-from reflash_sr.files import relative
-from reflash_sr.runs.evidence import TOOL, build
+from reflash_sr.commands.evidence import TOOL, build
+from reflash_sr.system.files import relative
 
 
 def main() -> int:

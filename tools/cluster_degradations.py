@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.runs.clusters import FIVE, TOOL, Plan, run
-from reflash_sr.runs.inputs import print_layers
-from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_device, open_networks
+from reflash_sr.commands.analysis_inputs import print_layers
+from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
+from reflash_sr.commands.cluster_degradations import FIVE, TOOL, Plan, run
 
 
 def main() -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr import tool_args
 from reflash_sr.cli import run_tool
-from reflash_sr.runs.seeds import TOOL, compare
+from reflash_sr.commands import arguments as tool_args
+from reflash_sr.commands.compare_seeds import TOOL, compare
 
 
 def main() -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr import tool_args
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.data.degradations import EIGHT
-from reflash_sr.data.pair_sets import open_sets
+from reflash_sr.commands import arguments as tool_args
+from reflash_sr.commands.evaluate_degradations import Settings, evaluate
+from reflash_sr.data.test_degradation.benchmark_sets import open_sets
+from reflash_sr.data.test_degradation.degradations import EIGHT
+from reflash_sr.evaluation.comparison import BICUBIC
+from reflash_sr.evaluation.inference import OVERLAP
 from reflash_sr.evaluation.metrics import METRICS
-from reflash_sr.evaluation.restore import OVERLAP
-from reflash_sr.runs.comparison import BICUBIC
-from reflash_sr.runs.evaluation import Settings, evaluate
 
 
 def main() -> int:

@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.runs.inputs import add_picture_arguments, plan_of, print_layers
-from reflash_sr.runs.saliency import TOOL, run
-from reflash_sr.tool_args import add_network_arguments, add_run_arguments, open_device, open_networks
+from reflash_sr.commands.analysis_inputs import add_picture_arguments, plan_of, print_layers
+from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
+from reflash_sr.commands.map_saliency import TOOL, run
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from reflash_sr.cli import run_tool
-from reflash_sr.data.sub_images import cut_folder
+from reflash_sr.data.images.sub_images import cut_folder
 
 
 def main() -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr import tool_args
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.files import relative
-from reflash_sr.runs.comparison import BICUBIC
-from reflash_sr.runs.report import TOOL, Plan, run
+from reflash_sr.commands import arguments as tool_args
+from reflash_sr.commands.report import TOOL, Plan, run
+from reflash_sr.evaluation.comparison import BICUBIC
+from reflash_sr.system.files import relative
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from reflash_sr.cli import load_plugins, run_tool
-from reflash_sr.study_sweep import sweep
+from reflash_sr.studies.sweep import sweep
 
 
 def main() -> int:

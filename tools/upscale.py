@@ -6,11 +6,11 @@ import argparse
 import sys
 
 from reflash_sr.cli import load_plugins, run_tool
+from reflash_sr.commands.arguments import add_device_arguments, add_network_arguments, open_device, open_network_of
+from reflash_sr.commands.upscale import EXTENSIONS, plan, upscale
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation.inference import OVERLAP, Restorer
 from reflash_sr.evaluation.mc_dropout import has_dropout
-from reflash_sr.evaluation.restore import OVERLAP, Restorer
-from reflash_sr.runs.upscaling import EXTENSIONS, plan, upscale
-from reflash_sr.tool_args import add_device_arguments, add_network_arguments, open_device, open_network_of
 
 
 def main() -> int:

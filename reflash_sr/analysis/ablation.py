@@ -12,8 +12,8 @@ from reflash_sr.analysis.closed_form import ClosedForm
 from reflash_sr.analysis.features import channel_dim
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.analysis.replay import Replay
-from reflash_sr.devices import free_memory
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.system.devices import free_memory
 
 ORDERS = ('index', 'random', 'most-important-first', 'least-important-first')
 CPU_BUDGET = 192 * 2**20  # bytes of features at a time: more pictures at once are not faster there

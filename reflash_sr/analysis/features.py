@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from reflash_sr.devices import keep_rng
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.positions import LAYOUTS, Site, family_of, last_convolution, site_at
+from reflash_sr.system.devices import keep_rng
 
 # After conv_first and its activation, where there is one; by the name of BasicSR's class, as in LAYOUTS.
 FIRST = {

@@ -38,7 +38,7 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
 
     Args:
         blocks: The (n, d) matrix of features as blocks of columns, each (n, any), as :func:`column_blocks` or
-            :meth:`reflash_sr.analysis.spill.FeatureFile.blocks` give them.
+            :meth:`reflash_sr.analysis.feature_file.FeatureFile.blocks` give them.
         components: How many are wanted; at most n − 1 exist.
 
     Returns:

@@ -9,13 +9,13 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from reflash_sr.data import source
-from reflash_sr.data.degradations import EIGHT, check_name
-from reflash_sr.data.images import check_all
-from reflash_sr.data.pair_sets import DegradedSet
+from reflash_sr.data.images import image_source as source
+from reflash_sr.data.images.read_image import check_all
+from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet
+from reflash_sr.data.test_degradation.degradations import EIGHT, check_name
 from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
-from reflash_sr.rules import ANY, COUNT, POSITIVE_INT, TEXT
+from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT
 
 
 @DATASET_REGISTRY.register()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from reflash_sr.devices import keep_rng
 from reflash_sr.dropout import DropoutHook, FeatureDropout
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.restore import Restorer
+from reflash_sr.evaluation.inference import Restorer
+from reflash_sr.system.devices import keep_rng
 
 _LAYERS = (FeatureDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 

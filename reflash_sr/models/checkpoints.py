@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reflash_sr import weights
 from reflash_sr.errors import RunError, UserError
+from reflash_sr.weights import state_dict as weights
 
 
 def write(content: Any, path: Path) -> None:

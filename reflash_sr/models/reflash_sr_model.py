@@ -15,17 +15,18 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
-from reflash_sr import processes, weights
-from reflash_sr.devices import bf16_warning, select_device
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.evaluation.restore import tiled
+from reflash_sr.evaluation.inference import tiled
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import follow_file
 from reflash_sr.models.validation import Validation
-from reflash_sr.networks import size_multiple
-from reflash_sr.rules import BOOL, TEXT, one_of
+from reflash_sr.options.rules import BOOL, TEXT, one_of
+from reflash_sr.system import processes
+from reflash_sr.system.devices import bf16_warning, select_device
+from reflash_sr.weights import state_dict as weights
+from reflash_sr.weights.trained_network import size_multiple
 
 
 @MODEL_REGISTRY.register()

@@ -12,13 +12,13 @@ from basicsr.utils import get_root_logger, imwrite
 from torch.utils.data import Dataset, default_collate
 from tqdm import tqdm
 
-from reflash_sr import processes
-from reflash_sr.data.degradations import AS_GIVEN
+from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.grid import Cell, Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.inference import to_picture
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
-from reflash_sr.evaluation.restore import to_picture
-from reflash_sr.files import relative
+from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, write_csv
+from reflash_sr.system import processes
+from reflash_sr.system.files import relative
 
 OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # BasicSR's definitions, faster; others are BasicSR's
 

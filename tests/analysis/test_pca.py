@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from reflash_sr.analysis import feature_file as spill
 from reflash_sr.analysis import pca as module
-from reflash_sr.analysis import spill
+from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.pca import column_blocks, pca
-from reflash_sr.analysis.spill import FeatureFile
 from reflash_sr.errors import UserError
 
 

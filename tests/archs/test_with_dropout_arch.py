@@ -8,8 +8,9 @@ from basicsr.archs import build_network
 from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from reflash_sr import insert_dropout, option_checks
+from reflash_sr import insert_dropout
 from reflash_sr.errors import UserError
+from reflash_sr.options import checks as option_checks
 
 SWINIR = {'type': 'SwinIR', 'img_size': 16, 'window_size': 8, 'depths': [1], 'num_heads': [2], 'embed_dim': 16,
           'mlp_ratio': 1, 'upscale': 4, 'upsampler': 'pixelshuffle', 'drop_path_rate': 0}
@@ -199,7 +200,7 @@ def test_insert_dropout_without_option_files():
 def test_spandrel_opens_our_checkpoints_as_the_ordinary_model(name, arguments, purpose, tmp_path):
     from spandrel import ModelLoader
 
-    from reflash_sr import weights
+    from reflash_sr.weights import state_dict as weights
     torch.manual_seed(0)
     net = ARCH_REGISTRY.get(name)(**{k: v for k, v in arguments.items() if k != 'type'}).eval()
     path = tmp_path / 'net_g.pth'

@@ -11,9 +11,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from reflash_sr.data import DegradationTestDataset, RealDegradationDataset, SingleDegradationDataset
-from reflash_sr.data.degradations import EIGHT, degrade
-from reflash_sr.data.images import read_image
-from reflash_sr.data.stream import Draw, DrawStream
+from reflash_sr.data.draw_stream import Draw, DrawStream
+from reflash_sr.data.images.read_image import read_image
+from reflash_sr.data.test_degradation.degradations import EIGHT, degrade
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_picture
 

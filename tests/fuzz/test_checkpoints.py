@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from reflash_sr import weights
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import UserError
+from reflash_sr.weights import state_dict as weights
 from tests.fuzz.strategies import damages, examples, is_one_line
 
 OURS = ('x.pth', 'x.state', 'x.safetensors')

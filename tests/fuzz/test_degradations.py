@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reflash_sr.data.degradations import NAMED, degrade, mod_crop, noise_rng, parse
+from reflash_sr.data.test_degradation.degradations import NAMED, degrade, mod_crop, noise_rng, parse
 from reflash_sr.errors import UserError
 from tests.fuzz.strategies import examples, is_one_line
 

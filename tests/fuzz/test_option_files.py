@@ -10,8 +10,11 @@ import yaml
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from reflash_sr import option_checks, options, preflight, study
 from reflash_sr.errors import UserError
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.studies import grid as study
+from reflash_sr.training import preflight
 from tests.conftest import fill
 from tests.fuzz.strategies import damages, examples, is_one_line
 

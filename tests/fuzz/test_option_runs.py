@@ -8,8 +8,9 @@ import yaml
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from reflash_sr import options, pipeline
 from reflash_sr.errors import UserError
+from reflash_sr.options import option_file as options
+from reflash_sr.training import pipeline
 from tests.conftest import fill
 from tests.fuzz.strategies import LONG, examples, is_one_line
 from tests.fuzz.test_option_files import SHIPPED, mutants, small

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reflash_sr.data.images import image_size, read_image
-from reflash_sr.data.pictures import read_picture
+from reflash_sr.data.images.image_with_metadata import read_picture
+from reflash_sr.data.images.read_image import image_size, read_image
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_picture
 from tests.fuzz.strategies import damages, examples, is_one_line

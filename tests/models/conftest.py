@@ -2,7 +2,8 @@
 
 import pytest
 
-from reflash_sr import option_checks, options
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import logging
 import pytest
 import torch
 
-from reflash_sr import devices
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.models import ReflashSRModel, reflash_sr_model
+from reflash_sr.system import devices
 
 
 def build(opt, **changes):

@@ -1,0 +1,224 @@
+"""Arguments that the tools share: which networks, which device, where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from reflash_sr.errors import UserError
+from reflash_sr.options import option_file as options
+from reflash_sr.system import processes
+from reflash_sr.system.devices import NAMES, bf16_warning, keep_freed_memory, select_device
+from reflash_sr.weights.state_dict import Weights, check_fit
+from reflash_sr.weights.trained_network import TrainedNetwork, build_network, open_network
+
+KEYS = {'auto': (None,), 'params': ('params',), 'params_ema': ('params_ema',), 'both': ('params', 'params_ema')}
+
+
+def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True) -> None:
+    """Add ``--weights --labels --opt --arch --param_key``; of a single network, it has no label."""
+    count = '+' if several else 1
+    group = parser.add_argument_group('networks' if several else 'network')
+    group.add_argument('--weights', nargs=count, required=True, metavar='FILE',
+                       help='weights files' if several else 'weights file')
+    if several:
+        group.add_argument('--labels', nargs='+', metavar='TEXT',
+                           help='what to call them (default: experiment or file)')
+    group.add_argument('--opt', nargs=count, metavar='FILE',
+                       help='option file that says what the weights are' +
+                       (': one for all that do not say it themselves, or one each' if several else ''))
+    group.add_argument('--arch', nargs=count, metavar='CLASS[:KEY=VALUE,…]',
+                       help='the same by name, as in MSRResNet:num_feat=32,num_block=8; MSRResNet and RRDBNet of any '
+                       'size are recognised without' +
+                       ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
+    group.add_argument('--param_key', choices=[key for key in KEYS if several or key != 'both'], default='auto',
+                       help='which weights of a file (default: params_ema where there are any)' +
+                       ('; both: each on its own' if several else ''))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
+    """Add ``--out --overwrite --device --amp --seed``."""
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results of this run alone')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='put what is there aside, as DIR_archived_TIME')
+    add_device_arguments(parser, amp)
+    parser.add_argument('--seed', type=count, default=0, metavar='N', help='of everything random (default: 0)')
+
+
+def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
+    """Add ``--device --amp``."""
+    parser.add_argument('--device', choices=NAMES, default='auto', help='default: a GPU where there is one')
+    if amp:
+        parser.add_argument('--amp', choices=['bf16'],
+                            help='mixed precision: faster on GPUs and on CPUs that have bfloat16')
+
+
+def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
+    """Open the networks that the arguments name; labels are unique.
+
+    A single ``--opt`` or ``--arch`` for several files is for those that do not say what they are; one each goes over
+    what the files say of themselves, as in :func:`open_network_of`.
+
+    Raises:
+        UserError: As :func:`reflash_sr.weights.trained_network.open_network`, or counts or labels that do not agree.
+    """
+    described = _descriptions(args)
+    one_each = len(args.opt or args.arch or ()) == len(args.weights)
+    if args.labels and len(args.labels) != len(args.weights):
+        raise UserError(f'--labels: {len(args.labels)} for {len(args.weights)} weights files; give one each')
+    if args.labels and not all(label.isprintable() and label.strip() for label in args.labels):
+        raise UserError('--labels: one is empty or holds what cannot be printed')
+    if args.labels and len(set(args.labels)) < len(args.labels):
+        raise UserError('--labels: one stands twice; tell the rows apart')
+    found = []
+    for place, path in enumerate(args.weights):
+        for key in KEYS[args.param_key]:
+            open_it = _open_as if one_each else open_network
+            network = open_it(path, key, described[place])
+            found.append((replace(network, label=args.labels[place]) if args.labels else network, key))
+    labels = _unique([_label(network, key, args.param_key) for network, key in found],
+                     [str(network.trained.get('iter') or network.key) for network, _ in found])
+    return [replace(network, label=label) for (network, _), label in zip(found, labels)]
+
+
+def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
+    """Open the one network that the arguments name (``several=False``).
+
+    What ``--opt`` or ``--arch`` say goes over what the file says of itself, so that a network can be given other
+    dropout than it was trained with: weights are the same. ``WithDropout`` without a ``base`` goes around it.
+
+    Raises:
+        UserError: As :func:`reflash_sr.weights.trained_network.open_network`.
+    """
+    [path], [key], [described] = args.weights, KEYS[args.param_key], _descriptions(args)
+    return _open_as(path, key, described)
+
+
+def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) -> TrainedNetwork:
+    """Open a network as a description says, whatever the file says of itself."""
+    if described is None:
+        return open_network(path, key)
+    try:
+        network = open_network(path, key)
+    except UserError:  # it says nothing, and is not recognised
+        return open_network(path, key, described)
+    told, found = (str(one['type']).removeprefix('Dropout') for one in (described, network.network_g))
+    own = network.network_g
+    if described['type'] == told:  # the plain class: without dropout
+        own = {key: value for key, value in own.items() if not key.startswith('dropout_')}
+    section = {**own, **described} if told == found else dict(described)
+    if told == 'WithDropout' != found:
+        without = {'dropout_p': 0} if network.dropout_p else {}  # one dropout instead of another, not both
+        section = {'base': {**network.network_g, **without}, **described}
+    if section == network.network_g:
+        return network
+    net = build_network(section)
+    state_dict = network.net.state_dict()
+    check_fit(net, Weights(str(path), network.key, state_dict, section))
+    net.load_state_dict(state_dict)
+    net.eval().requires_grad_(False)
+    return replace(network, net=net, network_g=section)
+
+
+def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``."""
+    parser.add_argument('--launcher', choices=processes.LAUNCHERS, default='none',
+                        help='how several processes were started (default: none)')
+
+
+@contextlib.contextmanager
+def launched(args: argparse.Namespace, script: str) -> Iterator[None]:
+    """Be one of the processes that ``--launcher`` speaks of."""
+    processes.start(args.launcher, command=script, cuda=args.device in ('auto', 'cuda'))
+    try:
+        yield
+    except BaseException:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # no waiting for the others: the launcher ends them
+        raise
+    processes.stop()
+
+
+def count(text: str) -> int:
+    """Type of an argument that is a whole number, 0 or above."""
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, 0 or above")
+    return int(text)
+
+
+def pairs_of(entries: Sequence[str], labels: Set[str], option: str) -> dict[str, str]:
+    """Read ``A=B`` entries, split where both sides are labels (they may hold ``=``); raises ``UserError``."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        splits = [(entry[:place], entry[place + 1:]) for place, letter in enumerate(entry) if letter == '=']
+        left, right = next((one for one in splits if labels >= set(one)), splits[0] if splits else ('', ''))
+        if not (left and right) or left == right:
+            raise UserError(f"{option}: '{entry}' must be LABEL=LABEL, two of them")
+        if left in found:
+            raise UserError(f"{option}: '{left}' stands twice; give it one baseline")
+        found[left] = right
+    return found
+
+
+def open_device(args: argparse.Namespace) -> torch.device:
+    """Choose the device; on a CPU, let the process keep freed memory, which is faster."""
+    device = select_device({'device': args.device, 'dist': torch.distributed.is_initialized()})
+    if device.type == 'cpu':
+        keep_freed_memory()
+    warning = bf16_warning(device) if getattr(args, 'amp', None) else None
+    if warning:
+        print(f'warning: --amp bf16: {warning}', file=sys.stderr)
+    return device
+
+
+def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
+    """What a result's summary says of its networks."""
+    return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
+             'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
+             'trained': one.trained} for one in networks]
+
+
+def _descriptions(args: argparse.Namespace) -> list[Mapping[str, Any] | None]:
+    """One ``network_g`` for each weights file, or None."""
+    if args.opt and args.arch:
+        raise UserError('--opt, --arch: give one of them')
+    given = [_from_file(path) for path in args.opt or ()] or [_from_text(text) for text in args.arch or ()]
+    if len(given) > 1 and len(given) != len(args.weights):
+        raise UserError(f"--{'opt' if args.opt else 'arch'}: {len(given)} for {len(args.weights)} weights files; "
+                        'give one for all or one each')
+    return (given or [None]) * (len(args.weights) if len(given) < 2 else 1)
+
+
+def _from_file(path: str) -> Mapping[str, Any]:
+    section = options.load(path).get('network_g')
+    if not isinstance(section, dict) or 'type' not in section:
+        raise UserError(f"{path}: network_g: is missing; write the section with the network's type and arguments")
+    return section
+
+
+def _from_text(text: str) -> Mapping[str, Any]:
+    name, _, rest = text.partition(':')
+    section: dict[str, Any] = {'type': name}
+    for entry in re.split(r',(?![^\[]*\])', rest) if rest else ():  # not inside a list, as in depths=[6,6]
+        if '=' not in entry:
+            raise UserError(f"--arch: {text}: '{entry}' must be KEY=VALUE, as in MSRResNet:num_feat=32,num_block=8")
+        options.force(section, [entry], '--arch')
+    return section
+
+
+def _label(network: TrainedNetwork, key: str | None, param_key: str) -> str:
+    return f'{network.label} [{key}]' if param_key == 'both' else network.label
+
+
+def _unique(labels: list[str], details: list[str]) -> list[str]:
+    """Tell equal labels apart: by iteration or key, then by number."""
+    labels = [f'{label} @{detail}' if labels.count(label) > 1 else label for label, detail in zip(labels, details)]
+    return [label if labels.count(label) == 1 else f'{label} ({labels[:place].count(label) + 1})'
+            for place, label in enumerate(labels)]

@@ -1,0 +1,174 @@
+"""What the summaries of earlier results say of their networks, held to what the tools write."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reflash_sr.errors import UserError
+from reflash_sr.options.rules import DROP_RATE, SECTION, TEXT, Rule, is_int, one_of
+from reflash_sr.system.result_folder import SUMMARY
+from reflash_sr.weights.file_formats import KEYS
+
+USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
+_NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': one_of(*KEYS, 'bare'), 'network_g': SECTION,
+            'dropout_p': DROP_RATE}
+
+
+@dataclass(frozen=True, order=True)
+class Identity:
+    """What tells the networks of a study apart."""
+
+    variant: str
+    iteration: int
+    weights: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f'{self.variant}, seed {self.seed}, iteration {self.iteration:,}, {self.weights}'
+
+
+@dataclass(frozen=True)
+class Described:
+    """A network as a summary describes it.
+
+    Attributes:
+        label: Its name there.
+        identity: What tells it from others of its study.
+        dropout_p: Its p.
+        kind: What is trained, and for how long, but for its dropout.
+        studies: To which it may belong, by its experiment's name; none where that does not say.
+        sha256: Of its weights file.
+    """
+
+    label: str
+    identity: Identity
+    dropout_p: float
+    kind: str
+    studies: frozenset[str]
+    sha256: str
+
+
+@contextlib.contextmanager
+def as_written(path: str | os.PathLike, tool: str, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into one line: it is not as the tool writes it, and what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, csv.Error) as error:
+        raise UserError(f'{path}: is not as {tool} writes it ({type(error).__name__}: {error}); {remedy}') from error
+
+
+def read_finished(folder: Path, tool: str) -> dict[str, Any]:
+    """Read the summary of a tool's finished results.
+
+    Raises:
+        UserError: There are none in the folder.
+    """
+    try:
+        text = (folder / SUMMARY).read_bytes()
+    except OSError as error:
+        raise UserError(f'{folder}: holds no results; give folders that tools/{tool}.py wrote') from error
+    with as_written(folder / SUMMARY, 'one of the tools', 'evaluate again'):
+        summary = json.loads(text)
+        other, finished = summary['tool'], summary['finished']
+    if other != tool or finished is not True:
+        what = f'results of {other}' if other != tool else 'a run that was interrupted'
+        raise UserError(f'{folder}: holds {what}; give finished results of tools/{tool}.py')
+    return summary
+
+
+def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described]:
+    """Networks by their labels; to be called inside of :func:`as_written`.
+
+    Raises:
+        UserError: One of them does not say its seed or iteration.
+    """
+    entries = summary['settings']['networks']
+    found = {one['label']: _describe(one, folder) for one in entries}
+    if not found or len(found) != len(entries):
+        raise ValueError('networks: none, or two of one label')
+    return found
+
+
+def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Raise a ``ValueError`` where a value is missing or not as its rule has it."""
+    for key, rule in rules.items():
+        if not rule.holds(section[key]):
+            raise ValueError(f'{key} must be {rule.wanted}, not {str(section[key])[:80]!r}')
+
+
+def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
+    """Refuse networks that differ in more than dropout, seed and iteration, or are of several studies."""
+    kind, studies = networks[0][1].kind, frozenset()
+    for folder, one in networks:
+        if one.kind != kind:
+            raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
+                            'in dropout, seed and iteration alone')
+        if one.studies and studies and not one.studies & studies:
+            raise UserError(f'{folder}: {one.label}: is of the study {min(one.studies, key=len)}, but others are of '
+                            f'{min(studies, key=len)}; compare each study on its own')
+        studies = one.studies & studies or one.studies or studies
+
+
+def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
+    """Refuse one weights file under two names: of two seeds, say."""
+    known: dict[tuple[str, str], Described] = {}
+    for folder, one in networks:
+        before = known.setdefault((one.sha256, one.identity.weights), one)
+        if before.identity != one.identity:
+            raise UserError(f'{folder}: {one.label}: has the weights file of {before.label} ({before.identity}), and '
+                            f'cannot be {one.identity}; evaluate again')
+
+
+def _describe(one: Mapping[str, Any], folder: Path) -> Described:
+    hold(one, _NETWORK)
+    network_g, trained = one['network_g'], one.get('trained') or {}
+    for key in ('manual_seed', 'iter'):
+        if not is_int(trained.get(key)) or trained[key] < 0:
+            raise UserError(f"{folder}: {one['label']}: {one['weights']} does not say its {key}; train it with this "
+                            'version')
+    if 'base' not in network_g and network_g.get('dropout_p', one['dropout_p']) != one['dropout_p']:
+        raise ValueError(f"dropout_p is {one['dropout_p']}, but {network_g['dropout_p']} in network_g")
+    parts = [f"p = {one['dropout_p']:g}"]
+    if one['dropout_p']:
+        parts += [str(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
+    identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
+    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g, trained),
+                     frozenset(studies_of(one)), one['sha256'])
+
+
+def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+    section = network_g.get('base', network_g)
+    words = [str(section['type']).removeprefix('Dropout')]
+    words += [f'{key}={value}' for key, value in sorted(section.items()) if key not in ('type', 'dropout_p', *USUAL)]
+    return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
+
+
+def studies_of(one: Mapping[str, Any]) -> set[str]:
+    """To which studies a network may belong: its experiment is ``STUDY_CELL_seedN``, and CELL ends in its dropout.
+
+    Args:
+        one: What a summary says of the network.
+
+    Returns:
+        Names; none where the experiment is not called so.
+    """
+    network_g, trained = one['network_g'], one['trained']
+    end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"
+    name = str(trained.get('experiment', ''))
+    if not name.endswith(end):
+        return set()
+    values = [network_g.get(key) for key in USUAL]
+    parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
+    found = {name.removesuffix(end)}
+    for _ in USUAL:  # the cell's name has those that are axes, in any order
+        found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
+    return found

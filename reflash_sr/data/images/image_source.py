@@ -1,0 +1,137 @@
+"""Where a dataset's pictures come from: a folder, a list of names, an LMDB, or installed packages."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from basicsr.utils import FileClient
+
+from reflash_sr.data.images.bundled_photos import SCHEME, photo_paths
+from reflash_sr.data.images.read_image import find_images, read_image
+from reflash_sr.errors import UserError
+from reflash_sr.options.rules import SECTION, TEXT, TEXT_OR_NONE
+from reflash_sr.system.files import check_regular
+
+OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}
+_META_LINE = re.compile(r'^(?P<name>.+?)(?:\s+\(\s*\d+\s*,.*)?$')  # "name.png (480,480,3) 1": name, then maybe a size
+
+
+class ImageSource:
+    """The GT pictures of a dataset's section of an option file.
+
+    Args:
+        opt: The section: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and where wanted
+            ``meta_info`` (a file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
+
+    Attributes:
+        paths: The files, or the keys of an LMDB.
+        names: A name for each, without folder and ending, and no two alike: good for results.
+        others: Files of the folder that do not have a picture's ending.
+        on_disk: Whether ``paths`` are files.
+
+    Raises:
+        UserError: The folder, the list or one of its files is missing, or there is no picture.
+    """
+
+    def __init__(self, opt: Mapping[str, Any]):
+        self.root = opt['dataroot_gt']
+        self.others: list[Path] = []
+        self.on_disk = (opt.get('io_backend') or {}).get('type', 'disk') == 'disk'
+        self._client = None
+        meta_info = opt.get('meta_info')
+        if not self.on_disk:
+            self.paths = _lmdb_keys(Path(self.root).expanduser())
+        elif self.root.startswith(SCHEME):
+            self.paths = photo_paths(self.root[len(SCHEME):])
+        elif meta_info:
+            self.paths = _listed(Path(meta_info).expanduser(), Path(self.root).expanduser())
+        else:
+            self.paths, self.others = find_images(self.root)
+        self.names = unique_names(self.paths, self.root)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> np.ndarray:
+        """Read one picture, (H, W, 3) uint8 RGB; raises ``UserError`` naming it where that fails."""
+        path = self.paths[index]
+        if self.on_disk:
+            return read_image(path)
+        if self._client is None:  # opened in the process that reads: an LMDB must not cross a fork
+            self._client = FileClient('lmdb', db_paths=[str(Path(self.root).expanduser())], client_keys=['gt'])
+        try:
+            data = bytes(self._client.get(str(path), 'gt'))
+        except Exception as error:  # an LMDB that was damaged after the run began
+            raise UserError(f'{self.root}: {path}: cannot be read from the LMDB ({error})') from error
+        return read_image(data, name=f'{self.root}: {path}')
+
+    def keep(self, good: list[bool]) -> None:
+        """Keep the pictures that are marked as good, forget the others."""
+        self.paths = [path for path, fine in zip(self.paths, good) if fine]
+        self.names = [name for name, fine in zip(self.names, good) if fine]
+
+
+def _lines(path: Path) -> list[str]:
+    check_regular(path, 'list of pictures')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: the list of pictures cannot be read ({error})') from error
+    names = [_META_LINE.match(line.strip()).group('name') for line in lines if line.strip()]
+    if not names:
+        raise UserError(f'{path}: the list of pictures is empty; write one file name per line')
+    return names
+
+
+def _listed(meta_info: Path, root: Path) -> list[Path]:
+    paths = [root / name for name in _lines(meta_info)]
+    missing = next((path for path in paths if not path.is_file()), None)
+    if missing is not None:
+        raise UserError(f'{missing}: no such file, but {meta_info} lists it')
+    return paths
+
+
+def _lmdb_keys(root: Path) -> list[Path]:
+    if root.suffix != '.lmdb' or not root.is_dir():
+        raise UserError(f"{root}: no such LMDB; write a folder that ends in '.lmdb', or io_backend: type: disk")
+    keys = [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
+    _check_lmdb(root, keys)
+    return keys
+
+
+def _check_lmdb(root: Path, keys: list[Path]) -> None:
+    """Open an LMDB once and look all keys up; it is closed again, for it must not cross a fork."""
+    data = root / 'data.mdb'
+    check_regular(data, 'LMDB')
+    try:
+        with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as env:
+            if (env.info()['last_pgno'] + 1) * env.stat()['psize'] > data.stat().st_size:
+                raise UserError(f'{data}: is cut off; copy it again')  # reading behind its end would kill the process
+            with env.begin() as transaction:
+                for key in keys:
+                    if transaction.get(str(key).encode('ascii')) is None:
+                        raise UserError(f'{root}: {key} is in meta_info.txt, but not in the LMDB; make it anew')
+    except (lmdb.Error, OSError, UnicodeEncodeError) as error:
+        if 'already open in this process' in str(error):
+            return  # by a set that was checked
+        raise UserError(f'{root}: not an LMDB, or damaged ({error}); make it anew') from error
+
+
+def unique_names(paths: list[Path], root: str) -> list[str]:
+    """Name files after their path below a folder, without ending; no two names are alike."""
+    base = Path(root).expanduser()
+    inner = [path.relative_to(base) if path.is_relative_to(base) else Path(path.name) for path in paths]
+    names = ['_'.join(path.with_suffix('').parts) for path in inner]
+    count = Counter(names)
+    names = [name if count[name] == 1 else name + path.suffix.replace('.', '_') for name, path in zip(names, inner)]
+    seen: Counter = Counter()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        names[index] = name if seen[name] == 1 else f'{name}_{seen[name]}'
+    return names

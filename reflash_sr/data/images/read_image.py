@@ -1,0 +1,158 @@
+"""Pictures on disk: find them, read them, refuse what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from reflash_sr.errors import UserError
+from reflash_sr.system.files import check_regular
+
+# Of large pictures and of damaged EXIF data: neither hinders, and what does is an error.
+warnings.filterwarnings('ignore', module=r'PIL\.')
+
+SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
+                      '.pbm', '.pnm', '.gif', '.jp2', '.tga'})
+_IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # put there by file managers, not by the user
+_SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
+
+
+def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
+    """Read a picture as 8-bit RGB.
+
+    Grey and palette pictures become RGB, 16 bits become 8 (rounded in grey pictures; in colour ones Pillow leaves the
+    lower 8 bits away), transparency is dropped, the EXIF orientation is applied.
+
+    Args:
+        source: A path, or the bytes of a file.
+        name: What to call it in an error. Default: the path.
+
+    Returns:
+        The picture, (H, W, 3) uint8, RGB.
+
+    Raises:
+        UserError: The file is missing, truncated, not a picture, or of more than 16 bits.
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else 'picture')
+    if not isinstance(source, bytes):
+        check_regular(source, 'picture')
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            image.load()
+            if image.mode == 'F':
+                raise ValueError('floating-point values, whose range is not known; convert it to 16 bits')
+            image = ImageOps.exif_transpose(image)
+            if image.mode in _SIXTEEN_BIT:
+                levels = np.asarray(image)
+                if levels.min() < 0 or levels.max() > 65535:
+                    raise ValueError('more than 16 bits; convert it to 16 bits')
+                grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(image.convert('RGB'))
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: object, error: Exception) -> UserError:
+    """Make the error for a picture that cannot be read, out of whatever its decoder raised."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if isinstance(error, Image.UnidentifiedImageError):
+        reason = 'no known picture format'
+    return UserError(f'{name}: cannot be read as a picture ({reason}); replace it or take it away')
+
+
+def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
+    """List the pictures in a folder, also in folders inside it, each folder once whatever links lead to it.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The files with a picture's ending and the others, both in natural order (``img2`` before ``img10``). Hidden
+        files, and those that file managers leave behind, are in neither.
+
+    Raises:
+        UserError: The folder does not exist, a folder inside it cannot be read, it holds no picture, or one whose name
+            is not UTF-8.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise UserError(f'{root}: no such folder; write the folder that holds the pictures')
+    files, seen = [], set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse_folder):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # links may lead back, and round and round
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
+        files += [Path(folder, name) for name in names if not name.startswith('.') and name.lower() not in _IGNORED]
+    files.sort(key=lambda path: natural_key(str(path.relative_to(root))))
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        raise UserError(f'{root}: no picture in this folder ({len(files)} other files); known endings: '
+                        f'{" ".join(sorted(SUFFIXES))}')
+    for path in images:
+        if not str(path).isprintable() and any('\ud800' <= letter <= '\udfff' for letter in str(path)):
+            raise UserError(f'{path}: its name is not UTF-8, and could not be written into a table; rename it')
+    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise UserError(f'{error.filename}: this folder cannot be read ({error.strerror}); change its permissions or take '
+                    'it away') from error
+
+
+def natural_key(text: str) -> list:
+    """Sort key by which numbers count as numbers: ``img2`` before ``img10``."""
+    return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in re.split(r'(\d+)', text) if part]
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Read a picture's size from its header, upright.
+
+    Returns:
+        Height and width, px.
+
+    Raises:
+        UserError: The header cannot be read.
+    """
+    check_regular(path, 'picture')
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # EXIF orientations 5 to 8 exchange the sides; of a PNG it would be known only after decoding it all.
+            turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
+    except Exception as error:  # as in read_image
+        raise unreadable(path, error) from error
+    return (width, height) if turned else (height, width)
+
+
+def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
+    """Decode every picture once, so that a broken one is found before a run and not in the middle of it.
+
+    Args:
+        paths: The pictures.
+        min_size: Smallest side that will do, px.
+        why: Where ``min_size`` comes from, for the message.
+
+    Raises:
+        UserError: Names the first picture that is broken or too small.
+    """
+
+    def check(path: Path) -> None:
+        height, width = read_image(path).shape[:2]
+        if min(height, width) < min_size:
+            raise UserError(f'{path}: {width}×{height} px is too small: {why}')
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(check, paths):
+            pass

@@ -1,0 +1,1 @@
+"""The test degradations of the paper (Sec. 5.3), and test sets made with them."""

@@ -1,0 +1,222 @@
+"""Test sets: pictures under degradations made here, or LQ pictures as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from reflash_sr.data.images.image_source import ImageSource, unique_names
+from reflash_sr.data.images.read_image import check_all, find_images, image_size, read_image
+from reflash_sr.data.test_degradation.degradations import (
+    AS_GIVEN,
+    EIGHT,
+    check_name,
+    degrade,
+    mod_crop,
+    noise_rng,
+    parse,
+)
+from reflash_sr.errors import UserError
+
+
+class DegradedSet:
+    """GT pictures, from which the LQ pictures are made.
+
+    Args:
+        name: What to call it.
+        source: The pictures.
+        degradations: Names; see :mod:`reflash_sr.data.test_degradation.degradations`.
+        scale: Factor.
+        seed: Of the noise, for each picture and degradation apart.
+
+    Attributes:
+        names: Of the pictures.
+
+    Raises:
+        UserError: An unknown degradation, or files that are no pictures: in testing every one counts.
+    """
+
+    def __init__(self, name: str, source: ImageSource, degradations: Sequence[str], scale: int, seed: int = 0):
+        self.name, self.source, self.scale, self.seed = name, source, scale, seed
+        self.degradations = [check_name(one) for one in degradations]
+        self.names = source.names
+        self.roots = [source.root]
+        if source.others:
+            raise UserError(f'{source.others[0]}: not a picture; in testing every file counts, so take it away (in an '
+                            'option file, meta_info can list the pictures)')
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def path(self, place: int) -> Path:
+        """The GT file."""
+        return self.source.paths[place]
+
+    def files(self, place: int) -> list[Path]:
+        """All that a pair is made from."""
+        return [self.path(place)]
+
+    def check(self, smallest: int, why: str) -> None:
+        """Decode every picture; raises ``UserError`` for one that is broken, or below ``smallest`` px."""
+        smallest = -(-smallest // self.scale) * self.scale
+        check_all(self.source.paths, smallest, f'{why} of a multiple of {self.scale}')
+
+    def pair(self, place: int, degradation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Make one pair.
+
+        Args:
+            place: Of the picture.
+            degradation: One of ``degradations``.
+
+        Returns:
+            LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; GT cropped to a multiple of the scale.
+
+        Raises:
+            UserError: The picture cannot be read or is smaller than ``scale``.
+        """
+        if self._last is None or self._last[0] != place:
+            gt = mod_crop(self.source.read(place), self.scale)
+            if gt.size == 0:
+                raise UserError(f'{self.path(place)}: is too small: at scale {self.scale} a side needs {self.scale} px')
+            self._last = place, gt
+        gt = self._last[1]
+        return degrade(gt, degradation, self.scale, noise_rng(self.seed, self.names[place], degradation)), gt
+
+
+class PairedSet:
+    """LQ pictures beside their GT, as in RealSR or NTIRE 2018.
+
+    Args:
+        name: What to call it.
+        lq_root: Folder of the LQ pictures.
+        gt_root: Folder of the GT pictures.
+        scale: Factor.
+        lq_template: What an LQ file is called, without ending, where ``{}`` stands for what both names share, as in
+            ``{}x4m``.
+        gt_template: The same of a GT file.
+
+    Raises:
+        UserError: A name that does not fit its template, a picture without its counterpart, or sizes that do not agree.
+    """
+
+    degradations = [AS_GIVEN]
+
+    def __init__(self, name: str, lq_root: str, gt_root: str, scale: int, lq_template: str = '{}',
+                 gt_template: str = '{}'):
+        self.name, self.scale = name, scale
+        together = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
+        lq = _by_shared_name(lq_root, lq_template, gt_template if together else None)
+        gt = _by_shared_name(gt_root, gt_template, lq_template if together else None)
+        for one, other, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
+            alone = next((key for key in one if key not in other), None)
+            if alone is not None:
+                raise UserError(f"{one[alone]}: has no counterpart '{template.format(alone)}.*' in {root}; take it "
+                                'away, or say how names go together with --pair_names')
+        self.names = list(gt)
+        self.roots = [lq_root, gt_root]
+        self._paths = [(lq[key], gt[key]) for key in gt]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._check_size, self._paths))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def path(self, place: int) -> Path:
+        """The GT file."""
+        return self._paths[place][1]
+
+    def files(self, place: int) -> list[Path]:
+        """All that a pair is made from."""
+        return list(self._paths[place])
+
+    def check(self, smallest: int, why: str) -> None:
+        """Decode every picture; raises ``UserError`` for one that is broken, or whose GT is below ``smallest`` px."""
+        check_all([lq for lq, _ in self._paths], 1, why)
+        check_all([gt for _, gt in self._paths], -(-smallest // self.scale) * self.scale, why)
+
+    def pair(self, place: int, degradation: str = AS_GIVEN) -> tuple[np.ndarray, np.ndarray]:
+        """Read one pair: LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB."""
+        lq, gt = (read_image(path) for path in self._paths[place])
+        return lq, gt[:lq.shape[0] * self.scale, :lq.shape[1] * self.scale]
+
+    def _check_size(self, paths: tuple[Path, Path]) -> None:
+        lq, gt = (image_size(path) for path in paths)
+        if any(not 0 <= large - small * self.scale < self.scale for small, large in zip(lq, gt)):
+            raise UserError(f'{paths[0]}: {lq[1]}×{lq[0]} px does not go with {paths[1]}: {gt[1]}×{gt[0]} px at scale '
+                            f'{self.scale}')
+
+
+def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Sequence[str]],
+              pair_names: Sequence[Sequence[str]], pair_labels: Sequence[str], scale: int,
+              seed: int) -> list[DegradedSet | PairedSet]:
+    """Open the test sets that a command line names.
+
+    Args:
+        gt: Folders of GT pictures, ``DIR`` or ``NAME=DIR``; named after the folder otherwise.
+        degradations: For them; ``all`` stands for the eight.
+        pairs: LQ and GT folders.
+        pair_names: Templates of their file names: none, one for all pairs, or one each.
+        pair_labels: Names for the pairs: none, or one each.
+        scale: Factor.
+        seed: Of the noise.
+
+    Raises:
+        UserError: No set, counts that do not agree, or what the sets refuse.
+    """
+    names = list(dict.fromkeys(name for one in degradations for name in (EIGHT if one == 'all' else (one,))))
+    known: dict[str, str] = {}
+    for name in names:
+        same = known.setdefault(str(parse(name)), name)
+        if same != name:
+            raise UserError(f"--degradations: '{same}' and '{name}' are the same; leave one away")
+    sets: list[DegradedSet | PairedSet] = []
+    for entry in gt:
+        label, equals, root = entry.partition('=')
+        if not entry or (equals and not (label and root) and not Path(entry).is_dir()):
+            raise UserError(f"--gt: '{entry}' must be a folder, or NAME=FOLDER")
+        if not equals or Path(entry).is_dir():
+            label, root = _set_name(entry), entry
+        sets.append(DegradedSet(label, ImageSource({'dataroot_gt': root}), names, scale, seed))
+    for option, given in (('--pair_names', pair_names), ('--pair_labels', pair_labels)):
+        if given and len(given) != len(pairs) and not (option == '--pair_names' and len(given) == 1 and pairs):
+            raise UserError(f'{option}: {len(given)} for {len(pairs)} --pairs; give one each')
+    for place, (lq_root, gt_root) in enumerate(pairs):
+        templates = pair_names[min(place, len(pair_names) - 1)] if pair_names else ('{}', '{}')
+        label = pair_labels[place] if pair_labels else _set_name(lq_root)
+        sets.append(PairedSet(label, lq_root, gt_root, scale, *templates))
+    if not sets:
+        raise UserError('no test set: give folders with --gt or --pairs')
+    return sets
+
+
+def _set_name(root: str) -> str:
+    """Name a set after its folder, or the one above where it has a usual name: ``Set5`` for ``Set5/HR``."""
+    path = Path(root).expanduser().absolute()
+    usual = path.name.lower() in ('hr', 'lr', 'gt', 'lq', 'gtmod12', 'original') and path.parent.name
+    return path.parent.name if usual else path.name
+
+
+def _by_shared_name(root: str, template: str, other: str | None) -> dict[str, Path]:
+    """Files by what their names share with their counterparts', which have another template in the same folder."""
+    pattern = _pattern(template)
+    paths, _ = find_images(root)
+    found: dict[str, Path] = {}
+    for path, name in zip(paths, unique_names(paths, root)):
+        match = pattern.fullmatch(name)
+        if match is not None:
+            found[match[1]] = path
+        elif other is None or not _pattern(other).fullmatch(name):
+            raise UserError(f"{path}: its name is not like '{template}'; say how names go together with --pair_names")
+    return found
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    before, field, after = template.partition('{}')
+    if not field:
+        raise UserError(f"--pair_names: '{template}' must hold {{}}, which stands for what both names share")
+    return re.compile(re.escape(before) + '(.+)' + re.escape(after))

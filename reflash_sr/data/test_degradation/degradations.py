@@ -1,0 +1,133 @@
+"""The test degradations (paper Sec. 5.3, Table 1): blur, downscaling, noise, JPEG, in that order.
+
+A degradation is a name: one of the eight of Table 1, or steps joined by ``+``, each with its strength where that is not
+the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from reflash_sr.data.test_degradation.degradation_steps import (
+    DOWNSCALING,
+    blur_radius,
+    downscale,
+    downscale_reach,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+)
+from reflash_sr.errors import UserError, suggest
+
+EIGHT = ('clean', 'blur', 'noise', 'jpeg', 'b+n', 'b+j', 'n+j', 'b+n+j')
+NAMED = (*EIGHT, 'nearest')
+AS_GIVEN = 'as given'  # the degradation of a set whose LQ pictures were not made here
+_WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen in training (Fig. 2d)
+
+
+# In the order in which they are done. Strength: default, range in words, check.
+_STEPS: dict[str, tuple[float | str, str, Callable[[float | str], bool], Callable[..., np.ndarray]]] = {
+    'blur': (2, 'a sigma above 0 and up to 50 px', lambda v: 0 < v <= 50,
+             lambda image, strength, scale, rng: gaussian_blur(image, strength)),
+    'down': ('bicubic', f"one of {' '.join(DOWNSCALING)}", lambda v: v in DOWNSCALING,
+             lambda image, strength, scale, rng: downscale(image, scale, strength)),
+    'noise': (20, 'a sigma above 0 and up to 255 grey levels', lambda v: 0 < v <= 255,
+              lambda image, strength, scale, rng: gaussian_noise(image, strength, rng)),
+    'jpeg': (50, 'a whole quality from 1 to 100', lambda v: 1 <= v <= 100 and v == int(v),
+             lambda image, strength, scale, rng: jpeg(image, int(strength))),
+}  # yapf: disable
+_SHORT = {'b': 'blur', 'n': 'noise', 'j': 'jpeg'}
+_NUMBER = re.compile(r'\d+(\.\d+)?')
+
+
+def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generator) -> np.ndarray:
+    """Make the LQ picture of a test degradation.
+
+    Args:
+        gt: (H, W, 3) uint8 RGB; H and W multiples of ``scale``.
+        degradation: Its name: see the head of this file.
+        scale: Factor.
+        rng: Source of the noise; untouched by degradations without noise.
+
+    Returns:
+        (H / scale, W / scale, 3) uint8 RGB.
+
+    Raises:
+        UserError: The degradation is not known.
+    """
+    for step, strength in parse(degradation).items():
+        gt = _STEPS[step][3](gt, strength, scale, rng)
+    return gt
+
+
+@lru_cache(maxsize=256)
+def parse(degradation: str) -> dict[str, float | str]:
+    """Read a degradation's name.
+
+    Args:
+        degradation: Such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
+
+    Returns:
+        Strengths by step, in the order of work, downscaling always among them.
+
+    Raises:
+        UserError: An unknown step, a step that stands twice, or a strength out of its range.
+    """
+    found: dict[str, float | str] = {}
+    for part in _WRITTEN_OUT.get(degradation, str(degradation)).split('+'):
+        word, colon, text = part.strip().partition(':')
+        step = _SHORT.get(word, word)
+        if step not in _STEPS:
+            raise UserError(f"degradation: '{degradation}' is not known{suggest(degradation, NAMED)}. Or steps with "
+                            "their strengths, as in blur:3, noise:30+jpeg:30, down:bilinear")
+        if step in found:
+            raise UserError(f"degradation: '{degradation}': {step} stands twice")
+        default, wanted, fits, _ = _STEPS[step]
+        strength = float(text) if _NUMBER.fullmatch(text) else text if colon else default
+        if isinstance(strength, str) is not isinstance(default, str) or not fits(strength):
+            raise UserError(f"degradation: '{degradation}': {step} needs {wanted}, not '{text}'")
+        found[step] = strength
+    found.setdefault('down', _STEPS['down'][0])
+    return {step: found[step] for step in _STEPS if step in found}
+
+
+def check_name(degradation: str) -> str:
+    """Return the name of a degradation, or refuse an unknown one with a ``UserError``."""
+    parse(degradation)
+    return degradation
+
+
+def reach(degradation: str, scale: int) -> int:
+    """How far an LQ pixel sees before JPEG, px of the GT picture."""
+    steps = parse(degradation)
+    return downscale_reach(scale) + (blur_radius(steps['blur']) if 'blur' in steps else 0)
+
+
+def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
+    """Crop at the right and bottom to a multiple of the scale.
+
+    Args:
+        image: (H, W, C).
+        scale: Factor.
+
+    Returns:
+        A view, (H − H mod scale, W − W mod scale, C).
+    """
+    height, width = image.shape[:2]
+    return image[:height - height % scale, :width - width % scale]
+
+
+def noise_rng(seed: int, image_name: str, degradation: str) -> np.random.Generator:
+    """The noise of one picture under one degradation: the same on every machine and in every order of work.
+
+    Args:
+        seed: The user's seed.
+        image_name: File name, without folder.
+        degradation: Name of the degradation.
+    """
+    return np.random.default_rng([seed, zlib.crc32(image_name.encode()), zlib.crc32(degradation.encode())])

@@ -1,0 +1,1 @@
+"""The training degradation: the second-order degradation of Real-ESRGAN, on arrays."""

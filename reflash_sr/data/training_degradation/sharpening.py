@@ -1,0 +1,57 @@
+"""Unsharp masking of the GT, as Real-ESRGAN trains with: sharpens edges, leaves flat parts alone."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from reflash_sr.data.training_degradation.windowed_ops import Operation, Size, Window
+
+RADIUS = 25  # of the Gaussian, in pixels: 51 taps
+WEIGHT = 0.5  # how much of the detail is added
+THRESHOLD = 10  # detail, in 8-bit steps, above which a pixel counts as an edge
+
+_TAPS = cv2.getGaussianKernel(2 * RADIUS + 1, 0).astype(np.float32)
+
+
+def usm_sharpen(img: np.ndarray) -> np.ndarray:
+    """Sharpen a picture by unsharp masking with a soft mask.
+
+    Args:
+        img: (H, W, 3) uint8.
+
+    Returns:
+        (H, W, 3) float32 in [0, 1], not rounded.
+    """
+    whole = Window(0, img.shape[0], 0, img.shape[1])
+    return Sharpen().apply(img, whole, whole, img.shape[:2], None)
+
+
+class Sharpen(Operation):
+    """:func:`usm_sharpen` as an operation: 8-bit pixels in, float32 ones out."""
+
+    def needed(self, window: Window, size: Size) -> Window:
+        return window.grown(2 * RADIUS, size)
+
+    def apply(self, pixels, have, want, size, rng):
+        # 8-bit steps throughout: OpenCV filters 8-bit pixels faster than float ones
+        around = want.grown(RADIUS, size)
+        detail = _blur(pixels)[around.within(have)]
+        detail = cv2.subtract(pixels[around.within(have)], detail, dtype=cv2.CV_32F)
+        mask = (np.abs(detail) > THRESHOLD).view(np.uint8)
+        soft_mask = _blur(mask)[want.within(around)]
+
+        image = pixels[want.within(have)].astype(np.float32)
+        sharp = detail[want.within(around)]
+        sharp *= WEIGHT
+        sharp += image
+        np.clip(sharp, 0, 255, out=sharp)
+        sharp -= image
+        sharp *= soft_mask
+        image += sharp
+        image *= np.float32(1 / 255)
+        return image
+
+
+def _blur(pixels: np.ndarray) -> np.ndarray:
+    return cv2.sepFilter2D(pixels, cv2.CV_32F, _TAPS, _TAPS, borderType=cv2.BORDER_REFLECT_101)

@@ -1,0 +1,170 @@
+"""Running a network on one picture: padding, tiles, mixed precision. Every number and every picture comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.memory_estimate import bytes_per_pixel
+from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
+
+OVERLAP = 32  # px of the LQ picture; at SRResNet's 16 blocks a pixel sees 36 px far, the last of them hardly
+CPU = torch.device('cpu')
+SMALLEST_TILE = 16  # px
+MEMORY_SHARE = 0.7  # of what is free
+
+
+def to_tensor(picture: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
+
+
+def to_picture(tensor: torch.Tensor) -> np.ndarray:
+    """(1, 3, H, W) in [0, 1] to (H, W, 3) uint8: clipped, rounded half to even, as BasicSR's ``tensor2img`` does.
+
+    Raises:
+        UserError: A value is not finite.
+    """
+    if not torch.isfinite(tensor).all():
+        raise UserError('the network gave values that are not finite')
+    levels = tensor.detach()[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+@dataclass
+class Restorer:
+    """A network that is ready to restore pictures of any size.
+
+    Args:
+        net: Takes (B, 3, H, W) in [0, 1]; is moved to the device.
+        scale: How many times as large its output is.
+        multiple: Both sides of its input must be multiples of this, px.
+        device: Where to run.
+        amp: Whether to run in bfloat16 mixed precision; the output stays float32.
+        tile: Side of a tile, px of the LQ picture; None: the whole picture, and tiles where memory would run out; 0:
+            never tiles.
+        overlap: How far a tile sees beyond its border, px of the LQ picture.
+
+    Attributes:
+        forced_tile: Side of the smallest tile that memory made necessary so far, px of the LQ picture; 0: none.
+    """
+
+    net: nn.Module
+    scale: int
+    multiple: int = 1
+    device: torch.device = CPU
+    amp: bool = False
+    tile: int | None = None
+    overlap: int = OVERLAP
+
+    def __post_init__(self):
+        self.net = self.net.to(self.device, memory_format=torch.channels_last)
+        self._bytes: float | None = None
+        self.forced_tile = 0
+
+    @torch.no_grad()
+    def __call__(self, lq: torch.Tensor) -> torch.Tensor:
+        """Restore (1, 3, H, W) in [0, 1]; returns (1, 3, H · scale, W · scale) float32, on the device, not clipped."""
+        lq = lq.to(self.device)
+        tile = self._fitting_tile(lq) if self.tile is None else self.tile
+        while True:
+            try:
+                sr = tiled(self._run, lq, self.scale, self.multiple, tile, self.overlap)
+            except RuntimeError as error:
+                smaller = (tile or max(lq.shape[-2:])) // 2
+                if not is_out_of_memory(error) or smaller < SMALLEST_TILE or self.tile == 0:
+                    raise
+                tile = smaller
+            else:
+                if tile and self.tile is None:
+                    self.forced_tile = min(self.forced_tile or tile, tile)
+                return sr
+            release_memory(self.device)
+
+    def picture(self, lq: np.ndarray) -> np.ndarray:
+        """Restore (H, W, 3) uint8; returns (H · scale, W · scale, 3) uint8."""
+        return to_picture(self(to_tensor(lq)))
+
+    def _run(self, lq: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext():
+            return self.net(lq.contiguous(memory_format=torch.channels_last)).float()
+
+    def _fitting_tile(self, lq: torch.Tensor) -> int:
+        """0 where the whole picture fits into free memory, else the side of a tile that does."""
+        height, width = lq.shape[-2:]
+        if height * width <= 64 * 64:
+            return 0
+        fitting = self._fitting_pixels()
+        if height * width > fitting:  # what earlier pictures took may still be held
+            release_memory(self.device)
+            fitting = self._fitting_pixels()
+        if height * width <= fitting:
+            return 0
+        return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
+
+    def _fitting_pixels(self) -> float:
+        """How many pixels of an LQ picture fit into free memory; endless where that is not known."""
+        if self._bytes is None:
+            self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
+        free = free_memory(self.device)
+        return float('inf') if free is None else MEMORY_SHARE * free / self._bytes
+
+
+def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: int, multiple: int = 1, tile: int = 0,
+          overlap: int = OVERLAP) -> torch.Tensor:
+    """Restore a picture, whole or in tiles that overlap; pads it to what the network needs.
+
+    Where ``overlap`` reaches as far as the network sees, tiles give the same as the whole picture.
+
+    Args:
+        run: (B, C, h, w) to (B, C, h · scale, w · scale).
+        lq: (B, C, H, W).
+        scale: Factor.
+        multiple: Both sides of what ``run`` is given are multiples of this, px.
+        tile: Side of a tile, px, without the overlap; 0: the whole picture.
+        overlap: How far a tile sees beyond its border, px.
+
+    Returns:
+        (B, C, H · scale, W · scale).
+    """
+    height, width = lq.shape[-2:]
+    lq = _pad(lq, multiple)
+    if not tile or max(height, width) <= tile:
+        return run(lq)[..., :height * scale, :width * scale]
+    tile, overlap = _up(tile, multiple), _up(overlap, multiple)
+    sr = None
+    for top, bottom, top_seen, bottom_seen in _strips(lq.shape[-2], tile, overlap):
+        for left, right, left_seen, right_seen in _strips(lq.shape[-1], tile, overlap):
+            out = run(lq[..., top_seen:bottom_seen, left_seen:right_seen])
+            if sr is None:
+                sr = out.new_empty(*out.shape[:2], lq.shape[-2] * scale, lq.shape[-1] * scale)
+            sr[..., top * scale:bottom * scale, left * scale:right * scale] = out[
+                ..., (top - top_seen) * scale:(bottom - top_seen) * scale,
+                (left - left_seen) * scale:(right - left_seen) * scale]
+    return sr[..., :height * scale, :width * scale]
+
+
+def _strips(length: int, tile: int, overlap: int) -> Iterator[tuple[int, int, int, int]]:
+    """Begin and end of each tile along one side, and of what it sees."""
+    for begin in range(0, length, tile):
+        end = min(begin + tile, length)
+        yield begin, end, max(begin - overlap, 0), min(end + overlap, length)
+
+
+def _pad(lq: torch.Tensor, multiple: int) -> torch.Tensor:
+    down, right = (-side % multiple for side in lq.shape[-2:])
+    if not (down or right):
+        return lq
+    mode = 'reflect' if down < lq.shape[-2] and right < lq.shape[-1] else 'replicate'
+    return F.pad(lq, (0, right, 0, down), mode=mode)
+
+
+def _up(side: int, multiple: int) -> int:
+    return -(-side // multiple) * multiple

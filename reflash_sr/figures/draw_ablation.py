@@ -1,0 +1,137 @@
+"""Figures of channel ablation (paper Fig. 6 and 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from reflash_sr.figures.style import COLOURS, DASHES, WIDTH, legend_below, new_figure, plain, short
+from reflash_sr.figures.tiles import ceiling, draw_tiles
+
+
+def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = '',
+                   over: str = 'pictures and random orders') -> Figure:
+    """PSNR over the number of channels removed, one panel for each order, one line for each model.
+
+    Args:
+        curves: By order, by model: (images or seeds, C + 1), dB.
+        title: Of the figure.
+        over: What the rows of a curve are.
+    """
+    figure = new_figure(title, WIDTH, 4.4)
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    several = False
+    for axes, (order, models) in zip(panels, curves.items()):
+        plain(axes).set_title(order.replace('-', ' ') + ('' if 'first' in order else ' order'), size=10)
+        for psnr, style in zip(models.values(), _styles(len(models))):
+            psnr = np.where(np.isfinite(psnr), psnr, np.nan)
+            psnr = psnr[np.isfinite(psnr).all(1)] if np.isfinite(psnr).all(1).any() else psnr
+            mean, removed = psnr.mean(0), np.arange(psnr.shape[1])
+            several |= len(psnr) > 1
+            spread = (psnr - psnr[:, :1]).std(0)
+            axes.fill_between(removed, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+            axes.axhline(mean[0], color=style['color'], linewidth=0.8, alpha=0.5)
+            axes.plot(removed, mean, **style)
+        axes.set_xlim(0, max(psnr.shape[1] for psnr in models.values()) - 1)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel('channels removed')
+    panels[0].set_ylabel('PSNR, dB')
+    note = 'thin: nothing removed'
+    note += f'; band: standard deviation of what is lost, over {over}' if several else ''
+    legend_below(figure, _lines(curves[next(iter(curves))]), note)
+    return figure
+
+
+def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
+    """What is lost without each channel, sorted, one line for each model.
+
+    Args:
+        drops: By model: (images, C), dB.
+        title: Of the figure.
+    """
+    figure = new_figure(title)
+    axes = plain(figure.subplots())
+    axes.axhline(0, color='0.6', linewidth=0.9)
+    for lost, style in zip(drops.values(), _styles(len(drops))):
+        ranked = np.sort(np.nan_to_num(lost, posinf=0, neginf=0), axis=1)[:, ::-1]
+        mean, spread, rank = ranked.mean(0), ranked.std(0), np.arange(1, lost.shape[1] + 1)
+        axes.fill_between(rank, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+        axes.plot(rank, mean, **style, marker='.', markersize=5)
+    axes.set_xlim(0.5, max(lost.shape[1] for lost in drops.values()) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.set_xlabel('channel, the most important first in every picture')
+    axes.set_ylabel('PSNR lost without it, dB')
+    several = any(len(lost) > 1 for lost in drops.values())
+    legend_below(figure, _lines(drops), 'band: standard deviation over pictures' if several else '')
+    return figure
+
+
+def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', columns: int = 8) -> Figure:
+    """The feature maps of a layer's channels, the most important first.
+
+    Args:
+        features: (C, H, W); the magnitude is drawn.
+        drops: (C,): what is lost without each channel, dB.
+        title: Of the figure.
+        columns: How many in a row.
+    """
+    order = np.argsort(-np.nan_to_num(drops), kind='stable')
+    rows = -(-len(order) // columns)
+    ratio = features.shape[1] / features.shape[2]
+    title += '\nabove each: its number, and the PSNR lost without it'
+    figure = new_figure(title, WIDTH, min(0.75 + rows * (min(ratio, 1.5) + 0.2), 60))
+    axes = figure.subplots()
+    magnitude = np.abs(features[order])
+    captions = [f'{channel}: {_signed(drops[channel])} dB' for channel in order]
+    image = draw_tiles(axes, magnitude, columns, captions, (0, ceiling(magnitude)), 'magma')
+    bar = figure.colorbar(image, ax=axes, shrink=min(4 / rows, 0.9), aspect=40, pad=0.01, extend='max')
+    bar.set_label('|feature|', size=9)
+    return figure
+
+
+def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: Sequence[str],
+                  title: str = '') -> Figure:
+    """Numbers of each layer, one panel for each kind, one line for each model.
+
+    Args:
+        values: By what the axis says, by model: one for each layer.
+        layers: Their names.
+        title: Of the figure.
+    """
+    figure = new_figure(title, WIDTH, 2.2 + 2.4 * len(values))
+    panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (what, models) in zip(panels, values.items()):
+        plain(axes).set_ylabel(what)
+        for one, style in zip(models.values(), _styles(len(models))):
+            axes.plot(range(len(layers)), one, **style, marker='.')
+    _name_layers(panels[-1], layers)
+    legend_below(figure, _lines(values[next(iter(values))]))
+    return figure
+
+
+def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
+    axes.set_xticks(range(len(layers)), layers, size=9, rotation=0 if max(map(len, layers)) < 6 else 30,
+                    ha='center' if max(map(len, layers)) < 6 else 'right')
+    axes.set_xlabel('layer')
+
+
+def _signed(value: float) -> str:
+    text = f'{value:.2f}'
+    return '0.00' if text == '-0.00' else text.replace('-', '−')
+
+
+def _styles(count: int) -> list[dict[str, Any]]:
+    """How the lines of so many models look, each its own way."""
+    return [{'color': COLOURS[place % len(COLOURS)], 'linestyle': DASHES[place % len(DASHES)], 'linewidth': 1.8}
+            for place in range(count)]
+
+
+def _lines(models: Mapping[str, object]) -> list[Line2D]:
+    """The lines of the legend."""
+    return [Line2D([], [], **style, label=short(label)) for label, style in zip(models, _styles(len(models)))]

@@ -1,0 +1,1 @@
+"""Option files: reading, safe YAML, the tables of known keys, the checks."""

@@ -1,0 +1,1 @@
+"""A study, a grid of training runs: its cells, checks, jobs and results."""

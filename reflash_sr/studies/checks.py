@@ -1,0 +1,76 @@
+"""Everything that can be wrong with the cells of a study, found before one of them runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from reflash_sr.data.test_degradation.degradations import AS_GIVEN
+from reflash_sr.errors import UserError, suggest
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.studies.grid import Study
+from reflash_sr.system.devices import select_device
+from reflash_sr.training import preflight
+
+
+def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> None:
+    """Check the options of every cell, and build its data and its network once; nothing is written.
+
+    Args:
+        study: The study.
+        root: Folder under which ``experiments`` stands.
+        here: Whether the cells will run on this machine, so that their device must be there.
+
+    Raises:
+        UserError: What is wrong, in which cell.
+    """
+    opened = []
+    for cell in study.cells:
+        if cell.seed != study.seeds[0]:
+            break  # the others differ in the seed alone
+        opt = deepcopy(cell.options)
+        where = f'{study.file}: cell {cell.name}'
+        option_checks.check(opt, where, is_train=True)
+        try:
+            psnr_metric(opt)
+            if option_checks.is_owned(option_checks.registered(MODEL_REGISTRY, opt['model_type'], 'model_type')) and (
+                    opt['model_type'] != 'ReflashSRModel'):
+                raise UserError(f"model_type: {opt['model_type']}: writes no table of its validation, which a study "
+                                'compares by; write ReflashSRModel')
+            opt.update(dist=False, rank=0, world_size=1)
+            options.expand(opt, root, is_train=True)
+            if opt['datasets'] not in opened:
+                _check_compared(study.compare_on, preflight.open_datasets(opt))
+                opened.append(opt['datasets'])
+            preflight.check_network(opt)
+            if here:
+                select_device(opt)
+        except UserError as error:
+            raise UserError(f'{where}: {error}') from error
+
+
+def psnr_metric(opt: Mapping[str, Any]) -> str:
+    """Find the name of the metric that is PSNR among those of the validation.
+
+    Raises:
+        UserError: There is none, or no set to validate on.
+    """
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    name = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), None)
+    if name is None or not any(key.split('_')[0] == 'val' for key in opt['datasets']):
+        raise UserError('val: a study compares by PSNR: it needs a set under datasets: val, val: val_freq, and '
+                        'val: metrics: psnr: {type: calculate_psnr, crop_border: 4}')
+    return name
+
+
+def _check_compared(wanted: list[str], datasets: Mapping[str, Any]) -> None:
+    known = {name for key, dataset in datasets.items() if key.split('_')[0] == 'val'
+             for name in getattr(dataset, 'degradations', [AS_GIVEN])}
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"study: compare_on: no validation set has the degradation '{name}'{suggest(name, known)}")

@@ -1,0 +1,263 @@
+"""A grid of training runs: its cells, and which of them are finished.
+
+A study is an option file with a section ``study`` (``options/study_tiny.yml`` explains it). Every combination of its
+axes is a cell; a cell and a seed make an experiment, which is a training run like any other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reflash_sr.errors import UserError, suggest
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.options.rules import BOOL, SECTION, Rule
+from reflash_sr.weights.file_formats import suffix_of
+
+KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
+        'cluster': SECTION}
+MOST_SEEDS = 1000
+# Axes with a short name, and how their values stand in the name of a cell; other axes are keys of the option file.
+DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
+RESERVED = {'name': 'it is made of the values of the axes', 'study': 'it is the grid itself',
+            'manual_seed': 'all cells share it, which is what makes them comparable; repeat them with --seeds N'}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid, with one seed: an experiment.
+
+    Attributes:
+        name: Of the cell, such as ``'last-conv_channel_p0.3'``; safe in file names.
+        values: What the cell sets, by axis. A cell with p = 0 sets neither position nor dimension.
+        seed: ``manual_seed`` of the experiment.
+        options: Of the experiment, as its option file holds them.
+    """
+
+    name: str
+    values: dict[str, Any]
+    seed: int
+    options: dict[str, Any]
+
+    @property
+    def experiment(self) -> str:
+        """Name of the experiment: its folder under ``experiments``."""
+        return self.options['name']
+
+    @property
+    def is_p0(self) -> bool:
+        """Whether the cell trains without dropout."""
+        return self.values.get('dropout_p') == 0
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of experiments.
+
+    Attributes:
+        file: The option file.
+        name: Of the study.
+        options: The option file's content without the section ``study``.
+        axes: Values by axis.
+        cells: Every cell with every seed, seed by seed, p = 0 first.
+        compare_on: Degradations on which cells are compared; empty for all.
+        cluster: Parameters for submitit.
+    """
+
+    file: str
+    name: str
+    options: dict[str, Any]
+    axes: dict[str, list]
+    cells: list[Cell]
+    compare_on: list[str]
+    cluster: dict[str, Any]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, first that of the file."""
+        return list(dict.fromkeys(cell.seed for cell in self.cells))
+
+
+def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ()) -> Study:
+    """Load a study and expand its grid.
+
+    Args:
+        file: An option file with a section ``study``.
+        seeds: Repetitions, with ``manual_seed``, ``manual_seed + 1``, …
+        force_yml: Changes to the file, ``section:key=value`` each.
+
+    Returns:
+        The study; its cells are not checked yet (see :func:`reflash_sr.studies.checks.check`).
+
+    Raises:
+        UserError: No cells, an axis that is no key of the file, or one that is changed by force_yml as well, two cells
+            of one name, or no seed.
+    """
+    opt = options.load(file)
+    options.force(opt, force_yml)
+    try:
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise UserError(f'--seeds: must be 1 to {MOST_SEEDS:,}, not {seeds:,}')
+        section = opt.pop('study', None)
+        if not isinstance(section, dict):
+            raise UserError(f"study: is missing; write the grid, as in study: {{axes: {{dropout_p: [0.1, 0.3]}}}}. A "
+                            f'single run is started with basicsr train -opt {file}')
+        for key, value in section.items():
+            if key not in KEYS:
+                raise UserError(f'study: {key}: is not a known key{suggest(key, KEYS)}')
+            if not KEYS[key].holds(value):
+                raise UserError(f'study: {key}: must be {KEYS[key].wanted}, not {value!r}')
+        _check_seed(opt)
+        axes = _axes(section.get('axes'), opt)
+        _check_forced(force_yml, axes)
+        with_p0 = section.get('with_p0', any(axis in DROPOUT for axis in axes))
+        values = list(_combinations(axes, with_p0, opt))
+        _check_names(values)
+        cells = [_cell(opt, one, opt['manual_seed'] + i) for i in range(seeds) for one in values]
+    except UserError as error:
+        raise UserError(f'{file}: {error}') from error
+    return Study(str(file), opt['name'], opt, axes, cells, section.get('compare_on', []), section.get('cluster', {}))
+
+
+def folder_of(cell: Cell, root: str | os.PathLike = '.') -> Path:
+    """Where the experiment of a cell stands."""
+    return Path(root, 'experiments', cell.experiment)
+
+
+def status(cell: Cell, root: str | os.PathLike = '.') -> str:
+    """Tell how far a cell is.
+
+    Returns:
+        ``'finished'``; ``'begun'``, to be continued; ``'new'``; or ``'changed'``: what is there was trained with other
+        options than the study has now.
+    """
+    folder = folder_of(cell, root)
+    ending = suffix_of(cell.options)
+    if not any(folder.glob(f'models/*{ending}')) and not any(folder.glob('training_states/*.state')):
+        return 'new'
+    if differences(cell, root):
+        return 'changed'
+    last = folder / 'validation' / f"iter_{int(cell.options['train']['total_iter'])}.csv"
+    return 'finished' if (folder / 'models' / f'net_g_latest{ending}').is_file() and last.is_file() else 'begun'
+
+
+def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
+    """List in what the options that an experiment was trained with differ from those of its cell.
+
+    BasicSR puts a copy of the option file into the folder of the experiment.
+    """
+    try:
+        before = options.load(folder_of(cell, root) / f'{cell.experiment}.yml')
+    except UserError:
+        return ['its option file is not there']
+    before, now = dict(_flat(before)), dict(_flat(cell.options))
+    return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}'
+            for key in [*before, *(key for key in now if key not in before)]
+            if key not in before or key not in now or before[key] != now[key]]
+
+
+def _check_seed(opt: Mapping[str, Any]) -> None:
+    for key, rule in (('name', option_checks.NAME), ('manual_seed', option_checks.TOP['manual_seed'])):
+        if not rule.holds(opt.get(key)):
+            raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
+
+
+def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
+    if not section:
+        raise UserError('study: axes: is empty, so there are no cells; write at least one axis, as in '
+                        'dropout_p: [0.1, 0.3]')
+    axes: dict[str, list] = {}
+    for axis, values in section.items():
+        where = f'study: axes: {axis}'
+        known = [*DROPOUT, *(key for key, _ in _flat(opt) if key not in RESERVED)]
+        short = axis.removeprefix('network_g:')
+        short = short if short in DROPOUT else axis
+        if axis in RESERVED:
+            raise UserError(f'{where}: cannot be an axis: {RESERVED[axis]}')
+        if short not in DROPOUT and ':' not in axis and axis not in opt:
+            raise UserError(f'{where}: is not a known axis{suggest(axis, known)}')
+        if short in axes:
+            raise UserError(f'{where}: stands twice')
+        if not isinstance(values, list) or not values:
+            raise UserError(f'{where}: has no list of values, so there are no cells; write one, as in [0.1, 0.3], not '
+                            f'{values!r}')
+        if any(isinstance(value, dict) for value in values):
+            raise UserError(f'{where}: its values must be plain ones or lists; name the keys of a section one by one')
+        axes[short] = values
+    return axes
+
+
+def _check_forced(force_yml: Sequence[str], axes: Mapping[str, list]) -> None:
+    for entry in force_yml:
+        key = entry.partition('=')[0]
+        axis = next((one for one in (key, key.removeprefix('network_g:')) if one in axes), None)
+        if axis is not None:
+            raise UserError(f'--force_yml: {entry}: {axis} is an axis, whose values every cell sets; give '
+                            f'study:axes:{axis}=[…] instead')
+
+
+def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the values of every cell; without dropout, position and dimension do not matter, and one cell is enough."""
+    network = opt.get('network_g')
+    base_p = network.get('dropout_p') if isinstance(network, dict) else None
+    others = {axis: values for axis, values in axes.items() if axis not in DROPOUT}
+    grid = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+    if with_p0:
+        grid = [dict(zip(others, values)) | {'dropout_p': 0} for values in itertools.product(*others.values())] + grid
+    done = []
+    for values in grid:
+        p = values.get('dropout_p', base_p)
+        if p == 0 and not isinstance(p, bool):
+            values = {'dropout_p': 0} | {axis: value for axis, value in values.items() if axis in others}
+            if values in done:
+                continue
+            done.append(values)
+        yield values
+
+
+def _check_names(cells: list[dict[str, Any]]) -> None:
+    seen: dict[str, dict[str, Any]] = {}
+    for values in cells:
+        name = _name(values)
+        if name in seen:
+            raise UserError(f"study: two cells are called '{name}': {seen[name]} and {values}; take one of them out")
+        seen[name] = values
+
+
+def _cell(opt: Mapping[str, Any], values: dict[str, Any], seed: int) -> Cell:
+    cell_opt = deepcopy(dict(opt))
+    keys = {axis: f'network_g:{axis}' if axis in DROPOUT else axis for axis in values}
+    options.force(cell_opt, [f'{keys[axis]}={json.dumps(value)}' for axis, value in values.items()], 'study: axes')
+    name = _name(values)
+    cell_opt.update(name=f"{opt['name']}_{name}_seed{seed}", manual_seed=seed)
+    return Cell(name, values, seed, cell_opt)
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    parts = [DROPOUT.get(axis, axis.split(':')[-1] + '-{}').format(text_of(value)) for axis, value in values.items()]
+    return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
+
+
+def text_of(value: Any) -> str:
+    """Write a value of an axis as it stands in names and figures: ``0.3``, ``true``, ``B4+B8``."""
+    if isinstance(value, list):
+        return '+'.join(text_of(one) for one in value)
+    if isinstance(value, float):
+        return f'{value:g}'
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(section: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f'{prefix}{key}:')
+        else:
+            yield f'{prefix}{key}', value

@@ -1,0 +1,189 @@
+"""Runs the cells of a study as submitit's jobs: on this machine, or on SLURM."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from reflash_sr.cli import load_plugins
+from reflash_sr.errors import UserError
+from reflash_sr.studies import grid as study
+from reflash_sr.system.files import atomic_write
+from reflash_sr.system.locks import lock
+from reflash_sr.training import pipeline
+
+# Of submitit. SLURM cuts jobs off after timeout_min, and they go on in the queue (CellJob.checkpoint); on this machine
+# nothing cuts them off.
+DEFAULTS = {'timeout_min': 60 * 24, 'name': 'study'}
+FIXED = {'local': {'timeout_min': 60 * 24 * 365}}
+REQUEUES = 1000
+
+
+class CellJob:
+    """Trains one cell through ``basicsr train``'s pipeline, in a process of its own; goes on where it stopped.
+
+    Args:
+        cell: The cell.
+        folder: Of the study's results; locks and option files are put there.
+        environment: Variables to set before anything runs.
+        wait: Whether to wait for another process that trains the cell already, or to fail.
+    """
+
+    def __init__(self, cell: study.Cell, folder: Path, environment: Mapping[str, str], wait: bool):
+        self.cell = cell
+        self.folder = folder
+        self.environment = environment
+        self.wait = wait
+
+    def __call__(self) -> str | None:
+        """Train.
+
+        Returns:
+            What went wrong, in one line; None where nothing did.
+        """
+        os.environ.update(self.environment)
+        torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())))
+        name = self.cell.experiment
+        try:
+            with _locked(self.folder / 'jobs' / f'{name}.lock', self.wait):
+                if study.status(self.cell) == 'finished':
+                    return None
+                load_plugins()
+                pipeline.train(write_options(self.cell, self.folder), auto_resume=study.status(self.cell) == 'begun')
+        except UserError as error:
+            return str(error)
+        except Exception as error:
+            traceback.print_exc()
+            return f'{type(error).__name__}: {error}'
+        return None
+
+    def checkpoint(self) -> Any:
+        """What SLURM's next job is to do when the time of this one is up: the same, which goes on where this stops."""
+        from submitit.helpers import DelayedSubmission
+        return DelayedSubmission(self)
+
+
+def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
+        cluster: Mapping[str, Any]) -> Iterator[tuple[study.Cell, str | None]]:
+    """Run cells as submitit's jobs.
+
+    Args:
+        cells: What to run, in this order.
+        folder: Of the study's results; submitit's files and logs go to ``jobs`` inside.
+        engine: submitit's executor: ``'local'`` or ``'slurm'``.
+        at_once: How many at the same time.
+        cluster: Further parameters of ``submitit.AutoExecutor``.
+
+    Yields:
+        Every cell when it has ended, and what went wrong, or None.
+
+    Raises:
+        UserError: submitit is not installed or refuses a parameter, or SLURM is not there or refuses the jobs.
+    """
+    executor = make_executor(folder, engine, at_once, cluster)
+    from submitit.helpers import as_completed
+    waiting, running, slots = list(cells), {}, []
+    if engine == 'slurm':  # one array of jobs, in which SLURM starts so many at once
+        jobs = _submit_array(executor, [CellJob(cell, folder, {}, wait=False) for cell in cells])
+        running, waiting = {job: (cell, {}) for job, cell in zip(jobs, cells)}, []
+    else:
+        slots = list(_slots(at_once))
+    while waiting or running:
+        while waiting and slots:
+            cell, slot = waiting.pop(0), slots.pop(0)
+            running[executor.submit(CellJob(cell, folder, slot, wait=True))] = cell, slot
+        job = next(as_completed(list(running), poll_frequency=1))
+        cell, slot = running.pop(job)
+        slots.append(slot)
+        yield cell, _outcome(job)
+
+
+def check_engine(engine: str, cluster: Mapping[str, Any]) -> None:
+    """Make an executor as :func:`run` does, and leave nothing behind; raises what :func:`make_executor` raises."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_executor(Path(folder), engine, 1, cluster)
+
+
+def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:
+    """Make submitit's executor, with a folder of its own for every call of the tool.
+
+    Raises:
+        UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise UserError("submitit runs the cells, and is not installed; pip install 'reflash-sr[cluster]', or pip "
+                        'install submitit') from error
+    logs = folder / 'jobs' / datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
+    try:
+        executor = submitit.AutoExecutor(logs, cluster=engine, slurm_max_num_timeout=REQUEUES)
+        executor.update_parameters(
+            **{**DEFAULTS, 'slurm_array_parallelism': at_once, **cluster, **FIXED.get(engine, {})})
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f'--engine {engine}: submitit: {error}') from error
+    return executor
+
+
+def write_options(cell: study.Cell, folder: Path) -> str:
+    """Write the option file of a cell; BasicSR copies it into the experiment. Returns its path."""
+    path = folder / 'options' / f'{cell.experiment}.yml'
+    with atomic_write(path, 'w') as file:
+        yaml.safe_dump(cell.options, file, sort_keys=False, allow_unicode=True)
+    return str(path)
+
+
+def _submit_array(executor: Any, work: Sequence[CellJob]) -> list:
+    from submitit.core.utils import FailedJobError
+    try:
+        with executor.batch():
+            return [executor.submit(one) for one in work]
+    except FailedJobError as error:
+        raise UserError(f'--engine slurm: the jobs were not taken: {error}') from error
+
+
+def threads(at_once: int) -> int:
+    """Threads of a cell on this machine, where so many run at once."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return max(1, cores // at_once)
+
+
+def _slots(at_once: int) -> Iterator[dict[str, str]]:
+    """Yield the environment of every place on this machine: its share of the cores, and a GPU of its own."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    gpus = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
+    for i in range(at_once):
+        yield {'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', str(threads(at_once))),
+               'CUDA_VISIBLE_DEVICES': gpus[i % len(gpus)] if gpus else ''}
+
+
+def _outcome(job: Any) -> str | None:
+    from submitit.core.utils import UncompletedJobError
+    try:
+        return job.result()
+    except UncompletedJobError:
+        return f'its process ended without a word, as a killed one does; log: {job.paths.stderr}'
+    except Exception as error:  # what went wrong outside of CellJob: submitit tells it with a traceback
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return f'{lines[-1] if lines else type(error).__name__}; log: {job.paths.stderr}'
+
+
+@contextlib.contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    """Hold a lock that ends with the process: a cell of an earlier call of the tool may still be running."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'w', encoding='utf-8') as file:
+        try:
+            lock(file.fileno(), wait)
+        except BlockingIOError as error:
+            raise UserError('another process trains it already') from error
+        yield

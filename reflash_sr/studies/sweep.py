@@ -1,0 +1,177 @@
+"""A study from start to end: check every cell, run those that are not finished, write what came out."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from basicsr.models import build_model
+from torch.utils.data import default_collate
+
+from reflash_sr.data.draw_stream import Draw
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.studies import checks as study_checks
+from reflash_sr.studies import grid as study
+from reflash_sr.studies import jobs as study_jobs
+from reflash_sr.studies import results as study_results
+from reflash_sr.system.devices import select_device
+from reflash_sr.system.files import relative
+from reflash_sr.training import preflight
+
+START_SECONDS = 10  # of a cell: imports, checks, workers
+MEASURED_SECONDS = 2
+
+
+def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun_changed: bool = False,
+          dry_run: bool = False, force_yml: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
+    """Run a study; what is finished already is not run again, what was begun is continued.
+
+    Args:
+        file: An option file with a section ``study``.
+        seeds: Repetitions with other initial weights, data order and masks.
+        engine: ``'local'``, this machine, or ``'slurm'``.
+        jobs: Cells at the same time.
+        rerun_changed: Train cells anew whose options have changed since; their folders are kept, renamed.
+        dry_run: Only list the cells and estimate the time.
+        force_yml: Changes to the file, ``section:key=value`` each.
+        say: Where lines for the user go.
+
+    Raises:
+        UserError: Something in the file is wrong, or cells have changed; nothing was run.
+        RunError: Cells failed; the others were run, and the results are written.
+    """
+    if jobs < 1:
+        raise UserError(f'--jobs: must be 1 or above, not {jobs}')
+    grid = study.load(file, seeds, force_yml)
+    study_checks.check(grid, here=engine != 'slurm')
+    states = {cell.experiment: study.status(cell) for cell in grid.cells}
+    changed = [cell for cell in grid.cells if states[cell.experiment] == 'changed']
+    if changed and not rerun_changed:
+        raise UserError(f'{file}: {len(changed)} of {len(grid.cells)} experiments were trained with other options: '
+                        f'experiments/{changed[0].experiment}: {"; ".join(study.differences(changed[0])[:3])}. Give '
+                        'the study another name, or add --rerun-changed: it trains them anew and keeps the earlier '
+                        'folders as …_archived_…')
+    cells = [cell for cell in grid.cells if states[cell.experiment] != 'finished']
+    counts = ', '.join(f'{number} {state}' for state, number in Counter(states.values()).items())
+    say(f'{grid.name}: {len(grid.cells) // seeds} cells × {seeds} {"seed" if seeds == 1 else "seeds"}: {counts}')
+    if dry_run:
+        _list(grid.cells, states, say)
+        if cells:
+            say(_estimate(cells, engine, jobs))
+        return
+    study_jobs.check_engine(engine, grid.cluster)
+    folder = Path('results', grid.name)
+    failed = _run(cells, folder, engine, jobs, grid, say)
+    say(study_results.write(grid, folder, failed))
+    say(f'Results: {relative(folder)}/table.csv, summary.json, curves.png, bars.png')
+    if failed:
+        raise RunError(f'{len(failed)} of {len(cells)} experiments failed; start again to go on with them: ' +
+                       ' | '.join(f'{name}: {reason}' for name, reason in failed.items()))
+
+
+def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid: study.Study,
+         say: Callable[[str], None]) -> dict[str, str]:
+    if not cells:
+        return {}
+    say(f'{min(jobs, len(cells))} at a time; logs: experiments/{grid.name}_*/train_*.log')
+    failed = {}
+    at_once, start = min(jobs, len(cells)), time.monotonic()
+    for i, (cell, reason) in enumerate(study_jobs.run(cells, folder, engine, jobs, grid.cluster), 1):
+        if reason is None and study.status(cell) != 'finished':
+            reason = 'ended without its last validation'
+        if reason is not None:
+            failed[cell.experiment] = reason
+        rounds, done = -(-len(cells) // at_once), -(-i // at_once)  # cells that started together end together
+        left = (time.monotonic() - start) / done * (rounds - done)
+        say(f'[{i}/{len(cells)}] {cell.experiment}: {"finished" if reason is None else f"FAILED: {reason}"}'
+            f'{f", about {_time(left)} left" if i < len(cells) else ""}')
+    return failed
+
+
+def _list(cells: Sequence[study.Cell], states: dict[str, str], say: Callable[[str], None]) -> None:
+    for cell in cells:
+        done = [int(path.stem) for path in study.folder_of(cell).glob('training_states/*.state') if path.stem.isdigit()]
+        at = f' (iteration {max(done):,})' if states[cell.experiment] == 'begun' and done else ''
+        say(f'  {cell.experiment}: {states[cell.experiment]}{at}')
+
+
+def _estimate(cells: Sequence[study.Cell], engine: str, jobs: int) -> str:
+    """Estimate the time of cells from a few steps of each kind of network and data on this machine."""
+    at_once = min(jobs, len(cells))
+    threads = study_jobs.threads(at_once) if engine == 'local' else torch.get_num_threads()
+    known: list[tuple[dict, float]] = []
+    total = 0.0
+    for cell in cells:
+        kind = {key: value for key, value in cell.options.items() if key not in ('name', 'manual_seed')}
+        kind['network_g'] = {key: value for key, value in kind['network_g'].items() if key not in study.DROPOUT}
+        seconds = next((seconds for other, seconds in known if other == kind), None)
+        if seconds is None:
+            seconds = _measure(cell, threads)
+            known.append((kind, seconds))
+        total += seconds
+    each = ' to '.join(_time(seconds) for seconds in sorted({min(s for _, s in known), max(s for _, s in known)}))
+    where = 'on this machine' if engine == 'local' else 'if its machines are like this one'
+    return f'Estimated time: {_time(total / at_once)} with {at_once} at a time ({each} each), {where}'
+
+
+def _measure(cell: study.Cell, threads: int) -> float:
+    opt = deepcopy(cell.options)
+    option_checks.check(opt, cell.experiment, is_train=True)
+    opt.update(dist=False, rank=0, world_size=1)
+    options.expand(opt, os.curdir, is_train=True)
+    device = select_device(opt)
+    opt['device'], opt['num_gpu'] = device.type, int(device.type == 'cuda')
+    torch.set_num_threads(threads)
+    model = build_model(opt)
+    sets = preflight.open_datasets(opt)
+    section = opt['datasets']['train']
+    size = section['batch_size_per_gpu']
+    samples, loading = _timed(lambda i: sets['train'][Draw(i % len(sets['train']), i)], size)
+    batch = default_collate((samples * size)[:size])
+    model.feed_data(batch)
+
+    def step(i: int) -> None:
+        model.optimize_parameters(i + 1)
+        model.get_current_log()  # waits for the device
+
+    step(0)
+    _, stepping = _timed(step, 20)
+    workers = section.get('num_worker_per_gpu', 0)
+    loading *= size / max(1, min(workers, threads if device.type == 'cpu' else workers))
+    apart = device.type != 'cpu' and workers > 0
+    per_iteration = max(stepping, loading) if apart else stepping + loading
+    validating = 0.0
+    for key, dataset in sets.items():
+        if key != 'train':
+
+            def restore(i: int, dataset: object = dataset) -> None:
+                model.feed_data(default_collate([dataset[i]]))
+                model.test()
+                model.output.cpu()
+
+            _, seconds = _timed(restore, len(dataset))
+            validating += seconds * len(dataset)
+    total = opt['train']['total_iter']
+    rounds = -(-total // opt['val']['val_freq'])
+    return START_SECONDS + total * per_iteration + rounds * validating
+
+
+def _timed(work: Callable[[int], object], most: int) -> tuple[list, float]:
+    """Do a thing a few times; return what came of it, and the mean seconds."""
+    results = []
+    start = time.perf_counter()
+    while len(results) < most and (not results or time.perf_counter() - start < MEASURED_SECONDS):
+        results.append(work(len(results)))
+    return results, (time.perf_counter() - start) / len(results)
+
+
+def _time(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))

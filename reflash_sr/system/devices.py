@@ -1,0 +1,126 @@
+"""Which device a run uses, and how it keeps its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+from reflash_sr.errors import UserError
+from reflash_sr.system.memory import free_on_machine, give_back_freed
+
+NAMES = ('auto', 'cpu', 'cuda', 'mps')
+
+
+def select_device(opt: Mapping[str, Any]) -> torch.device:
+    """Choose the device of this process.
+
+    Args:
+        opt: Options: ``device``, one of ``auto cpu cuda mps`` (default ``auto``: CUDA, else MPS, else CPU), and
+            BasicSR's ``num_gpu``, of which 0 means the CPU; ``dist`` gives each process of a machine its own GPU.
+
+    Raises:
+        UserError: The device is not known or not there.
+    """
+    name = opt.get('device', 'auto')
+    there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+    if name == 'auto':
+        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in ('cuda', 'mps', 'cpu') if there[kind])
+    if name not in there:
+        raise UserError(f"device: '{name}' is not known; write one of {', '.join(NAMES)}")
+    if not there[name]:
+        raise UserError(f"device: {name} is not available here; use auto or cpu")
+    if name == 'cuda' and opt.get('dist'):
+        return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+    return torch.device(name)
+
+
+def describe(device: torch.device) -> str:
+    """A device in words, for a log: which GPU, or how many threads of the CPU."""
+    if device.type == 'cpu':
+        return f'CPU, {torch.get_num_threads()} threads'
+    return f'{torch.cuda.get_device_name(device)} ({device})' if device.type == 'cuda' else str(device)
+
+
+def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:
+    """Whatever is drawn inside, random numbers of the CPU and of ``device`` go on afterwards as if it had not been.
+
+    ``torch.random.fork_rng`` alone would wake every GPU of the machine, and warn where there are several.
+    """
+    device = torch.device(device)
+    return torch.random.fork_rng([device] if device.type == 'cuda' else [])
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory of tensors that are freed, for the next ones: faster training on a CPU.
+
+    glibc hands every large block back to the system, which clears it page by page when the next tensor asks for it.
+    That is a good part of what dropout and other cheap layers cost. Elsewhere than with glibc nothing is done.
+
+    Returns:
+        Whether it was done.
+    """
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return False
+    mmap_max, trim_threshold = -4, -1
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, -1))
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 itself; a CPU that does not is slowed down many times by it."""
+    if device.type == 'cpu':
+        if platform.machine().lower() == 'aarch64':  # of Linux
+            return 'bf16' in _cpu_features()
+        return torch.cpu._is_avx512_bf16_supported() or 'arm' in platform.machine().lower()
+    return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def bf16_warning(device: torch.device) -> str | None:
+    """What to tell a user who asks for bfloat16 on a device that has none; None where it has."""
+    if has_bf16(device):
+        return None
+    return f'{device} has no bfloat16 instructions here; float32 is many times faster'
+
+
+def _cpu_features() -> set[str]:
+    """Of Linux' first CPU; nothing where that is not told."""
+    try:
+        with open('/proc/cpuinfo', encoding='utf-8', errors='replace') as file:
+            lines = (line.partition(':') for line in file)
+            return next((set(value.split()) for key, _, value in lines if key.strip() in ('flags', 'Features')), set())
+    except OSError:
+        return set()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how PyTorch says that memory ran out: only CUDA has a class of its own for it."""
+    says = str(error).lower()
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in says or 'out of memory' in says))
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back to the system what this process has freed on a device and keeps for later use."""
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+    elif device.type == 'mps':
+        torch.mps.empty_cache()
+    else:
+        give_back_freed()
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Memory that this process could still take on a device, bytes; None where that is not known."""
+    if device.type == 'cuda':
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    if device.type == 'cpu':
+        return free_on_machine()
+    return None

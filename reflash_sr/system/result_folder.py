@@ -1,0 +1,149 @@
+"""The folder that a tool writes into: one run's results, never two mixed, and a summary of how they came about."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.system.files import atomic_write, relative
+
+SUMMARY = 'summary.json'
+PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'pillow', 'scikit-learn',
+            'lpips', 'submitit')
+
+
+class ResultFolder:
+    """A folder for the results of one run of a tool.
+
+    The run's settings are written into ``summary.json`` at the start. A folder that holds anything else is refused; one
+    that holds an interrupted run with the same settings is continued.
+
+    Args:
+        path: The folder; is made.
+        tool: Name of the tool.
+        settings: Everything that decides what comes out, as plain values.
+        overwrite: Whether to put another run's results aside, as ``NAME_archived_TIME``.
+        inputs: What the run reads; the folder must not be one of them, nor hold one, nor lie inside one.
+
+    Attributes:
+        path: The folder.
+        continued: Whether the folder held a run with the same settings.
+        finished: Whether that run had come to its end.
+
+    Raises:
+        UserError: The folder holds something else, cannot be written, or is among what is read.
+    """
+
+    def __init__(self, path: str | os.PathLike, tool: str, settings: Mapping[str, Any], overwrite: bool = False,
+                 inputs: Iterable[str | os.PathLike] = ()):
+        self.path = Path(path).expanduser()
+        self.tool = tool
+        self.settings = json.loads(json.dumps(settings))
+        self.continued = self.finished = False
+        self._keep_apart(inputs)
+        try:
+            self._open(overwrite)
+        except OSError as error:
+            raise UserError(f'{self.path}: cannot be written ({error.strerror}); give another folder with --out'
+                            ) from error
+
+    def _open(self, overwrite: bool) -> None:
+        if self.path.is_dir() and any(self.path.iterdir()):
+            self.continued = self._holds_this_run(overwrite)
+            if overwrite:
+                self.path.rename(f"{self.path}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+        if not self.continued:
+            self._write({}, finished=False)
+        elif not os.access(self.path, os.W_OK):
+            raise PermissionError(13, 'permission denied')
+
+    def _keep_apart(self, inputs: Iterable[str | os.PathLike]) -> None:
+        out = self.path.resolve()
+        for one in inputs:
+            read = Path(one).expanduser().resolve()
+            if read.exists() and (out == read or out in read.parents or read in out.parents):
+                raise UserError(f'{self.path}: {one} is read, so results cannot go there; give another folder with '
+                                '--out')
+
+    def _holds_this_run(self, overwrite: bool) -> bool:
+        hint = 'give another folder with --out, or --overwrite to put it aside'
+        try:
+            found = json.loads((self.path / SUMMARY).read_text(encoding='utf-8'))
+            tool, settings, finished = found['tool'], found['settings'], found['finished']
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            raise UserError(f'{self.path}: holds files that are no results; give another folder with --out') from None
+        if overwrite or [one.name for one in self.path.iterdir()] == [SUMMARY]:
+            return False  # put aside, or stopped before there was a result
+        if tool != self.tool:
+            raise UserError(f'{self.path}: holds results of {tool}; {hint}')
+        if settings != self.settings:
+            changed = sorted(key for key in {*settings, *self.settings} if settings.get(key) != self.settings.get(key))
+            raise UserError(f"{self.path}: holds a run with other settings ({', '.join(changed)}); {hint}")
+        self.finished = finished is True
+        return True
+
+    def finish(self, **results: Any) -> None:
+        """Write the summary: settings, versions and results. No number in it is NaN or infinite."""
+        self._write(results, finished=True)
+
+    def _write(self, results: Mapping[str, Any], finished: bool) -> None:
+        content = {'tool': self.tool, 'finished': finished, 'versions': versions(), 'settings': self.settings,
+                   **results}
+        with atomic_write(self.path / SUMMARY, 'w') as file:
+            json.dump(_finite(content), file, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write('\n')
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file into the folder, whole or not at all.
+
+        Raises:
+            RunError: The disk is full or the folder is not writable.
+        """
+        path = self.path / name
+        try:
+            with atomic_write(path, 'w') as file:
+                file.write(text)
+        except OSError as error:
+            raise RunError(f'{path}: cannot be written ({error.strerror})') from error
+        return path
+
+    def __str__(self) -> str:
+        return relative(self.path)
+
+
+def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a folder of results says of itself; nothing where it holds none."""
+    try:
+        summary = json.loads((Path(folder) / SUMMARY).read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages on which results depend; None for those that are not installed."""
+    found: dict[str, str | None] = {'python': platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot hold, NaN and infinities, by null."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    if isinstance(value, float) and (value != value or value in (float('inf'), float('-inf'))):
+        return None
+    return value

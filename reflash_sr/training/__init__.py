@@ -1,0 +1,1 @@
+"""One training or test run: pipeline, preflight, resume, stopping, progress."""

@@ -1,0 +1,156 @@
+"""Where a run goes on: the newest checkpoint that is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reflash_sr.errors import UserError
+from reflash_sr.system.files import relative
+from reflash_sr.training.preflight import PICTURE_MODELS
+from reflash_sr.weights import state_dict as weights
+from reflash_sr.weights.trained_network import build_network
+
+logger = logging.getLogger('basicsr')
+FACTORED = ('row_var', 'col_var')  # Adafactor's, which do not have the shape of their parameter
+
+
+def find_states(folder: str | os.PathLike) -> list[Path]:
+    """List the states ``{iteration}.state`` of an experiment, newest first."""
+    states = [path for path in Path(relative(folder)).glob('*.state') if path.stem.isdigit()]
+    return sorted(states, key=lambda path: int(path.stem), reverse=True)
+
+
+def newest_whole(opt: Mapping[str, Any]) -> Path | None:
+    """Find the newest checkpoint of an experiment that can be continued from; warn of every newer one.
+
+    Args:
+        opt: Expanded options.
+
+    Returns:
+        The state file; None where the experiment has no states.
+
+    Raises:
+        UserError: There are states, and none of them is whole.
+    """
+    states = find_states(opt['path']['training_states'])
+    reasons = []
+    for path in states:
+        try:
+            read(path, opt)
+            return path
+        except UserError as error:
+            reasons.append(str(error))
+            if path != states[-1]:
+                logger.warning('%s is left out, an older one is tried: %s', path.name, error)
+    if not states:
+        return None
+    raise UserError(f"none of the {len(states)} states in {states[0].parent} can be continued from ({reasons[-1]}); "
+                    'start without --auto_resume, which puts the folder aside, or bring a whole state back')
+
+
+def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a state and see that its weights are there and fit, and that its optimiser fits.
+
+    Args:
+        path: The state file.
+        opt: Expanded options.
+
+    Returns:
+        The state.
+
+    Raises:
+        UserError: Something is missing or damaged, or does not fit; says what.
+    """
+    state = weights.load_file(path)
+    wanted = {'iter': int, 'optimizers': list, 'schedulers': list}
+    if not isinstance(state, Mapping) or not all(isinstance(state.get(k), kind) for k, kind in wanted.items()):
+        raise UserError(f'{path}: is not the state of a training: {", ".join(wanted)} must be in it')
+    if str(state['iter']) != Path(path).stem and Path(path).stem.isdigit():
+        raise UserError(f"{path}: holds iteration {state['iter']}, which is not that of its name")
+    ignored = opt['path'].get('ignore_resume_networks') or ()
+    if opt['model_type'] in PICTURE_MODELS:
+        net = build_network(deepcopy(opt['network_g']))
+        if 'network_g' not in ignored:
+            _check_weights(net, state['iter'], opt)
+        _check_optimiser(net, state['optimizers'], opt['train']['optim_g'], path)
+    else:
+        for key in (key for key in opt if key.startswith('network_') and key not in ignored):
+            weights.load_weights(weights_of(opt, state['iter'], f'net_{key[8:]}'))
+    return state
+
+
+def _check_weights(net: torch.nn.Module, iteration: int, opt: Mapping[str, Any]) -> None:
+    path = weights_of(opt, iteration)
+    keys = ('params', 'params_ema') if opt['train'].get('ema_decay') else ('params',)
+    for key in keys:
+        loaded = weights.load_weights(path, key)
+        if loaded.key != key:
+            raise UserError(f'{path}: {key}: is missing; it is needed to continue')
+        weights.check_fit(net, loaded)
+        iteration_inside = loaded.trained.get('iter', iteration)
+        if iteration_inside != iteration:
+            raise UserError(f'{path}: holds the weights of iteration {iteration_inside}')
+
+
+def _check_optimiser(net: torch.nn.Module, states: list, section: Mapping[str, Any], path: Any) -> None:
+    def refuse(what: str) -> None:
+        raise UserError(f'{path}: its optimiser does not fit train: optim_g: type: {section["type"]}: {what}')
+
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    arguments = {key: value for key, value in section.items() if key != 'type'}
+    try:
+        optimiser = getattr(torch.optim, section['type'])(parameters, **arguments)
+    except Exception as error:  # of any class of torch.optim
+        raise UserError(f'train: optim_g: {section["type"]} does not accept these options: {error}') from error
+    known = {*optimiser.param_groups[0], 'initial_lr'}
+    if len(states) != 1 or not isinstance(states[0], Mapping):
+        refuse(f'{len(states)} optimisers are in it')
+    groups, moments = states[0].get('param_groups'), states[0].get('state')
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(moments, Mapping):
+        refuse('it is not one group of parameters')
+    unknown = sorted(map(str, set(groups[0]) - known))
+    if unknown:
+        refuse(f'it has {", ".join(unknown)}')
+    if len(groups[0].get('params', [])) != len(parameters):
+        refuse(f'it has {len(groups[0].get("params", []))} parameters, the network {len(parameters)}')
+    for index, moment in moments.items():
+        for name, value in moment.items():
+            if not isinstance(value, torch.Tensor) or value.numel() == 1 or name in FACTORED:
+                continue
+            if not (isinstance(index, int) and index < len(parameters) and value.shape == parameters[index].shape):
+                refuse(f'{name} of parameter {index} is {tuple(value.shape)}')
+
+
+def weights_of(opt: Mapping[str, Any], iteration: int, label: str = 'net_g') -> Path:
+    """The weights file of a state, in whichever format it was saved."""
+    endings = dict.fromkeys((weights.suffix_of(opt), '.pth', '.safetensors'))
+    paths = [Path(relative(opt['path']['models']), f'{label}_{iteration}{ending}') for ending in endings]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def check_stream(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Warn where the data do not go on as they were: other images, another total batch or another seed.
+
+    Args:
+        state: The state that is continued from.
+        facts: ``images``, ``batch`` and ``seed`` of this run.
+    """
+    before = state.get('stream') or {}
+    changes = [f'{key} {before[key]} → {value}' for key, value in facts.items() if before.get(key, value) != value]
+    if changes:
+        logger.warning('The data go on in another order than that of the run so far: %s.', ', '.join(changes))
+
+
+def sweep(opt: Mapping[str, Any]) -> None:
+    """Delete what a killed run was just writing; to be called by whoever holds the experiment's lock."""
+    root = Path(opt['path']['experiments_root'])
+    for folder in (root / 'models', root / 'training_states', root / 'validation'):
+        for path in folder.glob('.*.part'):
+            path.unlink(missing_ok=True)

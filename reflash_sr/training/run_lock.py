@@ -1,0 +1,81 @@
+"""One run at a time in an experiment's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.system.locks import lock
+
+NAME = 'run.lock'
+
+
+class RunLock:
+    """Holds ``run.lock`` in the folder of an experiment; the kernel lets go of it when the process ends.
+
+    Args:
+        folder: The experiment's folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self._file: int | None = None
+        # A loader's workers outlive a killed run by seconds; they must not hold its lock.
+        reference = weakref.ref(self)
+        if hasattr(os, 'register_at_fork'):  # not on Windows, where nothing is forked
+            os.register_at_fork(after_in_child=lambda: reference() and reference().release())
+
+    def take(self) -> None:
+        """Take the lock, where the folder is there; do nothing where it is held already.
+
+        Raises:
+            UserError: Another run holds it; says which.
+            RunError: The folder cannot be written to.
+        """
+        if self._file is not None or not self.folder.is_dir():
+            return
+        path = self.folder / NAME
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(f'{path}: cannot be written ({error.strerror}); make the folder writable') from error
+        try:
+            lock(file)
+        except BlockingIOError as error:
+            holder = os.read(file, 200).decode(errors='replace').strip()
+            os.close(file)
+            raise UserError(f'{self.folder}: another run ({holder or "of this name"}) is at work in this folder; wait '
+                            "for it, stop it, or write another 'name:'") from error
+        self._file = file
+        with contextlib.suppress(OSError):  # a full disk: the words are for people, the lock holds without
+            os.ftruncate(file, 0)
+            os.pwrite(file, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
+
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Let the folder be renamed and made anew inside the ``with``; the lock is that of the new one afterwards.
+
+        Raises:
+            UserError: As for :meth:`take`; then nothing was renamed.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        gate = os.open(self.folder.parent, os.O_RDONLY)  # between renaming and locking, no other run may look
+        try:
+            lock(gate, wait=True)
+            self.take()
+            yield
+            self.release()
+            self.take()
+        finally:
+            os.close(gate)
+
+    def release(self) -> None:
+        """Let go of the lock; in a forked process, only this process's hold on the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,109 @@
+"""A weights file: what it holds, and whether it fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from reflash_sr.errors import UserError
+from reflash_sr.weights.author_names import translate_keys
+from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
+
+__all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_weights', 'save', 'suffix_of']
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What was read from a weights file.
+
+    Attributes:
+        path: The file.
+        key: ``'params_ema'``, ``'params'``, or ``'bare'`` where the file is the state dict itself.
+        state_dict: The weights by name, without DDP's ``module.``, the authors' names translated.
+        network_g: The options of the network, where the file carries them: the file alone says what it is.
+        trained: What the file says of its training: ``experiment``, ``iter``, ``total_iter``, ``manual_seed``.
+    """
+
+    path: str
+    key: str
+    state_dict: dict[str, torch.Tensor]
+    network_g: dict[str, Any] | None
+    trained: dict[str, Any] = field(default_factory=dict)
+
+
+def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
+    """Read the weights of one network.
+
+    Args:
+        path: A ``.pth`` or ``.safetensors`` file that BasicSR, Real-ESRGAN or this package wrote, or a bare state dict.
+        key: The key to prefer, ``'params'`` or ``'params_ema'``. Default: EMA weights where there are any.
+
+    Returns:
+        The weights; ``key`` says which were taken.
+
+    Raises:
+        UserError: As for :func:`load_file`, or no state dict is found in the file.
+    """
+    content = load_file(path)
+    if not isinstance(content, Mapping):
+        raise UserError(f'{path}: holds a {type(content).__name__}, not weights')
+    keys = sorted(KEYS, key=lambda name: name != key) if key in KEYS else KEYS
+    taken = next((name for name in keys if isinstance(content.get(name), Mapping)), 'bare')
+    state_dict = content if taken == 'bare' else content[taken]
+    names = translate_keys([str(name).removeprefix('module.') for name in state_dict])
+    if len(set(names)) < len(names):
+        raise UserError(f'{path}: names weights twice, with and without module.; save one of them')
+    state_dict = dict(zip(names, state_dict.values()))
+    if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
+        raise UserError(f'{path}: no weights found: neither {" nor ".join(KEYS)} nor a state dict; it holds '
+                        f'{", ".join(str(name)[:40] for name in list(content)[:6])}')
+    for name, value in state_dict.items():
+        if value.is_meta:
+            raise UserError(f'{path}: {name} has a shape, but no values; save the weights themselves')
+        number = value.float() if value.element_size() == 1 else value  # torch cannot tell of an 8-bit float
+        if value.is_complex() or (value.is_floating_point() and not torch.isfinite(number).all()):
+            raise UserError(f'{path}: {name} holds values that are not finite real numbers; take an earlier checkpoint')
+    network_g, trained = (content.get(name) if taken != 'bare' else None for name in ('network_g', 'trained'))
+    return Weights(str(path), taken, state_dict, network_g if isinstance(network_g, dict) else None,
+                   trained if isinstance(trained, dict) else {})
+
+
+def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
+    """List what keeps weights from fitting a network.
+
+    Args:
+        wanted: State dict of the network.
+        given: State dict of the file.
+
+    Returns:
+        One phrase for each missing, superfluous or differently shaped entry, and for whole numbers in place of real
+        ones; empty where the weights fit.
+    """
+    return ([f'missing {name}' for name in wanted if name not in given] +
+            [f'unexpected {name}' for name in given if name not in wanted] + [
+                f'{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}'
+                for name in wanted
+                if name in given and wanted[name].shape != given[name].shape
+            ] + [
+                f'{name} is {given[name].dtype}, not {value.dtype}'
+                for name, value in wanted.items()
+                if name in given and value.is_floating_point() and not given[name].is_floating_point()
+            ])
+
+
+def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6) -> None:
+    """Refuse weights that do not fit a network, key for key and shape for shape.
+
+    Raises:
+        UserError: Lists the differences, at most ``shown`` of them.
+    """
+    found = differences(net.state_dict(), weights.state_dict)
+    if found:
+        more = f' and {len(found) - shown} more' if len(found) > shown else ''
+        raise UserError(f'{weights.path} [{weights.key}]: does not fit {type(net).__name__}: '
+                        f'{", ".join(found[:shown])}{more}; give the weights of this network, or change network_g')
+

@@ -1,0 +1,91 @@
+"""Devices and memory."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reflash_sr.errors import UserError
+from reflash_sr.system import devices
+from reflash_sr.system.devices import select_device
+
+
+@pytest.mark.parametrize(('there', 'options', 'expected'), [
+    ({'cuda', 'mps'}, {}, 'cuda'),
+    ({'mps'}, {}, 'mps'),
+    (set(), {}, 'cpu'),
+    ({'cuda', 'mps'}, {'device': 'auto', 'num_gpu': 0}, 'cpu'),
+    ({'cuda', 'mps'}, {'device': 'mps'}, 'mps'),
+    ({'cuda'}, {'device': 'cpu', 'num_gpu': 1}, 'cpu'),
+    ({'cuda'}, {'device': 'cuda', 'num_gpu': 1}, 'cuda'),
+    ({'cuda'}, {'num_gpu': 8, 'dist': True}, 'cuda:1'),
+    (set(), {'device': 'auto', 'dist': True}, 'cpu'),
+])
+def test_devices(there, options, expected, monkeypatch):
+    """Five processes on a machine of two GPUs take turns; this one is the fourth."""
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: 'cuda' in there)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: 'mps' in there)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    assert select_device(options) == torch.device(expected)
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'device': 'gpu'}, "device: 'gpu' is not known; write one of auto"),
+    ({'device': 'cuda'}, 'device: cuda is not available here; use auto or cpu'),
+    ({'device': 'mps', 'num_gpu': 0}, 'device: mps is not available here'),
+])
+def test_devices_that_are_not_there(options, message, monkeypatch):
+    for backend in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(backend, 'is_available', lambda: False)
+    with pytest.raises(UserError, match=message):
+        select_device(options)
+
+
+def test_a_device_in_words(monkeypatch):
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'Card {device.index}')
+    said = [devices.describe(torch.device(name)) for name in ('cpu', 'cuda:1', 'mps')]
+    assert said == ['CPU, 3 threads', 'Card 1 (cuda:1)', 'mps']
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc' or not Path('/proc/self/statm').exists(),
+                    reason='a matter of glibc on Linux')
+@pytest.mark.parametrize(('between', 'is_kept'), [('', True), ('give_back_freed()', False)])
+def test_freed_memory_is_kept_until_it_is_given_back(between, is_kept):
+    """In a process of its own, since keeping cannot be undone: what it holds before, and after 64 MiB were freed."""
+    code = f"""
+import torch
+from pathlib import Path
+from reflash_sr.system.devices import keep_freed_memory
+from reflash_sr.system.memory import give_back_freed
+def held():
+    return int(Path('/proc/self/statm').read_text().split()[1])
+torch.ones(2**18)
+assert keep_freed_memory()
+before = held()
+torch.ones(2**24)
+{between}
+print((held() - before) * {os.sysconf('SC_PAGE_SIZE')})
+"""
+    done = subprocess.run([sys.executable, '-c', code], check=True, timeout=600, capture_output=True, text=True)
+    assert (int(done.stdout) > 2**25) == is_kept, done.stdout
+
+
+@pytest.mark.parametrize(('machine', 'features', 'has'), [
+    ('aarch64', 'fp asimd bf16 i8mm', True), ('aarch64', 'fp asimd', False), ('x86_64', 'avx2 bf16', False)])
+def test_bfloat16_of_a_cpu(machine, features, has, monkeypatch):
+    monkeypatch.setattr(devices.platform, 'machine', lambda: machine)
+    monkeypatch.setattr(devices, '_cpu_features', lambda: set(features.split()))
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)
+    assert devices.has_bf16(torch.device('cpu')) == has
+    warning = devices.bf16_warning(torch.device('cpu'))
+    assert warning is None if has else 'float32 is many times faster' in warning
+
+
+def test_features_of_this_cpu_are_those_that_torch_sees():
+    assert ('avx512_bf16' in devices._cpu_features()) == torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,88 @@
+"""What is found before a run writes anything."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reflash_sr.errors import UserError
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.training import preflight
+from tests.conftest import smooth_picture
+
+
+def expanded(opt, root):
+    option_checks.check(opt, 'x.yml', is_train=True)
+    opt.update(dist=False, rank=0, world_size=1)
+    options.expand(opt, root, is_train=True)
+    return opt
+
+
+def test_a_folder_of_cut_off_pictures_is_refused(training_options, tmp_path):
+    folder = tmp_path / 'cut'
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(smooth_picture(i, 72, 96)).save(folder / f'{i}.png')
+        data = (folder / f'{i}.png').read_bytes()
+        (folder / f'{i}.png').write_bytes(data[:len(data) // 2])
+    training_options['datasets']['train']['dataroot_gt'] = str(folder)
+    with pytest.raises(UserError, match=r'datasets: train: .*not one of its 3 pictures can be read'):
+        preflight.open_datasets(expanded(training_options, tmp_path))
+
+
+@pytest.mark.parametrize(('side', 'message'), [(8, None), (9, r'1\.png: 9×8 px does not go with')])
+def test_paired_pictures_of_wrong_sizes_are_named(training_options, tmp_path, side, message):
+    for name, sides in (('gt', [(32, 32), (32, 32)]), ('lq', [(8, 8), (8, side)])):
+        (tmp_path / name).mkdir()
+        for i, (height, width) in enumerate(sides):
+            Image.fromarray(smooth_picture(i, height, width)).save(tmp_path / name / f'{i}.png')
+    training_options['datasets']['train'] = {
+        'type': 'PairedImageDataset', 'dataroot_gt': str(tmp_path / 'gt'), 'dataroot_lq': str(tmp_path / 'lq'),
+        'filename_tmpl': '{}', 'io_backend': {'type': 'disk'}, 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
+        'total_batch_size': 1}
+    opt = expanded(training_options, tmp_path)
+    before = np.random.get_state()[1].copy()
+    if message:
+        with pytest.raises(UserError, match=f'datasets: train: .*{message}'):
+            preflight.open_datasets(opt)
+    else:
+        assert preflight.open_datasets(opt)['train'][0]['lq'].shape == (3, 4, 4)
+        assert np.array_equal(np.random.get_state()[1], before)
+
+
+def test_a_perceptual_loss_is_built_before_the_run(training_options, tmp_path, monkeypatch):
+    training_options['train']['perceptual_opt'] = {'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1}}
+    opt = expanded(training_options, tmp_path)
+
+    def offline(*args, **kwargs):
+        raise OSError('no network')
+
+    monkeypatch.setattr('basicsr.archs.vgg_arch.VGGFeatureExtractor.__init__', offline)
+    with pytest.raises(UserError, match=r'train: perceptual_opt: .*no network'):
+        preflight.check_network(opt)
+
+
+@pytest.mark.parametrize('metric', [{'type': 'calculate_niqe', 'crop_border': 4},
+                                    {'type': 'calculate_psnr', 'crop_border': 40},
+                                    {'type': 'calculate_ssim', 'crop_border': 34}])
+def test_a_metric_that_does_not_take_the_pictures_is_named(training_options, tmp_path, metric):
+    training_options['val']['metrics'] = {'mine': metric}
+    with pytest.raises(UserError, match=r'val: metrics: mine: does not take pictures of 96×72 px'):
+        preflight.open_datasets(expanded(training_options, tmp_path))
+
+
+@pytest.mark.parametrize('window', [7, 12, None])
+def test_networks_with_any_window_are_accepted(training_options, tmp_path, window):
+    network = {'type': 'DropoutSwinIR', 'upscale': 4, 'img_size': 24, 'depths': [1], 'num_heads': [1], 'embed_dim': 8,
+               'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect', **({'window_size': window} if window else {})}
+    training_options.update(network_g=network)
+    preflight.check_network(expanded(training_options, tmp_path))
+
+
+def test_networks_of_grey_pictures_are_accepted_with_grey_data(training_options, tmp_path):
+    training_options['network_g'].update(num_in_ch=1, num_out_ch=1)
+    opt = expanded(training_options, tmp_path)
+    with pytest.raises(UserError, match='network_g: DropoutMSRResNet does not accept'):
+        preflight.check_network(opt)
+    opt['datasets']['train']['color'] = 'y'
+    preflight.check_network(opt)
