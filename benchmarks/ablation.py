@@ -1,6 +1,6 @@
 """What channel ablation costs, and what the plain way costs: python benchmarks/ablation.py
 
-SRResNet 64×16, one picture. The plain way runs the network once for each channel, with a hook that changes the
+SRResNet 64×16, one image. The plain way runs the network once for each channel, with a hook that changes the
 features. Ours and the plain way take turns; PSNRs are counted in both. Ends in ``name: value`` lines.
 """
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=3, help='counted rounds (default: 3)')
     parser.add_argument('--features', type=int, default=64, help='channels (default: 64)')
     parser.add_argument('--blocks', type=int, default=16, help='residual blocks (default: 16)')
-    parser.add_argument('--size', type=int, default=64, help='px of the LQ picture (default: 64)')
+    parser.add_argument('--size', type=int, default=64, help='px of the LQ image (default: 64)')
     parser.add_argument('--all_size', type=int, default=72, help='the same, where all layers are ablated (default: 72)')
     parser.add_argument('--batch', type=int, help='variants at a time in a replay (default: what memory allows)')
     parser.add_argument('--skip', nargs='*', default=[], choices=['closed', 'replay', 'all'])
@@ -44,11 +44,11 @@ def main() -> None:
     clock = Clock(args.device)
     with torch.no_grad():
         if 'closed' not in args.skip:
-            closed_form(net, *picture(args.size, args.device), args.rounds, clock)
+            closed_form(net, *image(args.size, args.device), args.rounds, clock)
         if 'replay' not in args.skip:
-            replays(net, picture(args.size, args.device)[0], args.rounds, args.batch, clock)
+            replays(net, image(args.size, args.device)[0], args.rounds, args.batch, clock)
         if 'all' not in args.skip:
-            lq, gt = picture(args.all_size, args.device)
+            lq, gt = image(args.all_size, args.device)
             layers = list(study_layers(net))
             seconds = clock(lambda: [Ablation(net, lq, gt, layer, args.batch).single() for layer in layers])
             print(f'all_layers: {len(layers)}')
@@ -69,7 +69,7 @@ class Clock:
         return time.perf_counter() - start
 
 
-def picture(size: int, device: str) -> tuple[torch.Tensor, np.ndarray]:
+def image(size: int, device: str) -> tuple[torch.Tensor, np.ndarray]:
     lq = torch.rand(1, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     return lq, np.random.default_rng(0).integers(0, 256, (4 * size, 4 * size, 3), dtype=np.uint8)
 

@@ -118,7 +118,7 @@ def _ours(net: torch.nn.Module, samples: np.ndarray, args: argparse.Namespace, d
 
 
 def _samples(count: int, side: int) -> np.ndarray:
-    """Smooth random pictures, (count, side, side, 3) uint8."""
+    """Smooth random images, (count, side, side, 3) uint8."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (count, side // 8 + 1, side // 8 + 1, 3), dtype=np.uint8)
     return np.ascontiguousarray(small.repeat(8, 1).repeat(8, 2)[:, :side, :side])

@@ -94,7 +94,7 @@ def stock_pairs(dataset: RealESRGANDataset, gt_usm: bool) -> Callable[[int], Pai
     def pair(number: int) -> Pair:
         sample = dataset[number % len(dataset)]
         model.feed_data({key: value[None] for key, value in sample.items() if torch.is_tensor(value)})
-        return _picture(model.lq[0]), _picture(model.gt[0])
+        return _image(model.lq[0]), _image(model.gt[0])
 
     return pair
 
@@ -103,12 +103,12 @@ def our_pairs(dataset: RealDegradationDataset) -> Callable[[int], Pair]:
     """Pairs by our dataset, as training gets them."""
     def pair(number: int) -> Pair:
         sample = dataset[Draw(number % len(dataset), number)]
-        return _picture(sample['lq']), _picture(sample['gt'])
+        return _image(sample['lq']), _image(sample['gt'])
 
     return pair
 
 
-def _picture(tensor: torch.Tensor) -> np.ndarray:
+def _image(tensor: torch.Tensor) -> np.ndarray:
     return tensor.permute(1, 2, 0).double().numpy()
 
 

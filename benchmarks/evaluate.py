@@ -107,10 +107,10 @@ def write_pairs(one, folder: Path, weights: Path, device: torch.device) -> Path:
     datasets = {}
     for number, degradation in enumerate(one.degradations):
         for place, name in enumerate(one.names):
-            for kind, picture in zip(('lq', 'gt'), one.pair(place, degradation)):
+            for kind, pixels in zip(('lq', 'gt'), one.pair(place, degradation)):
                 path = folder / kind / str(number) / f'{name}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
-                cv2.imwrite(str(path), picture[..., ::-1])
+                cv2.imwrite(str(path), pixels[..., ::-1])
         datasets[f'test_{number}'] = {
             'name': degradation, 'type': 'PairedImageDataset', 'dataroot_gt': str(folder / 'gt' / str(number)),
             'dataroot_lq': str(folder / 'lq' / str(number)), 'io_backend': {'type': 'disk'}}

@@ -148,7 +148,7 @@ def _missing(net: nn.Module, position: str, layout: Layout | None) -> str:
 
 
 def _every_conv(net: nn.Module, last: str) -> list[Site]:
-    """The output of every convolution (Fig. 2a) but the last, whose output is the picture."""
+    """The output of every convolution (Fig. 2a) but the last, whose output is the image."""
     names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     sites = [Site(name, 'output') for name in names if name != last and not name.startswith(f'{last}.')]
     if not sites:
@@ -161,38 +161,38 @@ def _last_conv(net: nn.Module, layout: Layout | None) -> Site:
 
 
 def last_convolution(net: nn.Module) -> str:
-    """Find the module that does the last convolution, by running the network once on a small picture.
+    """Find the module that does the last convolution, by running the network once on a small image.
 
     Networks that fuse parallel convolutions in eval mode (ECBSR) name the block that does it. A convolution of the
-    picture itself, such as the mean shift at the end of RIDNet, does not count. The network is left as it was: modes,
+    image itself, such as the mean shift at the end of RIDNet, does not count. The network is left as it was: modes,
     hooks and random numbers.
 
     Args:
-        net: Any network of one picture.
+        net: Any network of one image.
 
     Returns:
         The module's path.
 
     Raises:
-        UserError: There is no convolution, or the network cannot be run on one picture.
+        UserError: There is no convolution, or the network cannot be run on one image.
     """
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
         raise UserError(f'dropout_position: {type(net).__name__} has no convolution; give the path of a module')
     failure = ''
     for channels in dict.fromkeys((3, first.in_channels, 1)):
-        picture = first.weight.new_zeros(1, channels, 32, 32)
-        with _watched(net, channels) as watch, keep_rng(picture.device), torch.no_grad():
+        image = first.weight.new_zeros(1, channels, 32, 32)
+        with _watched(net, channels) as watch, keep_rng(image.device), torch.no_grad():
             try:
-                net(picture)
+                net(image)
                 break
             except Exception as error:  # whatever a network of somebody else's raises
-                failure = failure or f'{tuple(picture.shape)}: {error}'
+                failure = failure or f'{tuple(image.shape)}: {error}'
     else:
-        raise UserError(f'dropout_position: {type(net).__name__} could not be run on a picture to find its last '
+        raise UserError(f'dropout_position: {type(net).__name__} could not be run on an image to find its last '
                         f"convolution ({failure}); give the path of a module, as in 'input of conv_last'")
     if watch.last is None:
-        raise UserError(f'dropout_position: {type(net).__name__} convolves nothing but the picture; give the path of a '
+        raise UserError(f'dropout_position: {type(net).__name__} convolves nothing but the image; give the path of a '
                         'module')
     return watch.last
 

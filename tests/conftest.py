@@ -51,32 +51,32 @@ def rng():
 
 
 @pytest.fixture
-def picture_folder(tmp_path):
-    """A folder with four smooth random pictures, one of them in a folder inside, with spaces in names."""
-    folder = tmp_path / 'my pictures'
+def image_folder(tmp_path):
+    """A folder with four smooth random images, one of them in a folder inside, with spaces in names."""
+    folder = tmp_path / 'my images'
     (folder / 'inner folder').mkdir(parents=True)
     for i, name in enumerate(('a 1.png', 'b 2.png', 'c.jpg', 'inner folder/d 10.bmp')):
-        Image.fromarray(smooth_picture(i, 72, 96)).save(folder / name)
+        Image.fromarray(smooth_image(i, 72, 96)).save(folder / name)
     return folder
 
 
-def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:
-    """A random picture with structure at several scales, (H, W, 3) uint8."""
+def smooth_image(seed: int, height: int, width: int) -> np.ndarray:
+    """A random image with structure at several scales, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def fill(folder, count: int, height: int, width: int | None = None):
-    """Make a folder of smooth random pictures ``0.png``, ``1.png``, …; returns it."""
+    """Make a folder of smooth random images ``0.png``, ``1.png``, …; returns it."""
     folder.mkdir()
     for i in range(count):
-        Image.fromarray(smooth_picture(i, height, width or height)).save(folder / f'{i}.png')
+        Image.fromarray(smooth_image(i, height, width or height)).save(folder / f'{i}.png')
     return folder
 
 
 @pytest.fixture
-def training_options(picture_folder):
+def training_options(image_folder):
     """Options of the smallest run that trains, validates and saves."""
     return {
         'name': 'tiny',
@@ -85,9 +85,9 @@ def training_options(picture_folder):
         'num_gpu': 0,
         'manual_seed': 3,
         'datasets': {
-            'train': {'type': 'RealDegradationDataset', 'dataroot_gt': str(picture_folder), 'gt_size': 32,
+            'train': {'type': 'RealDegradationDataset', 'dataroot_gt': str(image_folder), 'gt_size': 32,
                       'crop_pad_size': 64, 'total_batch_size': 2, 'num_worker_per_gpu': 0},
-            'val': {'type': 'DegradationTestDataset', 'dataroot_gt': str(picture_folder),
+            'val': {'type': 'DegradationTestDataset', 'dataroot_gt': str(image_folder),
                     'degradations': ['clean', 'b+n']},
         },
         'network_g': dict(TINY_NETWORK),

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from reflash_sr import cli
+from reflash_sr.system.run_command import run_command
 
 
 @pytest.mark.parametrize('error', [PermissionError(errno.EACCES, 'Permission denied', 'experiments/x'),
@@ -16,7 +17,7 @@ def test_folders_that_cannot_be_written_and_full_disks_are_one_line(capsys, erro
     def work():
         raise error
 
-    assert cli.run_tool(work) == 1
+    assert run_command(work) == 1
     line = capsys.readouterr().err
     assert line.startswith('basicsr: error: ') and line.count('\n') == 1
     assert error.strerror in line
@@ -28,7 +29,7 @@ def test_an_error_that_is_no_files_fault_keeps_its_traceback():
         raise ConnectionResetError(errno.ECONNRESET, 'Connection reset by peer')
 
     with pytest.raises(ConnectionResetError):
-        cli.run_tool(work)
+        run_command(work)
 
 
 def test_a_file_where_the_experiments_should_be(training_options, tmp_path, monkeypatch, capsys):

@@ -124,11 +124,11 @@ def test_networks_that_cannot_be_searched():
     with pytest.raises(UserError, match='Linear has no convolution'):
         find_sites(nn.Linear(2, 2), 'last-conv')
     broken = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(5, 5))
-    with pytest.raises(UserError, match='could not be run on a picture'):
+    with pytest.raises(UserError, match='could not be run on an image'):
         find_sites(broken, 'last-conv')
     assert broken.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in broken.modules())
-    with pytest.raises(UserError, match='convolves nothing but the picture'):
+    with pytest.raises(UserError, match='convolves nothing but the image'):
         find_sites(nn.Sequential(nn.Conv2d(3, 3, 1)), 'last-conv')
 
 

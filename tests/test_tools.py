@@ -43,13 +43,13 @@ def test_every_tool_explains_itself(tool, path):
     assert said.startswith('usage: ')
 
 
-def test_a_user_that_is_not_there_is_no_traceback(tool, picture_folder):
-    status, _ = tool('prepare_data', '--input', picture_folder, '--output', '~nobody-of-this-name/x')
+def test_a_user_that_is_not_there_is_no_traceback(tool, image_folder):
+    status, _ = tool('prepare_data', '--input', image_folder, '--output', '~nobody-of-this-name/x')
     assert status == 2
 
 
-def test_photographs_are_cut_and_not_twice(tool, picture_folder):
-    arguments = 'prepare_data', '--input', picture_folder, '--output', 'cut', '--size', 48, '--step', 24
+def test_photographs_are_cut_and_not_twice(tool, image_folder):
+    arguments = 'prepare_data', '--input', image_folder, '--output', 'cut', '--size', 48, '--step', 24
     assert tool(*arguments)[0] == 0
     cut = {path: path.stat().st_mtime_ns for path in Path('cut').rglob('*.png')}
     assert len(cut) == 4 * 2 * 3  # four photographs of 72×96
@@ -57,11 +57,11 @@ def test_photographs_are_cut_and_not_twice(tool, picture_folder):
     assert cut == {path: path.stat().st_mtime_ns for path in Path('cut').rglob('*.png')}
 
 
-def test_from_weights_to_a_page_of_results(tool, picture_folder):
+def test_from_weights_to_a_page_of_results(tool, image_folder):
     Path('page.md').write_text('# Page\n\n<!-- from mine/gains/gains.md, table 1 -->\n', encoding='utf-8')
     for seed in (0, 1):
         status, said = tool('evaluate_degradations', '--weights', trained(0, seed), trained(0.3, seed), '--gt',
-                            f'mine={picture_folder}', '--degradations', 'clean', 'b+n', '--out', f'page/mine/at_{seed}')
+                            f'mine={image_folder}', '--degradations', 'clean', 'b+n', '--out', f'page/mine/at_{seed}')
         assert status == 0
         assert f'page/mine/at_{seed}' in said
     status, said = tool('compare_seeds', '--results', 'page/mine/at_0', 'page/mine/at_1', '--out', 'gains')

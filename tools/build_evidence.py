@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
-from reflash_sr.cli import run_tool
-from reflash_sr.commands.evidence import TOOL, build
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'docs' / 'evidence' / 'builder'))
+
+from build_page import TOOL, build
+
 from reflash_sr.system.files import relative
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
@@ -22,7 +27,7 @@ def main() -> int:
         written, lacking = build(args.page)
         print(*lacking, *(f'written: {relative(path)}' for path in written), sep='\n')
 
-    return run_tool(work, TOOL)
+    return run_command(work, TOOL)
 
 
 if __name__ == '__main__':

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 
-from reflash_sr.cli import load_plugins, run_tool
 from reflash_sr.commands.analysis_inputs import print_layers
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.commands.cluster_degradations import FIVE, TOOL, Plan, run
+from reflash_sr.options.registry import load_plugins
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
     load_plugins()
     if '--list-layers' in sys.argv[1:]:
-        return run_tool(print_layers, TOOL)
+        return run_command(print_layers, TOOL)
     args = _parser().parse_args()
     plan = Plan(args.images, tuple(args.degradations), args.layer, args.samples, args.sample, args.pca, args.perplexity,
                 args.tsne_seeds, args.seed, args.amp == 'bf16')
-    return run_tool(lambda: run(plan, open_networks(args), args.out, args.overwrite, open_device(args), args.batch,
+    return run_command(lambda: run(plan, open_networks(args), args.out, args.overwrite, open_device(args), args.batch,
                                 args.scratch), TOOL)
 
 
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
                         help='crops, each under every degradation; more than there are photographs: several of each '
                         '(default: 100)')
     parser.add_argument('--sample', type=int, default=128, metavar='PX',
-                        help='side of a sample, px of the LQ picture (default: 128)')
+                        help='side of a sample, px of the LQ image (default: 128)')
     parser.add_argument('--pca', type=int, default=50, metavar='K', help='dimensions that PCA keeps (default: 50)')
     parser.add_argument('--perplexity', type=float, default=30, metavar='X',
                         help='of t-SNE; less than there are samples (default: 30)')

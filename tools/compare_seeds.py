@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr.cli import run_tool
 from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands.compare_seeds import TOOL, compare
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description='Gather evaluations of a study (cells, seeds, iterations, raw and EMA weights): the gain of '
-        'every cell over p = 0 of the same seed, with one interval over pictures and one over seeds; a table, a figure '
+        'every cell over p = 0 of the same seed, with one interval over images and one over seeds; a table, a figure '
         'for each kind of weights, and a curve where several iterations were evaluated.')
     parser.add_argument('--results', nargs='+', required=True, metavar='DIR',
                         help='what tools/evaluate_degradations.py wrote; together they may hold what one does not')
@@ -25,7 +25,7 @@ def main() -> int:
         folder, text = compare(args.results, args.out, args.overwrite, args.seed)
         print(f'{text}\nResults: {folder}')
 
-    return run_tool(work, TOOL)
+    return run_command(work, TOOL)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr.cli import load_plugins, run_tool
 from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
@@ -12,6 +11,8 @@ from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.evaluation.comparison import BICUBIC
 from reflash_sr.evaluation.inference import OVERLAP
 from reflash_sr.evaluation.metrics import METRICS
+from reflash_sr.options.registry import load_plugins
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
                       help=f"all: the eight ({' '.join(EIGHT)}); nearest; chosen strengths such as blur:3 noise:30 "
                       'jpeg:30 b+n:10 down:bilinear down:matlab; noise:40 is what the authors used before July 2024')
     sets.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
-                      help='folders of LQ pictures and their ground truth; may be given again')
+                      help='folders of LQ images and their ground truth; may be given again')
     sets.add_argument('--pair_names', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
                       help="how names go together, for each --pairs: '{}x4m' '{}' for NTIRE 2018 mild (default: alike)")
     sets.add_argument('--pair_labels', nargs='+', default=[], metavar='TEXT', help='what to call the --pairs')
@@ -39,17 +40,17 @@ def main() -> int:
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
                      help='which network without dropout each gain is counted from, or bicubic (default: the one '
                      'whose weights have the same key, names and shapes and whose p is 0)')
-    how.add_argument('--tile', type=tool_args.count, metavar='PX', help='side of a tile of the LQ picture; 0: never '
+    how.add_argument('--tile', type=tool_args.count, metavar='PX', help='side of a tile of the LQ image; 0: never '
                      '(default: where memory would run out)')
     how.add_argument('--overlap', type=tool_args.count, default=OVERLAP, metavar='PX',
                      help=f'of tiles (default: {OVERLAP})')
     how.add_argument('--strips', type=tool_args.count, default=1, metavar='N',
-                     help='pictures of each set that are shown (default: 1)')
-    how.add_argument('--save_images', action='store_true', help='write every SR picture')
+                     help='images of each set that are shown (default: 1)')
+    how.add_argument('--save_images', action='store_true', help='write every SR image')
     tool_args.add_run_arguments(parser)
     tool_args.add_launcher_argument(parser)
     args = parser.parse_args()
-    return run_tool(lambda: _run(args), 'evaluate_degradations')
+    return run_command(lambda: _run(args), 'evaluate_degradations')
 
 
 def _run(args: argparse.Namespace) -> None:

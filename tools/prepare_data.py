@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr.cli import run_tool
 from reflash_sr.data.images.sub_images import cut_folder
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument('--compression', type=int, default=3, metavar='N', help='PNG level, 0 to 9 (default: 3)')
     parser.add_argument('--workers', type=int, default=None, metavar='N', help='processes (default: one per core)')
     args = parser.parse_args()
-    return run_tool(lambda: print(cut_folder(args.input, args.output, args.size, args.step, args.threshold,
+    return run_command(lambda: print(cut_folder(args.input, args.output, args.size, args.step, args.threshold,
                                              args.compression, args.workers)), 'prepare_data')
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from reflash_sr.cli import load_plugins, run_tool
+from reflash_sr.options.registry import load_plugins
 from reflash_sr.studies.sweep import sweep
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
                         help='change options of every cell, as in amp=bf16 manual_seed=3')
     args = parser.parse_args()
     load_plugins()
-    return run_tool(lambda: sweep(args.opt, args.seeds, args.engine, args.jobs, args.rerun_changed, args.dry_run,
+    return run_command(lambda: sweep(args.opt, args.seeds, args.engine, args.jobs, args.rerun_changed, args.dry_run,
                                   args.force_yml), 'sweep_dropout')
 
 

@@ -1,32 +1,33 @@
-"""Upscale pictures with a trained network: python tools/upscale.py --weights FILE --input PATH --output DIR"""
+"""Upscale images with a trained network: python tools/upscale.py --weights FILE --input PATH --output DIR"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from reflash_sr.cli import load_plugins, run_tool
 from reflash_sr.commands.arguments import add_device_arguments, add_network_arguments, open_device, open_network_of
 from reflash_sr.commands.upscale import EXTENSIONS, plan, upscale
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.inference import OVERLAP, Restorer
 from reflash_sr.evaluation.mc_dropout import has_dropout
+from reflash_sr.options.registry import load_plugins
+from reflash_sr.system.run_command import run_command
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description='Upscale a picture, or a folder of pictures. Kept are transparency, 16 bits, grey, colour profile '
+        description='Upscale an image, or a folder of images. Kept are transparency, 16 bits, grey, colour profile '
         'and EXIF data. Started again, it goes on where it stopped.')
     parser.add_argument('--input', '-i', required=True, metavar='PATH',
-                        help='a picture, or a folder, also with folders inside')
+                        help='an image, or a folder, also with folders inside')
     parser.add_argument('--output', '-o', required=True, metavar='DIR', help='folder for the results')
     parser.add_argument('--suffix', default='out', metavar='TEXT',
                         help="put behind the names: NAME_out.png; '' for none (default: out)")
     parser.add_argument('--ext', choices=EXTENSIONS, default='auto',
-                        help='format of the results (default: that of the picture; PNG for BMP, GIF and others)')
+                        help='format of the results (default: that of the image; PNG for BMP, GIF and others)')
     parser.add_argument('--overwrite', action='store_true', help='redo results that are there; else they are skipped')
     parser.add_argument('--tile', '-t', type=int, metavar='PX',
-                        help='side of the tiles that a picture is cut into, for little memory; 0 for none (default: '
+                        help='side of the tiles that an image is cut into, for little memory; 0 for none (default: '
                         'where memory would run out)')
     parser.add_argument('--overlap', type=int, default=OVERLAP, metavar='PX',
                         help=f'how far a tile sees beyond its border (default: {OVERLAP})')
@@ -38,7 +39,7 @@ def main() -> int:
     add_network_arguments(parser, several=False)
     args = parser.parse_args()
     load_plugins()
-    return run_tool(lambda: run(args), 'upscale')
+    return run_command(lambda: run(args), 'upscale')
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     print(summary)
     if summary.broken:
         print('\n'.join(summary.broken), file=sys.stderr)
-        raise UserError(f'{len(summary.broken)} of {len(jobs)} pictures could not be upscaled')
+        raise UserError(f'{len(summary.broken)} of {len(jobs)} images could not be upscaled')
 
 
 if __name__ == '__main__':

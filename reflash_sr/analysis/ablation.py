@@ -16,13 +16,13 @@ from reflash_sr.errors import UserError, suggest
 from reflash_sr.system.devices import free_memory
 
 ORDERS = ('index', 'random', 'most-important-first', 'least-important-first')
-CPU_BUDGET = 192 * 2**20  # bytes of features at a time: more pictures at once are not faster there
+CPU_BUDGET = 192 * 2**20  # bytes of features at a time: more images at once are not faster there
 
 Progress = Callable[[int], object]
 
 
 class Ablation:
-    """The channels of one layer of one network on one picture.
+    """The channels of one layer of one network on one image.
 
     Removing a channel sets it to zero and multiplies the others by S / (S − S_k), with S_k the sum of the absolute
     values of channel k and S of all. Where nothing but dead channels is left, or there is nothing to begin with, the
@@ -30,20 +30,20 @@ class Ablation:
 
     Args:
         net: The network, in eval mode.
-        lq: A picture, (1, 3, H, W) in [0, 1], on the network's device.
+        lq: An image, (1, 3, H, W) in [0, 1], on the network's device.
         gt: What it should become, (H · scale, W · scale, 3) uint8 RGB.
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
         batch: How many variants run at the same time. Default: what memory allows.
         closed_form: Whether to compute the input of the last convolution without running anything, where it can be.
 
     Attributes:
-        output: What the network makes of the picture, (1, 3, H · scale, W · scale).
+        output: What the network makes of the image, (1, 3, H · scale, W · scale).
         psnr: Its PSNR, dB (8-bit RGB, no border cropped).
         strength: S_k, (C,) float64.
         closed: Whether the closed form is used.
 
     Raises:
-        UserError: There is no such layer, or it does not hold features of one picture; the picture's size is wrong.
+        UserError: There is no such layer, or it does not hold features of one image; the image's size is wrong.
     """
 
     @torch.no_grad()
@@ -117,9 +117,9 @@ class Ablation:
         for part in scales.split(self.batch):
             yield self._engine(self._engine.features * part, overwrite=True).float()
 
-    def _measure(self, pictures: Iterable[torch.Tensor], progress: Progress | None) -> np.ndarray:
+    def _measure(self, images: Iterable[torch.Tensor], progress: Progress | None) -> np.ndarray:
         psnr = []
-        for some in pictures:
+        for some in images:
             psnr.append(self._target.psnr(some))
             if progress is not None:
                 progress(len(some))
@@ -172,7 +172,7 @@ def gini(drops: np.ndarray) -> float:
     """Gini coefficient of what channels are worth: 0 where all are worth the same, near 1 where one has it all.
 
     Channels without which PSNR rises count as worth nothing. Where there are many (:func:`share_rising`), as in small
-    networks on pictures that interpolation restores better, they alone make it large; ``gini(abs(drops))`` says how
+    networks on images that interpolation restores better, they alone make it large; ``gini(abs(drops))`` says how
     unevenly channels act, for better or worse.
 
     Args:

@@ -46,7 +46,7 @@ class ClosedForm:
 
         Args:
             net: The network, in eval mode.
-            lq: A picture, (1, 3, H, W).
+            lq: An image, (1, 3, H, W).
             layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
         Returns:

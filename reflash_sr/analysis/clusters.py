@@ -80,7 +80,7 @@ def check(labels: Sequence[int], perplexity: float, seeds: Sequence[int] = (0,))
     if kinds < 2:
         raise UserError(f'degradations: {kinds}; clusters need two or more')
     if len(labels) <= kinds:
-        raise UserError('samples: one picture of each degradation is no cluster; give 2 or more')
+        raise UserError('samples: one image of each degradation is no cluster; give 2 or more')
     if not 0 < perplexity < len(labels):
         raise UserError(f'perplexity: {perplexity:g} must be above 0 and below the number of samples, {len(labels)}; '
                         'give a smaller one or more samples')

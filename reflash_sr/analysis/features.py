@@ -19,7 +19,7 @@ FIRST = {
     'RRDBNet': Site('conv_first', 'output'),
     'SwinIR': Site('conv_first', 'output'),
 }
-PROBE = 48  # px: side of the picture that list_layers tries; a multiple of every usual window
+PROBE = 48  # px: side of the image that list_layers tries; a multiple of every usual window
 
 
 def study_layers(net: nn.Module) -> dict[str, Site]:
@@ -90,7 +90,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
 
     Args:
         net: The network.
-        lq: A picture that it takes, (1, 3, H, W). Default: a black one of 48×48.
+        lq: An image that it takes, (1, 3, H, W). Default: a black one of 48×48.
 
     Returns:
         Name and description, as in ``('B1', 'output of body.0: 64 channels of 48×48')``. For a network without an
@@ -104,7 +104,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     try:
         with keep_rng(lq.device), torch.no_grad(), _watch(net, layers, strict=False) as seen:
             net(lq)
-    except (RuntimeError, ValueError, TypeError, AssertionError):  # it takes pictures of another kind
+    except (RuntimeError, ValueError, TypeError, AssertionError):  # it takes images of another kind
         return [(name, f'{site.side} of {site.module}') for name, site in layers.items()]
     return [(name, f'{layers[name].side} of {layers[name].module}: {describe(seen[name])}') for name in layers
             if name in seen]

@@ -51,7 +51,7 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
         raise UserError(f'components: {components}; give 1 or more')
     gram = _gram(blocks)
     if gram is None or len(gram) < 2:
-        raise UserError('PCA: needs at least two samples with features; give more pictures or degradations')
+        raise UserError('PCA: needs at least two samples with features; give more images or degradations')
     if not np.isfinite(gram).all():
         raise UserError('PCA: a feature is not finite; look whether the weights hold NaN, and compute in float32')
     values, vectors = np.linalg.eigh(gram)

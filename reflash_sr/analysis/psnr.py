@@ -1,4 +1,4 @@
-"""PSNR of many pictures against one: in torch, on the device, without copies."""
+"""PSNR of many images against one: in torch, on the device, without copies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reflash_sr.errors import UserError
 
 
 class Target:
-    """A picture that others are compared with: RGB, 8 bits, without cropping a border.
+    """An image that others are compared with: RGB, 8 bits, without cropping a border.
 
     Args:
         gt: (H, W, 3) uint8 RGB.
@@ -19,21 +19,21 @@ class Target:
     def __init__(self, gt: np.ndarray, device: torch.device | str = 'cpu'):
         self.levels = torch.from_numpy(np.ascontiguousarray(gt.transpose(2, 0, 1))).to(device, torch.float32)
 
-    def psnr(self, pictures: torch.Tensor) -> np.ndarray:
-        """Compare pictures with the target; they are overwritten, and rounded to 8 bits as BasicSR rounds.
+    def psnr(self, images: torch.Tensor) -> np.ndarray:
+        """Compare images with the target; they are overwritten, and rounded to 8 bits as BasicSR rounds.
 
         Args:
-            pictures: (K, 3, H, W) in [0, 1], float32; may be out of that range.
+            images: (K, 3, H, W) in [0, 1], float32; may be out of that range.
 
         Returns:
-            (K,), dB; infinite where a picture is equal to the target.
+            (K,), dB; infinite where an image is equal to the target.
 
         Raises:
-            UserError: A picture holds values that are not finite.
+            UserError: An image holds values that are not finite.
         """
-        # one picture after the other: it stays in the cache; squares are integers, summed exactly enough in float32
+        # one image after the other: it stays in the cache; squares are integers, summed exactly enough in float32
         errors = [one.mul_(255).clamp_(0, 255).round_().sub_(self.levels).square_().sum((0, 2), dtype=torch.float32)
-                  for one in pictures]
+                  for one in images]
         mse = torch.stack(errors).cpu().double().sum(1).div_(self.levels.numel()).numpy()
         if np.isnan(mse).any():
             raise UserError('the network gave values that are not finite: its weights, or what is left of the '

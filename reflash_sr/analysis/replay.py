@@ -16,7 +16,7 @@ from reflash_sr.errors import RunError, UserError
 
 
 class Replay:
-    """A network that has run once on a picture, and can run again from one of its layers on, with changed features.
+    """A network that has run once on an image, and can run again from one of its layers on, with changed features.
 
     The network's own code runs again, but modules that had finished before the layer hand back the outputs they had;
     so skips, functional operations and modules that are called several times work as they do in the network. What the
@@ -27,15 +27,15 @@ class Replay:
 
     Args:
         net: The network, in eval mode. It is changed only while it runs.
-        lq: A picture, (1, 3, H, W).
+        lq: An image, (1, 3, H, W).
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
     Attributes:
         features: What the layer holds, (1, C, H, W) or (1, N, C).
-        output: What the network makes of the picture, (1, 3, H · scale, W · scale).
+        output: What the network makes of the image, (1, 3, H · scale, W · scale).
 
     Raises:
-        UserError: There is no such layer, it is not reached, or does not hold features of one picture.
+        UserError: There is no such layer, it is not reached, or does not hold features of one image.
     """
 
     @torch.no_grad()
@@ -55,7 +55,7 @@ class Replay:
             raise UserError(f"layer '{layer}': was not reached in the forward pass; give another layer")
         self.features = self._flow.tapped.value
         if self.features.shape[0] != lq.shape[0]:
-            raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one picture, in which channels "
+            raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one image, in which channels "
                             'cannot be told from windows; give another layer')
         self._flow.close(self.output)
 

@@ -20,7 +20,7 @@ class Saliency:
 
     Attributes:
         features: What the layer holds, (C, H, W) float32; tokens are laid out as pixels where there is one for each
-            pixel of the picture, else (C, 1, N).
+            pixel of the image, else (C, 1, N).
         maps: Saliency, (C, H, W) in [0, 1]: its maximum over the layer is 1, or every value is 0.
         peak: By what it was divided.
     """
@@ -36,7 +36,7 @@ class Saliency:
 
 
 def detail(sr: torch.Tensor) -> torch.Tensor:
-    """How much detail there is in a picture: the sum of its gradient's length.
+    """How much detail there is in an image: the sum of its gradient's length.
 
     Args:
         sr: (B, C, H, W).
@@ -55,7 +55,7 @@ def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) ->
 
     Args:
         net: The network, in eval mode.
-        lq: A picture, (1, 3, H, W) in [0, 1].
+        lq: An image, (1, 3, H, W) in [0, 1].
         layers: As in :func:`reflash_sr.analysis.features.find_layer`.
 
     Returns:
@@ -65,7 +65,7 @@ def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) ->
         UserError: There is no such layer, or it holds no features.
     """
     with torch.enable_grad(), tap(net, layers) as seen:
-        # Everything depends on the picture; a network's weights may be frozen. A copy: it may be worked on in place.
+        # Everything depends on the image; a network's weights may be frozen. A copy: it may be worked on in place.
         total = detail(net(lq.detach().clone().requires_grad_().clone()).float())
         features = [seen[layer] for layer in layers]
         reached = [one for one in features if one.requires_grad]

@@ -10,7 +10,7 @@ from torch import nn
 
 from reflash_sr.dropout import insert_dropout
 from reflash_sr.errors import UserError
-from reflash_sr.options.checks import registered
+from reflash_sr.options.registry import registered
 
 
 @ARCH_REGISTRY.register()

@@ -1,1 +1,1 @@
-"""What the tools do, as functions: networks and pictures in, a folder of results out."""
+"""What the tools do, as functions: networks and images in, a folder of results out."""

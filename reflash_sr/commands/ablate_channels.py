@@ -1,4 +1,4 @@
-"""Ablate channels of networks over pictures: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 8)."""
+"""Ablate channels of networks over images: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 8)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tqdm import tqdm
 from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop, gini, share_dispensable, share_rising
 from reflash_sr.analysis.features import channel_dim, features_until
 from reflash_sr.commands.analysis_inputs import (
+    ImageSelection,
     Pairs,
-    Pictures,
     check_layers,
     file_name,
     folder_names,
@@ -23,13 +23,12 @@ from reflash_sr.commands.analysis_inputs import (
     mean,
     running,
 )
-from reflash_sr.commands.arguments import network_settings
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.figures import draw_ablation as figures
 from reflash_sr.figures.style import save
 from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'ablate_channels'
 DETAILED = 4  # layers up to which each has its own figures; above, one figure shows them all
@@ -38,7 +37,7 @@ HINT = 'give a smaller --batch or --crop'
 
 @dataclass
 class Layer:
-    """What came out for one layer of one model; a list of arrays has one for each picture."""
+    """What came out for one layer of one model; a list of arrays has one for each image."""
 
     name: str
     closed: bool = False
@@ -48,17 +47,17 @@ class Layer:
     curves: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by order, (C + 1,)
 
 
-def run(pictures: Pictures, layers: Sequence[str], orders: Sequence[str], random_orders: int,
+def run(selection: ImageSelection, layers: Sequence[str], orders: Sequence[str], random_orders: int,
         networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
         device: torch.device = torch.device('cpu'), amp: bool = False, batch: int | None = None,  # noqa: B008
         closed_form: bool = True) -> ResultFolder:
     """Ablate; write ``MODEL/single.csv``, ``MODEL/in_turn.csv``, figures and ``summary.json``.
 
     Args:
-        pictures: Which pictures.
+        images: Which images.
         layers: Names of layers, or ``'all'``.
         orders: In which channels are removed in turn, of :data:`reflash_sr.analysis.ablation.ORDERS`; may be empty.
-        random_orders: How many random orders, seeded ``pictures.seed`` and on.
+        random_orders: How many random orders, seeded ``images.seed`` and on.
         networks: The networks.
         out: Folder for the results.
         overwrite: Whether to put what is there aside.
@@ -81,14 +80,14 @@ def run(pictures: Pictures, layers: Sequence[str], orders: Sequence[str], random
         if value < 1:
             raise UserError(f'--{name}: {value}; give 1 or more')
     names = layers_of(networks, layers)
-    pairs = Pairs(pictures, networks)
+    pairs = Pairs(selection, networks)
     loaded = list(pairs)
     seeded = [(order, seed) for order in dict.fromkeys(orders)
-              for seed in (range(pictures.seed, pictures.seed + random_orders) if order == 'random' else (None,))]
-    settings = {**vars(pictures), 'layers': names, 'orders': list(orders), 'random_orders': random_orders, 'amp': amp,
+              for seed in (range(selection.seed, selection.seed + random_orders) if order == 'random' else (None,))]
+    settings = {**vars(selection), 'layers': names, 'orders': list(orders), 'random_orders': random_orders, 'amp': amp,
                 'closed_form': closed_form, 'networks': network_settings(networks)}
     check_layers(networks, names, pairs.step)
-    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[pictures.images, *(one.path for one in networks)])
+    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
     results = []
     for network, some in zip(networks, names):
         found = [Layer(layer) for layer in some]

@@ -1,4 +1,4 @@
-"""What the tools that look into networks share: pictures and their LQ, layers, one folder for each model."""
+"""What the tools that look into networks share: images and their LQ, layers, one folder for each model."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from reflash_sr.weights.trained_network import TrainedNetwork
 
 LONGEST = 80  # bytes of a name that is made from a label
 RESULTS = frozenset({'.json', '.csv', '.png', '.html', '.md', '.tex'})
-TRIED = 16  # px: side of the picture that layers are tried with, and at least two windows
+TRIED = 16  # px: side of the image that layers are tried with, and at least two windows
 PATH_HINT = 'and any module: PATH is its output, input of PATH its input'
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Which pictures are looked at.
+class ImageSelection:
+    """Which images are looked at.
 
     Attributes:
-        images: Folder of GT pictures, or ``photos:train``, ``photos:val``.
+        images: Folder of GT images, or ``photos:train``, ``photos:val``.
         degradation: How their LQ is made.
         limit: The first N of them; None: all.
-        crop: Side of the middle part that is taken, px of the LQ picture; None or 0: the whole.
+        crop: Side of the middle part that is taken, px of the LQ image; None or 0: the whole.
         seed: Of the noise.
     """
 
@@ -50,7 +50,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture: its name, (1, 3, H, W) in [0, 1], and (H · scale, W · scale, 3) uint8."""
+    """An image: its name, (1, 3, H, W) in [0, 1], and (H · scale, W · scale, 3) uint8."""
 
     name: str
     lq: torch.Tensor
@@ -58,17 +58,17 @@ class Pair:
 
 
 class Pairs:
-    """The pictures, cropped so that every network takes them.
+    """The images, cropped so that every network takes them.
 
     Args:
         plan: Which.
         networks: The networks; their scales must be the same.
 
     Raises:
-        UserError: No picture, a degradation that is not known, numbers out of range, or networks of several scales.
+        UserError: No image, a degradation that is not known, numbers out of range, or networks of several scales.
     """
 
-    def __init__(self, plan: Pictures, networks: Sequence[TrainedNetwork]):
+    def __init__(self, plan: ImageSelection, networks: Sequence[TrainedNetwork]):
         check_name(plan.degradation)
         for name, value, least in (('limit', plan.limit, 1), ('crop', plan.crop, 0)):
             if value is not None and value < least:
@@ -76,7 +76,7 @@ class Pairs:
         scales = sorted({one.scale for one in networks})
         if len(scales) > 1:
             raise UserError(f"--weights: networks of several scales ({', '.join(map(str, scales))}) cannot be compared "
-                            'on the same pictures; give one scale at a time')
+                            'on the same images; give one scale at a time')
         self.plan = plan
         self.scale = scales[0]
         self.step = math.lcm(*(one.multiple for one in networks))
@@ -100,7 +100,7 @@ class Pairs:
             sides.append(wanted // unit * unit)
         if min(sides) == 0:
             raise UserError(f'{self.source.paths[index]}: {gt.shape[1]}×{gt.shape[0]} px, or --crop, is too small: the '
-                            f'networks need {unit}×{unit} px ({self.step}×{self.step} px of the LQ picture) or more')
+                            f'networks need {unit}×{unit} px ({self.step}×{self.step} px of the LQ image) or more')
         if self.plan.crop:
             top, left = ((whole - side) // 2 for whole, side in zip(gt.shape, sides))
         else:
@@ -108,14 +108,14 @@ class Pairs:
         return np.ascontiguousarray(gt[top:top + sides[0], left:left + sides[1]])
 
 
-def add_picture_arguments(parser: argparse.ArgumentParser, crop: int | None = None) -> None:
+def add_image_arguments(parser: argparse.ArgumentParser, crop: int | None = None) -> None:
     """Add ``--images --degradation --limit --crop --layer --list-layers``."""
-    parser.add_argument('--images', required=True, metavar='DIR', help='GT pictures; or photos:val')
+    parser.add_argument('--images', required=True, metavar='DIR', help='GT images; or photos:val')
     parser.add_argument('--degradation', default='clean', metavar='NAME',
                         help='how their LQ is made, as in the test set: clean, b+n, noise:30+jpeg:30 (default: clean)')
-    parser.add_argument('--limit', type=int, metavar='N', help='only the first N pictures')
+    parser.add_argument('--limit', type=int, metavar='N', help='only the first N images')
     parser.add_argument('--crop', type=int, default=crop, metavar='PX',
-                        help='take the middle of each, PX wide and high in the LQ picture; 0: the whole (default: '
+                        help='take the middle of each, PX wide and high in the LQ image; 0: the whole (default: '
                         f'{crop or 0})')
     parser.add_argument('--layer', nargs='+', default=['last'], metavar='NAME',
                         help='first, B1, B2, ..., hr, last, a path of a module, or all: see --list-layers (default: '
@@ -123,8 +123,8 @@ def add_picture_arguments(parser: argparse.ArgumentParser, crop: int | None = No
     parser.add_argument('--list-layers', action='store_true', help='list the layers of the networks, do nothing else')
 
 
-def plan_of(args: argparse.Namespace) -> Pictures:
-    return Pictures(args.images, args.degradation, args.limit, args.crop, args.seed)
+def plan_of(args: argparse.Namespace) -> ImageSelection:
+    return ImageSelection(args.images, args.degradation, args.limit, args.crop, args.seed)
 
 
 def print_layers() -> None:
@@ -155,10 +155,10 @@ def layers_of(networks: Sequence[TrainedNetwork], layers: Sequence[str]) -> list
 
 
 def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[Sequence[str]], step: int) -> None:
-    """Try every layer of every network on a small picture.
+    """Try every layer of every network on a small image.
 
     Raises:
-        UserError: A layer is not reached, or does not hold features of one picture.
+        UserError: A layer is not reached, or does not hold features of one image.
     """
     side = max(-(-TRIED // step), 2) * step
     for network, names in zip(networks, layers):
@@ -166,7 +166,7 @@ def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[Sequence[s
             network.net(next(network.net.parameters()).new_zeros(1, 3, side, side))
         for name in names:
             if seen[name].shape[0] != 1:
-                raise UserError(f"{network.path}: layer '{name}': holds windows of the picture, not the picture; give "
+                raise UserError(f"{network.path}: layer '{name}': holds windows of the image, not the image; give "
                                 'another layer')
 
 

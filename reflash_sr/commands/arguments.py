@@ -178,13 +178,6 @@ def open_device(args: argparse.Namespace) -> torch.device:
     return device
 
 
-def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
-    """What a result's summary says of its networks."""
-    return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
-             'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
-             'trained': one.trained} for one in networks]
-
-
 def _descriptions(args: argparse.Namespace) -> list[Mapping[str, Any] | None]:
     """One ``network_g`` for each weights file, or None."""
     if args.opt and args.arch:

@@ -18,7 +18,6 @@ from reflash_sr.analysis import clusters
 from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.features import features_until, find_layer, study_layers
 from reflash_sr.commands.analysis_inputs import check_layers
-from reflash_sr.commands.arguments import network_settings
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.sample_crops import Crop, check_degradations, choose_crops, make_samples
 from reflash_sr.errors import RunError, UserError
@@ -26,7 +25,7 @@ from reflash_sr.figures.draw_clusters import Panel, chi_text, draw_chi, draw_sca
 from reflash_sr.system.devices import is_out_of_memory, release_memory
 from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'cluster_degradations'
 MOST_SAMPLES, MOST_SEEDS = 100_000, 1000
@@ -44,7 +43,7 @@ class Plan:
         degradations: Names, two or more.
         layer: Name or path of a layer; None: the output of the last trunk block (the paper's B16).
         samples: Crops; each gives a sample for each degradation.
-        sample: Side of a sample, px of the LQ picture.
+        sample: Side of a sample, px of the LQ image.
         pca: Dimensions that PCA keeps.
         perplexity: Of t-SNE.
         tsne_seeds: How many starts of t-SNE.

@@ -145,9 +145,9 @@ def _open(folder: Path) -> _Evaluation:
     wanted = set()
     for name, one in sets.items():
         if len(images[name]) > one['pictures']:
-            raise UserError(f"{path}: has {len(images[name])} pictures of {name}, but summary.json says "
+            raise UserError(f"{path}: has {len(images[name])} images of {name}, but summary.json says "
                             f"{one['pictures']}; evaluate again")
-        names = images[name] + ['a picture'] * (one['pictures'] - len(images[name]))
+        names = images[name] + ['an image'] * (one['pictures'] - len(images[name]))
         wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
     odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
     if odd is not None:
@@ -170,7 +170,7 @@ def _check_alike(found: Sequence[_Evaluation]) -> None:
         for name, what in one.sets.items():
             other = known.setdefault(name, one)
             if (other.sets[name], other.images[name]) != (what, one.images[name]):
-                raise UserError(f'{one.folder}: set {name}: holds other pictures or degradations than in '
+                raise UserError(f'{one.folder}: set {name}: holds other images or degradations than in '
                                 f'{other.folder}')
 
 

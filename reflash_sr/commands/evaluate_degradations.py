@@ -1,4 +1,4 @@
-"""Measure networks on test sets, picture by picture, into a folder of results; goes on where it was interrupted."""
+"""Measure networks on test sets, image by image, into a folder of results; goes on where it was interrupted."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
              overwrite: bool = False) -> str:
     """Measure networks on sets, and write scores, tables and figures.
 
-    In several processes each takes its share of the pictures; all end with the same scores.
+    In several processes each takes its share of the images; all end with the same scores.
 
     Args:
         networks: All of one scale; labels are unique.
@@ -98,7 +98,7 @@ def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet 
     found = processes.first(lambda: load(folder.path))
     units = [(one, place) for one in sets for place in range(len(one))]
     wanted = [(one, place) for one, place in units
-              if (one.name, one.names[place]) not in found or _lacks_pictures(one, place, settings, places, networks)]
+              if (one.name, one.names[place]) not in found or _lacks_images(one, place, settings, places, networks)]
     processes.gather(None)  # nobody writes before all have looked
     mine = wanted[processes.rank()::processes.world_size()]
     restorers = {one.label: Restorer(one.net, one.scale, one.multiple, device, settings.amp, settings.tile,
@@ -108,7 +108,7 @@ def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet 
     try:
         with Progress(folder.path) as progress:
             show = processes.rank() == 0
-            for one, place in tqdm(mine, 'Evaluating', unit='picture', disable=None if show else True):
+            for one, place in tqdm(mine, 'Evaluating', unit='image', disable=None if show else True):
                 scores = _measure(one, place, restorers, settings, places)
                 new[one.name, one.names[place]] = scores
                 progress.write(one.name, one.names[place], scores)
@@ -128,14 +128,14 @@ def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet 
 def _note_tiles(restorers: Mapping[str, Restorer]) -> None:
     for label, one in restorers.items():
         if one.forced_tile:
-            print(f'note: {label}: memory did not suffice for whole pictures: tiles down to {one.forced_tile} px. A '
+            print(f'note: {label}: memory did not suffice for whole images: tiles down to {one.forced_tile} px. A '
                   f'network that sees farther than --overlap, {one.overlap} px, gives slightly other numbers so',
                   file=sys.stderr)
 
 
-def _lacks_pictures(one: DegradedSet | PairedSet, place: int, settings: Settings, places: Places,
+def _lacks_images(one: DegradedSet | PairedSet, place: int, settings: Settings, places: Places,
                     networks: Sequence[TrainedNetwork]) -> bool:
-    """Whether somebody took away pictures that were written with the scores."""
+    """Whether somebody took away images that were written with the scores."""
     wanted: list[Path] = []
     for degradation in one.degradations:
         key = one.name, one.names[place], degradation
@@ -148,13 +148,13 @@ def _lacks_pictures(one: DegradedSet | PairedSet, place: int, settings: Settings
 
 def _measure(one: DegradedSet | PairedSet, place: int, restorers: Mapping[str, Restorer], settings: Settings,
              places: Places) -> list[Score]:
-    """All scores of one picture: every degradation, method and metric."""
+    """All scores of one image: every degradation, method and metric."""
     scores, name = [], one.names[place]
     for degradation in one.degradations:
         lq, gt = one.pair(place, degradation)
         box = crop_box(gt, one.scale) if place < settings.strips else None
         for label, make in {BICUBIC: lambda lq: bicubic_upscale(lq, one.scale),
-                            **{key: restorer.picture for key, restorer in restorers.items()}}.items():
+                            **{key: restorer.restore for key, restorer in restorers.items()}}.items():
             try:
                 sr = make(lq)
                 values = {metric: measure(metric, sr, gt, settings.crop_border, settings.y_channel)
@@ -168,21 +168,21 @@ def _measure(one: DegradedSet | PairedSet, place: int, restorers: Mapping[str, R
                 raise
             scores += [Score(label, one.name, degradation, name, key, value) for key, value in values.items()]
             if settings.save_images and label != BICUBIC:
-                write_picture(sr, places.image(one.name, name, degradation, label))
+                write_png(sr, places.image(one.name, name, degradation, label))
             if box is not None:
-                write_picture(sr[box], places.crop(one.name, name, degradation, label))
+                write_png(sr[box], places.crop(one.name, name, degradation, label))
         if box is not None:
             small = tuple(slice(part.start // one.scale, part.stop // one.scale) for part in box)
             enlarged = np.repeat(np.repeat(lq[small], one.scale, 0), one.scale, 1)
-            for label, picture in (('*GT', gt[box]), ('*LQ', enlarged)):
-                write_picture(picture, places.crop(one.name, name, degradation, label))
+            for label, pixels in (('*GT', gt[box]), ('*LQ', enlarged)):
+                write_png(pixels, places.crop(one.name, name, degradation, label))
     return scores
 
 
-def write_picture(picture: np.ndarray, path: Path) -> None:
+def write_png(pixels: np.ndarray, path: Path) -> None:
     """Write (H, W, 3) uint8 as PNG, whole or not at all."""
     with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, format='PNG')
+        Image.fromarray(pixels).save(file, format='PNG')
 
 
 # ---------------------------------------------------------------------- reporting
@@ -205,12 +205,12 @@ def _report(scores: list[Score], methods: list[Method], settings: Settings, fold
     folder.write('table.tex', writers.latex(entries, methods, str(settings)))
     folder.write('gains.csv', writers.gains_csv(gains))
     draw_all(grid, methods, places, settings, bars=len(methods) <= MOST)
-    for torn in folder.path.rglob('.*.part'):  # of pictures that were being written when the run was killed
+    for torn in folder.path.rglob('.*.part'):  # of images that were being written when the run was killed
         torn.unlink()
     endless = [score for score in scores if not np.isfinite(score.value)]
     for score in endless:
         print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {score.method} equals the ground truth; '
-              'the picture is left out of the means of all', file=sys.stderr)
+              'the image is left out of the means of all', file=sys.stderr)
     cells = [Cell(entry.method, entry.dataset, entry.degradation, entry.metric, entry.value, entry.images)
              for entry in entries]
     folder.finish(
@@ -227,5 +227,5 @@ def _report(scores: list[Score], methods: list[Method], settings: Settings, fold
              f'{writers.format_gain(entry.gain, DECIMALS[entry.metric])}'
              for entry in entries
              if entry.gain is not None and (entry.degradation == MEAN or entry.dataset not in with_mean)]
-    head = ['gain, mean over degradations [95 % interval over pictures]'] if lines else []
+    head = ['gain, mean over degradations [95 % interval over images]'] if lines else []
     return '\n\n'.join(tables + ['\n'.join(head + lines)] * bool(lines) + [f'Results: {folder}'])

@@ -21,12 +21,12 @@ CROPS, IMAGES = 'crops', 'images'
 
 
 class Places:
-    """Where the pictures of an evaluation lie: names of methods, sets and pictures made safe, and no two alike.
+    """Where the images of an evaluation lie: names of methods, sets and images made safe, and no two alike.
 
     Args:
         folder: The results' folder.
         labels: Of the methods.
-        images: Names of the pictures, by set.
+        images: Names of the images, by set.
         degradations: By set.
     """
 
@@ -39,17 +39,17 @@ class Places:
         self._degradations = {one: _named(list(names)) for one, names in degradations.items()}
 
     def crop(self, dataset: str, image: str, degradation: str, label: str) -> Path:
-        """A crop of a picture; of the ground truth and the LQ picture with ``*GT`` and ``*LQ`` as labels."""
+        """A crop of an image; of the ground truth and the LQ image with ``*GT`` and ``*LQ`` as labels."""
         return (self.folder / CROPS / self._sets[dataset] / self._images[dataset][image]
                 / self._degradations[dataset][degradation] / f'{self._labels[label]}.png')
 
     def image(self, dataset: str, image: str, degradation: str, label: str) -> Path:
-        """An SR picture."""
+        """An SR image."""
         return (self.folder / IMAGES / self._labels[label] / self._sets[dataset]
                 / self._degradations[dataset][degradation] / f'{self._images[dataset][image]}.png')
 
     def strip(self, dataset: str, image: str) -> Path:
-        """The crops of a picture side by side."""
+        """The crops of an image side by side."""
         return self.folder / 'strips' / self._sets[dataset] / f'{self._images[dataset][image]}.png'
 
 
@@ -89,7 +89,7 @@ def _draw_gains(grid: Grid, methods: Sequence[Method], metric: str, folder: Path
                 by_degradation.append(bar)
                 if column == MEAN or len(grid.columns(sets)) == 1:
                     by_set.append(Bar(name, group, '', gain.mean, gain.low, gain.high, gain.images))
-    note = 'error bars: 95 % bootstrap interval over pictures'
+    note = 'error bars: 95 % bootstrap interval over images'
     draw_gains(by_degradation, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({settings})',
                note, DECIMALS[metric])
     draw_gains(by_set, folder / f'gain_per_set{suffix}.png', axis,
@@ -102,16 +102,16 @@ def _draw_strips(grid: Grid, methods: Sequence[Method], places: Places, settings
         for place, image in enumerate(grid.images[dataset][:settings.strips]):
             rows = []
             for column, degradation in enumerate(grid.degradations[dataset]):
-                cells = [(label, _picture(places.crop(dataset, image, degradation, f'*{label}')), '')
+                cells = [(label, _read_crop(places.crop(dataset, image, degradation, f'*{label}')), '')
                          for label in (GT, LQ)]
                 for method in methods:
                     value = grid.values(metric, method.label, dataset)[place, column]
                     unit = f' {UNITS[metric]}' if metric in UNITS else ''
-                    cells.append((method.label, _picture(places.crop(dataset, image, degradation, method.label)),
+                    cells.append((method.label, _read_crop(places.crop(dataset, image, degradation, method.label)),
                                   f'{value:.{DECIMALS[metric]}f}{unit}'))
                 rows.append((degradation, cells))
             draw_strips(rows, places.strip(dataset, image),
-                        f'{dataset}, {image}: {metric.upper()} of the whole picture below each crop')
+                        f'{dataset}, {image}: {metric.upper()} of the whole image below each crop')
 
 
 def _finite_means(values: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ def _finite_means(values: np.ndarray) -> np.ndarray:
                      for column in values.T])
 
 
-def _picture(path: Path) -> np.ndarray:
+def _read_crop(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert('RGB'))
 

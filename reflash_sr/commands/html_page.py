@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: pictures inside it, no script, readable on a phone."""
+"""One HTML page that needs nothing else: images inside it, no script, readable on a phone."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A PNG file, put into the page."""
 
     path: Path
@@ -65,10 +65,10 @@ class Details:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it: paragraphs as text, tables, pictures, details."""
+    """A heading and what stands below it: paragraphs as text, tables, images, details."""
 
     title: str
-    parts: Sequence[str | Table | Picture | Details]
+    parts: Sequence[str | Table | Figure | Details]
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
@@ -92,7 +92,7 @@ def render(title: str, sections: Sequence[Section]) -> str:
             f'<body><h1>{html.escape(title)}</h1><nav>{links}</nav>\n{body}</body></html>\n')
 
 
-def _part(part: str | Table | Picture | Details) -> str:
+def _part(part: str | Table | Figure | Details) -> str:
     return _WRITERS[type(part)](part)
 
 
@@ -113,9 +113,9 @@ def _table(table: Table) -> str:
     return f'<div class="wide"><table><thead>{cells("th", table.head, -1)}</thead><tbody>{rows}</tbody></table></div>\n'
 
 
-def _picture(picture: Picture) -> str:
-    data = base64.b64encode(picture.path.read_bytes()).decode('ascii')
-    caption = html.escape(picture.caption)
+def _figure(image: Figure) -> str:
+    data = base64.b64encode(image.path.read_bytes()).decode('ascii')
+    caption = html.escape(image.caption)
     return (f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
             f'<figcaption>{caption}</figcaption></figure>\n')
 
@@ -125,4 +125,4 @@ def _details(details: Details) -> str:
     return f'<details><summary>{html.escape(details.title)}</summary><pre>{html.escape(text)}</pre></details>\n'
 
 
-_WRITERS = {str: _paragraph, Table: _table, Picture: _picture, Details: _details}
+_WRITERS = {str: _paragraph, Table: _table, Figure: _figure, Details: _details}

@@ -1,4 +1,4 @@
-"""Channel saliency maps of networks over pictures: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 7)."""
+"""Channel saliency maps of networks over images: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 7)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tqdm import tqdm
 from reflash_sr.analysis.ablation import Ablation, drop
 from reflash_sr.analysis.saliency import Saliency, channel_saliency, rank_correlation
 from reflash_sr.commands.analysis_inputs import (
+    ImageSelection,
     Pair,
     Pairs,
-    Pictures,
     check_layers,
     file_name,
     folder_names,
@@ -23,25 +23,24 @@ from reflash_sr.commands.analysis_inputs import (
     mean,
     running,
 )
-from reflash_sr.commands.arguments import network_settings
 from reflash_sr.errors import UserError
 from reflash_sr.figures import draw_saliency as figures
 from reflash_sr.figures.style import save
 from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'map_saliency'
 HINT = 'give a smaller --crop'
 
 
-def run(pictures: Pictures, layers: Sequence[str], networks: Sequence[TrainedNetwork], out: str | os.PathLike,
+def run(selection: ImageSelection, layers: Sequence[str], networks: Sequence[TrainedNetwork], out: str | os.PathLike,
         overwrite: bool = False, device: torch.device = torch.device('cpu'), amp: bool = False,  # noqa: B008
         channels: int = 32, sheets: int = 1, correlate: bool = True) -> ResultFolder:
     """Map saliency; write ``MODEL/scores.csv``, sheets, a comparison of the models and ``summary.json``.
 
     Args:
-        pictures: Which pictures.
+        images: Which images.
         layers: Names of layers, or ``'all'``.
         networks: The networks.
         out: Folder for the results.
@@ -49,7 +48,7 @@ def run(pictures: Pictures, layers: Sequence[str], networks: Sequence[TrainedNet
         device: Where the networks run.
         amp: Whether in bfloat16 mixed precision.
         channels: How many channels a sheet shows.
-        sheets: Of how many pictures sheets are drawn.
+        sheets: Of how many images sheets are drawn.
         correlate: Whether to ablate every channel too, for the rank correlation of scores and drops.
 
     Returns:
@@ -63,12 +62,12 @@ def run(pictures: Pictures, layers: Sequence[str], networks: Sequence[TrainedNet
         if value < least:
             raise UserError(f'--{name}: {value}; give {least} or more')
     names = layers_of(networks, layers)
-    pairs = Pairs(pictures, networks)
+    pairs = Pairs(selection, networks)
     check_layers(networks, names, pairs.step)
     loaded = list(pairs)
-    settings = {**vars(pictures), 'layers': names, 'amp': amp, 'channels': channels, 'sheets': sheets,
+    settings = {**vars(selection), 'layers': names, 'amp': amp, 'channels': channels, 'sheets': sheets,
                 'correlate': correlate, 'networks': network_settings(networks)}
-    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[pictures.images, *(one.path for one in networks)])
+    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
     folders = folder_names([one.label for one in networks])
     sheet_names = folder_names([pair.name for pair in loaded])
     models, first = [], {}

@@ -16,10 +16,9 @@ import torch
 from reflash_sr.commands import ablate_channels as ablation_run
 from reflash_sr.commands import cluster_degradations as clusters_run
 from reflash_sr.commands import map_saliency as saliency_run
-from reflash_sr.commands.analysis_inputs import Pairs, Pictures, check_layers, layers_of
-from reflash_sr.commands.arguments import network_settings
+from reflash_sr.commands.analysis_inputs import ImageSelection, Pairs, check_layers, layers_of
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
-from reflash_sr.commands.html_page import Details, Picture, Section, Table, render
+from reflash_sr.commands.html_page import Details, Figure, Section, Table, render
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
@@ -28,10 +27,10 @@ from reflash_sr.evaluation.comparison import baselines_of, describe
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'report'
-LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ picture, of the clusters' samples
+LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image, of the clusters' samples
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ class Plan:
     """What the page is made of.
 
     Attributes:
-        images: Folder of GT pictures, or ``photos:val``.
+        images: Folder of GT images, or ``photos:val``.
         cluster_images: Photographs for the clusters; None: the same.
         degradations: For the evaluation.
         layers: For ablation and saliency.
-        limit: At most so many pictures for ablation.
-        crop: Side of the middle part that ablation and saliency look at, px of the LQ picture.
+        limit: At most so many images for ablation.
+        crop: Side of the middle part that ablation and saliency look at, px of the LQ image.
         samples: Crops for the clusters, each under five degradations.
         seed: Of everything random.
         amp: Whether the networks run in bfloat16 mixed precision.
@@ -87,9 +86,9 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     sample = _sample(photographs, plan.samples, networks)
     cluster_plan = clusters_run.Plan(photographs, samples=plan.samples, sample=sample, seed=plan.seed, amp=plan.amp,
                                      perplexity=max(1, min(30, plan.samples)))
-    pictures = Pictures(plan.images, 'clean', plan.limit, plan.crop, plan.seed)
+    selection = ImageSelection(plan.images, 'clean', plan.limit, plan.crop, plan.seed)
     baselines = baselines_of(networks, baselines)
-    check_layers(networks, layers_of(networks, plan.layers), Pairs(pictures, networks).step)
+    check_layers(networks, layers_of(networks, plan.layers), Pairs(selection, networks).step)
     clusters_run.check(cluster_plan, networks)
     clusters_run.choose(cluster_plan, networks)
     others = [] if photographs == plan.images else [photographs]
@@ -102,9 +101,9 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     parts: dict[Path, Callable[[], Any]] = {
         evaluation: lambda: evaluate(networks, sets, evaluation, Settings(seed=plan.seed, amp=plan.amp), baselines,
                                      device),
-        ablation: lambda: ablation_run.run(pictures, plan.layers, ('index', 'random'), 3, networks, ablation,
+        ablation: lambda: ablation_run.run(selection, plan.layers, ('index', 'random'), 3, networks, ablation,
                                            device=device, amp=plan.amp),
-        saliency: lambda: saliency_run.run(pictures, plan.layers, networks, saliency, device=device, amp=plan.amp),
+        saliency: lambda: saliency_run.run(selection, plan.layers, networks, saliency, device=device, amp=plan.amp),
         clusters: lambda: clusters_run.run(cluster_plan, networks, clusters, device=device),
     }
     for path, work in parts.items():
@@ -126,7 +125,7 @@ def _is_finished(path: Path, folder: ResultFolder) -> bool:
 
 
 def _sample(images: str, samples: int, networks: Sequence[TrainedNetwork]) -> int:
-    """Side of the clusters' samples, px of the LQ picture: the largest usual one that fits into every photograph.
+    """Side of the clusters' samples, px of the LQ image: the largest usual one that fits into every photograph.
 
     Where photographs must give several, it fits with room to spare: they have to lie at different places.
     """
@@ -135,7 +134,7 @@ def _sample(images: str, samples: int, networks: Sequence[TrainedNetwork]) -> in
     smallest = min(min(image_size(path)) for path in paths) // scale - (samples > len(paths)) * SAMPLE_STEP
     step = -(-SAMPLE_STEP // multiple) * multiple
     if smallest < step:
-        raise UserError(f'{images}: the smallest picture is too small for the clusters: a side needs '
+        raise UserError(f'{images}: the smallest image is too small for the clusters: a side needs '
                         f'{(step + SAMPLE_STEP) * scale} px; give larger ones with --cluster_images')
     return max(step, min(LARGEST_SAMPLE, smallest) // step * step)
 
@@ -171,15 +170,15 @@ def _evaluation(path: Path) -> Section:
         says = [f'{metric.upper()}{unit}, 8-bit RGB, 4 px border cropped.']
         if pairs:
             says.append(f"In brackets: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval "
-                        'over pictures.')
+                        'over images.')
         if marked:
             says.append('Marked: a smaller network with dropout that is better than a larger one without.')
         parts += [' '.join(says), Table(('set', 'method', *columns), lines, 2, frozenset(marked))]
     strips = sorted((path / 'strips').rglob('*.png'))
-    bars = [Picture(path / f'{name}.png', title) for name, title in (
+    bars = [Figure(path / f'{name}.png', title) for name, title in (
         ('gain_per_degradation', 'Gain per degradation'), ('absolute', 'Values per degradation'))
             if (path / f'{name}.png').is_file()]  # not there for many networks, nor where no gain is finite
-    return Section('Evaluation', [*parts, *bars, *(Picture(strip, f'Crops of {strip.stem}') for strip in strips)])
+    return Section('Evaluation', [*parts, *bars, *(Figure(strip, f'Crops of {strip.stem}') for strip in strips)])
 
 
 def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:
@@ -206,16 +205,16 @@ def _ablation(path: Path) -> Section:
         'A channel is set to zero and the others are rescaled to the sum of all (paper Sec. 6.1). A network whose '
         'channels are worth the same can lose many before it loses 1 dB, and its drops have a small Gini coefficient; '
         'channels without which PSNR rises count as worth nothing in it, and with their size in the one beside it. '
-        'PSNR is of what --crop takes of each picture, without cropping a border: not that of the evaluation.',
+        'PSNR is of what --crop takes of each image, without cropping a border: not that of the evaluation.',
         Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'of their sizes',
                'PSNR rises without', 'may go (index)', 'may go (random)'), rows, 2),
-        *(Picture(picture, picture.stem.replace('_', ' ')) for picture in sorted(path.glob('*.png')))])
+        *(Figure(figure, figure.stem.replace('_', ' ')) for figure in sorted(path.glob('*.png')))])
 
 
 def _saliency(path: Path) -> Section:
     return Section('Channel saliency', [
         'How much each value of a feature map moves the detail of the result (paper Sec. 6.1), all channels of a layer '
-        'on one scale.', *(Picture(picture, picture.stem.replace('_', ' ')) for picture in sorted(path.glob('*.png')))])
+        'on one scale.', *(Figure(figure, figure.stem.replace('_', ' ')) for figure in sorted(path.glob('*.png')))])
 
 
 def _clusters(path: Path) -> Section:
@@ -225,7 +224,7 @@ def _clusters(path: Path) -> Section:
         'How strongly the features of a layer cluster by degradation (paper Sec. 6.2): the lower the Calinski-Harabasz '
         'index (CHI), the less they depend on it. The spread is over starts of t-SNE.',
         Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)'), rows, 2),
-        *(Picture(picture, picture.stem.replace('_', ' ')) for picture in sorted(path.glob('*.png')))])
+        *(Figure(figure, figure.stem.replace('_', ' ')) for figure in sorted(path.glob('*.png')))])
 
 
 def _options(networks: Sequence[TrainedNetwork], folder: ResultFolder) -> Section:

@@ -14,7 +14,7 @@ from reflash_sr.system.files import csv_text
 
 PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
-SPANS = ('over pictures', 'over seeds', 'seeds')
+SPANS = ('over images', 'over seeds', 'seeds')
 COLUMNS = ('metric', 'weights', 'iteration', 'dataset', 'degradation', 'method', 'value', 'without_dropout', 'bicubic',
            'gain', 'images', 'images_low', 'images_high', 'seeds', 'seeds_low', 'seeds_high', 'by_seed')
 
@@ -30,7 +30,7 @@ class Entry:
         dataset: Name of the set, or of a mean over sets.
         degradation: Or ``'mean'``.
         method: The variant, such as ``'p = 0.3'``.
-        value: Mean over seeds and pictures.
+        value: Mean over seeds and images.
         without_dropout: The same of the networks without dropout.
         bicubic: The same of bicubic interpolation.
         gain: Over the networks without dropout, in the metric's unit.
@@ -186,7 +186,7 @@ def lines(entries: Sequence[Entry]) -> list[str]:
         if one.degradation == MEAN or alone:
             decimals = DECIMALS[one.metric]
             spans = [f' {what} [{low:+.{decimals}f}, {high:+.{decimals}f}]' for what, low, high in (
-                ('pictures', one.gain.images_low, one.gain.images_high),
+                ('images', one.gain.images_low, one.gain.images_high),
                 ('seeds', one.gain.seeds_low, one.gain.seeds_high)) if low is not None]
             found.append(f'{one.metric}, {one.weights}, {one.dataset}: {one.method}: {one.gain.mean:+.{decimals}f}' +
                          ','.join(spans))
@@ -199,7 +199,7 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
     chosen = [entry for entry in entries if entry.metric == metric]
     at_last = _at_last(chosen)
     axis = f'gain in {metric.upper()}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
-    note = 'error bars: 95 % bootstrap interval over pictures'
+    note = 'error bars: 95 % bootstrap interval over images'
     note += '; dots: seeds' if any(len(entry.seeds) > 1 for entry in chosen) else '; one seed'
     title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({about})'
     for weights in dict.fromkeys(entry.weights for entry in at_last):

@@ -1,4 +1,4 @@
-"""Upscaling a picture or a folder of pictures: which file becomes which, what is there already, what cannot be read."""
+"""Upscaling an image or a folder of images: which file becomes which, what is there already, what cannot be read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from reflash_sr.data.images.image_with_metadata import FORMATS, Picture, check_format, read_picture, write_picture
+from reflash_sr.data.images.image_with_metadata import (
+    FORMATS,
+    FullImage,
+    check_format,
+    read_full_image,
+    write_full_image,
+)
 from reflash_sr.data.images.read_image import find_images
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.inference import Restorer
@@ -29,10 +35,10 @@ EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to upscale.
+    """One image to upscale.
 
     Attributes:
-        source: The picture.
+        source: The image.
         target: Where the upscaled one goes.
     """
 
@@ -47,7 +53,7 @@ class Job:
 
 @dataclass
 class Summary:
-    """What :func:`upscale` did; ``broken`` has a line for each picture that could not be upscaled."""
+    """What :func:`upscale` did; ``broken`` has a line for each image that could not be upscaled."""
 
     output: Path
     written: int = 0
@@ -62,20 +68,20 @@ class Summary:
 
 def plan(source: str | os.PathLike, output: str | os.PathLike, suffix: str = 'out', ext: str = 'auto',
          deviations: bool = False) -> list[Job]:
-    """Say which pictures are upscaled, and where each goes; nothing is written.
+    """Say which images are upscaled, and where each goes; nothing is written.
 
-    Pictures of one folder that differ in their ending alone, and would go to the same place, get it into their names:
+    Images of one folder that differ in their ending alone, and would go to the same place, get it into their names:
     ``a.bmp`` and ``a.png`` become ``a_bmp_out.png`` and ``a_png_out.png``.
 
     Args:
-        source: A picture, or a folder, searched also in folders inside, but not in ``output``.
+        source: An image, or a folder, searched also in folders inside, but not in ``output``.
         output: Folder; folders inside ``source`` are made anew in it.
         suffix: Put behind the name, with a ``_``; may be empty.
-        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the picture, PNG where we do not write that.
+        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the image, PNG where we do not write that.
         deviations: Whether maps of standard deviations are written too.
 
     Raises:
-        UserError: No pictures, names that cannot be told apart, or a result that would take a picture's place.
+        UserError: No images, names that cannot be told apart, or a result that would take an image's place.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     if any(one and one in suffix for one in (os.sep, os.altsep, '/', '\0')):
@@ -87,11 +93,11 @@ def plan(source: str | os.PathLike, output: str | os.PathLike, suffix: str = 'ou
         inside = output.resolve()
         root, images = source, [path for path in find_images(source)[0] if inside not in path.resolve().parents]
         if not images:
-            raise UserError(f'{source}: no picture in this folder but in {output}, where results go')
+            raise UserError(f'{source}: no image in this folder but in {output}, where results go')
     elif source.exists():
         root, images = source.parent, [source]
     else:
-        raise UserError(f'{source}: no such picture or folder')
+        raise UserError(f'{source}: no such image or folder')
     jobs = [_job(path, root, output, suffix, ext, False) for path in images]
     often = Counter(job.target for job in jobs)
     jobs = [job if often[job.target] == 1 else _job(job.source, root, output, suffix, ext, True) for job in jobs]
@@ -112,7 +118,7 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
     for job in jobs:
         for target in (job.target, *(job.deviation if deviations else ())):
             if target.resolve() in sources:
-                raise UserError(f'{job.source}: its result would take the place of {target}, a picture to upscale; '
+                raise UserError(f'{job.source}: its result would take the place of {target}, an image to upscale; '
                                 'write another --output or --suffix')
             if target in taken:
                 raise UserError(f'{taken[target]} and {job.source} would both become {target}; rename one of them')
@@ -121,7 +127,7 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
 
 def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, overwrite: bool = False,
             passes: int = 0, seed: int = 0) -> Summary:
-    """Upscale pictures, with a progress bar; a picture that cannot be read does not keep the rest from it.
+    """Upscale images, with a progress bar; an image that cannot be read does not keep the rest from it.
 
     Args:
         jobs: From :func:`plan`.
@@ -142,7 +148,7 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
     check_writable(output)
     summary = Summary(output)
     results = {job.target for job in jobs}
-    for job in tqdm(jobs, desc='Upscaling', unit='picture', disable=None):
+    for job in tqdm(jobs, desc='Upscaling', unit='image', disable=None):
         try:
             if not overwrite and _is_done(job, passes > 0, results):
                 summary.skipped += 1
@@ -172,7 +178,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _has_deviations(job: Job, results: Collection[Path]) -> bool:
-    """Whether both files are there, and neither is what another picture becomes."""
+    """Whether both files are there, and neither is what another image becomes."""
     return all(path.exists() and path not in results for path in job.deviation)
 
 
@@ -186,18 +192,18 @@ def _is_done(job: Job, deviations: bool, results: Collection[Path]) -> bool:
 
 def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
                  results: Collection[Path] = ()) -> tuple[str, ...]:
-    """Upscale one picture and write it, after its standard deviations where there are any; returns notes.
+    """Upscale one image and write it, after its standard deviations where there are any; returns notes.
 
-    Without MC dropout, standard deviations of an earlier run are taken away; ``results``, of all pictures, are not.
+    Without MC dropout, standard deviations of an earlier run are taken away; ``results``, of all images, are not.
 
     Raises:
-        UserError: The picture cannot be read, or its result cannot be held by the format.
+        UserError: The image cannot be read, or its result cannot be held by the format.
         RunError: The result cannot be written.
     """
     try:
-        picture = read_picture(job.source)
-        check_format(job.target.suffix, *(side * restorer.scale for side in picture.colour.shape[:2]))
-        result, deviation = upscale_picture(picture, restorer, passes, seed, job.source.name)
+        full = read_full_image(job.source)
+        check_format(job.target.suffix, *(side * restorer.scale for side in full.colour.shape[:2]))
+        result, deviation = upscale_image(full, restorer, passes, seed, job.source.name)
     except UserError as error:
         raise UserError(_named(str(error), job.source)) from error
     lost: tuple[str, ...] = ()
@@ -212,32 +218,32 @@ def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
             for path in job.deviation:
                 path.unlink()
         with atomic_write(job.target) as file:
-            lost = write_picture(result, file, job.target.suffix)
+            lost = write_full_image(result, file, job.target.suffix)
     except OSError as error:
         raise RunError(f'{job.target}: cannot be written ({error.strerror or error})') from error
     except ValueError as error:
         raise UserError(f'{job.source}: cannot be written as {job.target.suffix} ({error}); write --ext png') from error
-    return (*picture.notes, *lost)
+    return (*full.notes, *lost)
 
 
-def upscale_picture(picture: Picture, restorer: Restorer, passes: int = 0, seed: int = 0,
-                    name: str = '') -> tuple[Picture, np.ndarray | None]:
-    """Upscale a picture: colours by the network, transparency with Pillow's bicubic filter.
+def upscale_image(full: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,
+                    name: str = '') -> tuple[FullImage, np.ndarray | None]:
+    """Upscale an image: colours by the network, transparency with Pillow's bicubic filter.
 
     Args:
-        picture: The picture.
+        image: The image.
         restorer: The network.
         passes: Of MC dropout, at least 2; 0: dropout is off.
         seed: Of MC dropout, together with ``name``.
-        name: Of the picture.
+        name: Of the image.
 
     Returns:
-        The upscaled picture, and with MC dropout the standard deviations, (H, W) float32, grey levels of 255.
+        The upscaled image, and with MC dropout the standard deviations, (H, W) float32, grey levels of 255.
 
     Raises:
         UserError: The network gave values that are not finite.
     """
-    lq = torch.from_numpy(np.ascontiguousarray(picture.colour.transpose(2, 0, 1)))[None]
+    lq = torch.from_numpy(np.ascontiguousarray(full.colour.transpose(2, 0, 1)))[None]
     deviation = None
     if passes:
         sr, std = mc_dropout(restorer, lq, passes, seed, name)
@@ -247,11 +253,11 @@ def upscale_picture(picture: Picture, restorer: Restorer, passes: int = 0, seed:
         if not sr.isfinite().all():
             raise UserError('the network gave values that are not finite; leave --amp away, or check the weights')
     colour = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    alpha = picture.alpha
+    alpha = full.alpha
     if alpha is not None:
         size = colour.shape[1::-1]
         alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    return replace(picture, colour=colour, alpha=alpha), deviation
+    return replace(full, colour=colour, alpha=alpha), deviation
 
 
 def _named(message: str, source: Path) -> str:

@@ -1,4 +1,4 @@
-"""Degradation-test pairs: a folder of GT pictures in, LQ pictures made on the fly (paper Sec. 5.3)."""
+"""Degradation-test pairs: a folder of GT images in, LQ images made on the fly (paper Sec. 5.3)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT
 
 @DATASET_REGISTRY.register()
 class DegradationTestDataset(Dataset):
-    """Pictures × degradations, one picture's degradations after another. Equal on every machine and at every call.
+    """Images × degradations, one image's degradations after another. Equal on every machine and at every call.
 
     Args:
         opt: Section of an option file: ``dataroot_gt``, ``scale``, and ``degradation`` (one name of
             ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``, or chosen strengths such as ``blur:3``,
             ``noise:30+jpeg:30``, ``down:matlab``; default ``clean``) or ``degradations`` (a list of them, or ``all``:
-            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each picture and
-            degradation apart; it is not the run's ``manual_seed``, so that runs are compared on the same pictures.
+            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each image and
+            degradation apart; it is not the run's ``manual_seed``, so that runs are compared on the same images.
 
     Raises:
-        UserError: No pictures, an unknown degradation, or a picture that cannot be read: in testing every one counts.
+        UserError: No images, an unknown degradation, or an image that cannot be read: in testing every one counts.
     """
 
     OPTIONS = {

@@ -30,7 +30,7 @@ from reflash_sr.system.locks import lock
 
 BLOCK = 256  # draws in a file
 KEY = 'key.json'
-_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # of the pictures, the contents count
+_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # of the images, the contents count
 _CHECKSUM = 4  # bytes
 
 
@@ -161,10 +161,10 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
         kind: Name of the dataset's class.
         options: Its options, those that it knows.
         seed: ``manual_seed`` of the run.
-        source: Its pictures.
+        source: Its images.
 
     Returns:
-        Plain values; pictures, and the code that degrades them, as checksums.
+        Plain values; images, and the code that degrades them, as checksums.
     """
     root = Path(source.root).expanduser()
     files = source.paths if source.on_disk else [root / 'data.mdb', root / 'meta_info.txt']
@@ -173,7 +173,7 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
         'options': {name: value for name, value in options.items() if name not in _NOT_IN_KEY},
         'seed': seed,
         'images': len(source),
-        'pictures': _checksum(files),
+        'files': _checksum(files),
         'code': _checksum(sorted({*Path(__file__).parent.rglob('*.py')} - {Path(__file__)})),
         'libraries': {one.__name__: one.__version__ for one in (np, cv2, PIL, scipy)},
     }

@@ -22,7 +22,7 @@ class RealDegradationDataset(TrainingDataset):
     """Pairs for the multi-degradation setting (paper Sec. 5.1), for any BasicSR model.
 
     Every sample of a batch is degraded differently, so no pool of pairs is needed. A GT crop of ``crop_pad_size`` is
-    cut out (a smaller picture is padded by reflection), degraded, and a ``gt_size`` patch of it returned; what the
+    cut out (a smaller image is padded by reflection), degraded, and a ``gt_size`` patch of it returned; what the
     patch does not depend on is not computed.
 
     Args:
@@ -31,7 +31,7 @@ class RealDegradationDataset(TrainingDataset):
             and ``gt_usm`` (default true: sharpen the GT, which costs PSNR on test sets that are not sharpened).
 
     Raises:
-        UserError: No pictures, pictures smaller than ``gt_size``, or sizes that do not fit each other.
+        UserError: No images, images smaller than ``gt_size``, or sizes that do not fit each other.
     """
 
     OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': _CROP, 'gt_usm': BOOL}

@@ -19,14 +19,14 @@ _JPEG_CELL = 16  # px of LQ: with 4:2:0, JPEG works in cells of 16×16
 class SingleDegradationDataset(TrainingDataset):
     """Pairs for the single-degradation setting (paper Sec. 5.1): bicubic downscaling and nothing else, by default.
 
-    A patch is what one would cut out of the whole degraded picture, noise apart; only its surroundings are degraded.
+    A patch is what one would cut out of the whole degraded image, noise apart; only its surroundings are degraded.
 
     Args:
         opt: Section of an option file: the keys of :class:`TrainingDataset`, and ``degradation``, one of
             ``clean blur noise jpeg b+n b+j n+j b+n+j nearest`` (default ``clean``).
 
     Raises:
-        UserError: No pictures, pictures smaller than ``gt_size``, or an unknown degradation.
+        UserError: No images, images smaller than ``gt_size``, or an unknown degradation.
     """
 
     OPTIONS = {**TrainingDataset.OPTIONS, 'degradation': TEXT}

@@ -1,4 +1,4 @@
-"""What the training datasets share: find, read, flip and crop GT pictures, and make a pair of each."""
+"""What the training datasets share: find, read, flip and crop GT images, and make a pair of each."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from reflash_sr.options.rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
 # BasicSR's logger; asking BasicSR for it here would start it before its log file is known.
 logger = logging.getLogger('basicsr')
-MOST_KEPT = 1 << 30  # bytes of pictures that a process keeps, where pairs are cached and reading is what is left to do
+MOST_KEPT = 1 << 30  # bytes of images that a process keeps, where pairs are cached and reading is what is left to do
 
 
 class TrainingDataset(Dataset, ABC):
-    """GT pictures in, pairs out; a subclass says how the LQ picture is made.
+    """GT images in, pairs out; a subclass says how the LQ image is made.
 
     Args:
         opt: Section of an option file; its keys are those of ``OPTIONS``.
@@ -36,7 +36,7 @@ class TrainingDataset(Dataset, ABC):
         pairs: LQ patches that were made before (``pairs_cache``, a folder), or None.
 
     Raises:
-        UserError: No pictures, or pictures smaller than ``gt_size``.
+        UserError: No images, or images smaller than ``gt_size``.
     """
 
     OPTIONS = {
@@ -60,7 +60,7 @@ class TrainingDataset(Dataset, ABC):
             raise UserError(f'gt_size: {self.gt_size} is not a multiple of the scale, {self.scale}; write '
                             f'{self.gt_size // self.scale * self.scale or self.scale}')
         for path in self.source.others[:3]:
-            logger.warning('%s: not a picture, skipped', path)
+            logger.warning('%s: not an image, skipped', path)
         if self.source.on_disk:
             self._check_headers()
         self.pairs: PairsCache | None = None
@@ -78,11 +78,11 @@ class TrainingDataset(Dataset, ABC):
         """Make one pair.
 
         Args:
-            index: Which picture; a ``Draw`` makes the sample reproducible.
+            index: Which image; a ``Draw`` makes the sample reproducible.
 
         Returns:
             ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32 RGB in [0, 1];
-            ``gt_path`` and ``lq_path``, the picture's file.
+            ``gt_path`` and ``lq_path``, the image's file.
         """
         _spare_threads()
         rng = draw_rng(index, self.seed)
@@ -94,7 +94,7 @@ class TrainingDataset(Dataset, ABC):
     @abstractmethod
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,
                   lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a GT patch out of a picture and degrade it.
+        """Cut a GT patch out of an image and degrade it.
 
         Args:
             image: (H, W, 3) uint8 RGB, sides at least ``gt_size``.
@@ -106,16 +106,16 @@ class TrainingDataset(Dataset, ABC):
         """
 
     def _read(self, index: int) -> tuple[np.ndarray, Any]:
-        """Read a picture, or the next one that can be read: one broken file must not end a run of days."""
+        """Read an image, or the next one that can be read: one broken file must not end a run of days."""
         for attempt in range(len(self.source)):
             place = (index + attempt) % len(self.source)
             try:
-                return self._picture(place), self.source.paths[place]
+                return self._image_at(place), self.source.paths[place]
             except UserError as error:
                 _warn_once(f'skipped: {error}')
-        raise UserError(f'{self.source.root}: not one of its {len(self.source)} pictures can be read')
+        raise UserError(f'{self.source.root}: not one of its {len(self.source)} images can be read')
 
-    def _picture(self, place: int) -> np.ndarray:
+    def _image_at(self, place: int) -> np.ndarray:
         image = self._kept.get(place)
         if image is None:
             image = self.source.read(place)
@@ -150,11 +150,11 @@ class TrainingDataset(Dataset, ABC):
                                 'or lower gt_size')
         self.source.keep([size is not None for size in sizes])
         if not len(self.source):
-            raise UserError(f'{self.source.root}: not one of its {len(sizes)} pictures can be read')
+            raise UserError(f'{self.source.root}: not one of its {len(sizes)} images can be read')
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Turn a picture, (H, W, 3) uint8 or float32 in [0, 1], into a (3, H, W) float32 tensor in [0, 1]."""
+    """Turn an image, (H, W, 3) uint8 or float32 in [0, 1], into a (3, H, W) float32 tensor in [0, 1]."""
     array = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     if image.dtype == np.uint8:
         array /= 255

@@ -1,1 +1,1 @@
-"""Measuring how well networks restore degraded pictures; imports nothing of BasicSR."""
+"""Measuring how well networks restore degraded images; imports nothing of BasicSR."""

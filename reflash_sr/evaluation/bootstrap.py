@@ -1,4 +1,4 @@
-"""Is a difference real? Paired differences over pictures, with a bootstrap interval."""
+"""Is a difference real? Paired differences over images, with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Gain:
     """How much one method is ahead of another.
 
     Attributes:
-        mean: Mean over cells (set × degradation), each the mean over its pictures; in the metric's unit.
-        low: Lower end of the 95 % interval; None where no set has two pictures.
+        mean: Mean over cells (set × degradation), each the mean over its images; in the metric's unit.
+        low: Lower end of the 95 % interval; None where no set has two images.
         high: Upper end.
-        images: How many different pictures it rests on.
+        images: How many different images it rests on.
         cells: How many cells it is the mean of.
         improved: How many of them are ahead.
     """
@@ -34,20 +34,20 @@ class Gain:
 
 
 def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES) -> Gain | None:
-    """Mean of paired differences, with a percentile bootstrap interval over pictures.
+    """Mean of paired differences, with a percentile bootstrap interval over images.
 
-    What is drawn anew is pictures, within each set: a picture stays together under all its degradations, whose results
-    resemble each other. The sets and degradations are taken as they are. With few pictures (Set5 has five) such an
+    What is drawn anew is images, within each set: an image stays together under all its degradations, whose results
+    resemble each other. The sets and degradations are taken as they are. With few images (Set5 has five) such an
     interval is rather too narrow.
 
     Args:
-        differences: For each set (images, degradations), method minus reference. Rows that are not finite (a picture
+        differences: For each set (images, degradations), method minus reference. Rows that are not finite (an image
             equal to its ground truth has an infinite PSNR) are left out.
         seed: Of the resampling.
         resamples: How many.
 
     Returns:
-        The gain, or None where no picture is left.
+        The gain, or None where no image is left.
     """
     sets = [rows[np.isfinite(rows).all(axis=1)] for rows in differences]
     sets = [rows for rows in sets if rows.size]

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from reflash_sr.commands.arguments import network_settings
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.inference import OVERLAP
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 BICUBIC = 'bicubic'
 
@@ -28,12 +27,12 @@ class Settings:
         metrics: Names; see :mod:`reflash_sr.evaluation.metrics`.
         crop_border: px that are left out on every side.
         y_channel: Whether to measure on Y of YCbCr instead of RGB.
-        seed: Of the noise of the LQ pictures, and of the intervals.
+        seed: Of the noise of the LQ images, and of the intervals.
         amp: Whether to run networks in bfloat16 mixed precision.
         tile: As for :class:`~reflash_sr.evaluation.inference.Restorer`.
         overlap: The same.
-        strips: How many pictures of each set are shown in strips.
-        save_images: Whether to write every SR picture.
+        strips: How many images of each set are shown in strips.
+        save_images: Whether to write every SR image.
     """
 
     metrics: tuple[str, ...] = ('psnr',)

@@ -41,8 +41,8 @@ class Entry:
         dataset: Name of the set, or of a mean over sets.
         degradation: Name of the degradation, or :data:`MEAN`.
         method: Label of the method.
-        value: Mean over pictures, or over the cells of the row.
-        images: How many pictures it rests on.
+        value: Mean over images, or over the cells of the row.
+        images: How many images it rests on.
         gain: How far the method is ahead of its baseline, in the metric's unit; None without a baseline.
         beats: Larger networks without dropout that this smaller one, with dropout, is better than in this cell.
     """
@@ -61,7 +61,7 @@ class Grid:
     """Scores, arranged: metric, method and set give a matrix (images, degradations).
 
     Args:
-        scores: Of full grids: every metric on every picture and degradation of a set, for each method that has the set.
+        scores: Of full grids: every metric on every image and degradation of a set, for each method that has the set.
     """
 
     def __init__(self, scores: Iterable[Score]):
@@ -80,7 +80,7 @@ class Grid:
         self._leave_out_endless()
 
     def _leave_out_endless(self) -> None:
-        """A picture that one method restores without error has no finite PSNR: it becomes NaN for all, in that cell."""
+        """An image that one method restores without error has no finite PSNR: it becomes NaN for all, in that cell."""
         for metric in self.metrics:
             for dataset in self.datasets:
                 found = [values for key, values in self._values.items() if (key[0], key[2]) == (metric, dataset)]
@@ -89,7 +89,7 @@ class Grid:
                     values[endless] = np.nan
 
     def values(self, metric: str, method: str, dataset: str) -> np.ndarray:
-        """(images, degradations); NaN where the picture is left out."""
+        """(images, degradations); NaN where the image is left out."""
         return self._values[metric, method, dataset]
 
     def has(self, method: str, datasets: Iterable[str]) -> bool:
@@ -129,9 +129,9 @@ class Grid:
                 for one in sets]
 
     def mean(self, metric: str, method: str, sets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
-        """Mean of cells (set × degradation), each the mean over its pictures; and the number of pictures.
+        """Mean of cells (set × degradation), each the mean over its images; and the number of images.
 
-        A picture that is left out under one of the degradations is left out under all, as in :meth:`gain`.
+        An image that is left out under one of the degradations is left out under all, as in :meth:`gain`.
         """
         rows = [self.values(metric, method, one)[:, places] for one in sets]
         rows = [values[np.isfinite(values).all(axis=1)] for values in rows]

@@ -1,20 +1,20 @@
-"""Where to look in a picture."""
+"""Where to look in an image."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-SIDE = 128  # px of the GT picture
+SIDE = 128  # px of the GT image
 
 
 def crop_box(gt: np.ndarray, scale: int, side: int = SIDE) -> tuple[slice, slice]:
-    """Find the square with most structure that an LQ picture can hold: where networks differ most to the eye.
+    """Find the square with most structure that an LQ image can hold: where networks differ most to the eye.
 
     Args:
         gt: (H, W, 3) uint8.
-        scale: Corners lie on multiples of it, so that the LQ picture has the same square.
-        side: px; smaller pictures give a smaller square.
+        scale: Corners lie on multiples of it, so that the LQ image has the same square.
+        side: px; smaller images give a smaller square.
 
     Returns:
         Rows and columns.

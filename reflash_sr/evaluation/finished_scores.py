@@ -1,4 +1,4 @@
-"""Scores of pictures that are finished, kept while an evaluation runs, so that it can go on after an interruption."""
+"""Scores of images that are finished, kept while an evaluation runs, so that it can go on after an interruption."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from reflash_sr.evaluation.scores import Score
 from reflash_sr.system import processes
 
 PROGRESS = '.progress'
-Unit = tuple[str, str]  # set, picture
+Unit = tuple[str, str]  # set, image
 
 
 class Progress:
-    """Lines of finished pictures, a file for each process; a torn last line is not read again."""
+    """Lines of finished images, a file for each process; a torn last line is not read again."""
 
     def __init__(self, folder: Path):
         self._path = folder / PROGRESS / f'{processes.rank()}_{os.getpid()}.jsonl'
@@ -41,7 +41,7 @@ class Progress:
 
 
 def load(folder: Path) -> dict[Unit, list[Score]]:
-    """Scores of the pictures that are finished."""
+    """Scores of the images that are finished."""
     found: dict[Unit, list[Score]] = {}
     if (folder / 'scores.csv').is_file():
         try:

@@ -1,4 +1,4 @@
-"""Running a network on one picture: padding, tiles, mixed precision. Every number and every picture comes from here."""
+"""Running a network on one image: padding, tiles, mixed precision. Every number and every image comes from here."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.memory_estimate import bytes_per_pixel
 from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
 
-OVERLAP = 32  # px of the LQ picture; at SRResNet's 16 blocks a pixel sees 36 px far, the last of them hardly
+OVERLAP = 32  # px of the LQ image; at SRResNet's 16 blocks a pixel sees 36 px far, the last of them hardly
 CPU = torch.device('cpu')
 SMALLEST_TILE = 16  # px
 MEMORY_SHARE = 0.7  # of what is free
 
 
-def to_tensor(picture: np.ndarray) -> torch.Tensor:
+def to_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].float() / 255
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / 255
 
 
-def to_picture(tensor: torch.Tensor) -> np.ndarray:
+def to_image(tensor: torch.Tensor) -> np.ndarray:
     """(1, 3, H, W) in [0, 1] to (H, W, 3) uint8: clipped, rounded half to even, as BasicSR's ``tensor2img`` does.
 
     Raises:
@@ -40,7 +40,7 @@ def to_picture(tensor: torch.Tensor) -> np.ndarray:
 
 @dataclass
 class Restorer:
-    """A network that is ready to restore pictures of any size.
+    """A network that is ready to restore images of any size.
 
     Args:
         net: Takes (B, 3, H, W) in [0, 1]; is moved to the device.
@@ -48,12 +48,12 @@ class Restorer:
         multiple: Both sides of its input must be multiples of this, px.
         device: Where to run.
         amp: Whether to run in bfloat16 mixed precision; the output stays float32.
-        tile: Side of a tile, px of the LQ picture; None: the whole picture, and tiles where memory would run out; 0:
+        tile: Side of a tile, px of the LQ image; None: the whole image, and tiles where memory would run out; 0:
             never tiles.
-        overlap: How far a tile sees beyond its border, px of the LQ picture.
+        overlap: How far a tile sees beyond its border, px of the LQ image.
 
     Attributes:
-        forced_tile: Side of the smallest tile that memory made necessary so far, px of the LQ picture; 0: none.
+        forced_tile: Side of the smallest tile that memory made necessary so far, px of the LQ image; 0: none.
     """
 
     net: nn.Module
@@ -88,21 +88,21 @@ class Restorer:
                 return sr
             release_memory(self.device)
 
-    def picture(self, lq: np.ndarray) -> np.ndarray:
+    def restore(self, lq: np.ndarray) -> np.ndarray:
         """Restore (H, W, 3) uint8; returns (H · scale, W · scale, 3) uint8."""
-        return to_picture(self(to_tensor(lq)))
+        return to_image(self(to_tensor(lq)))
 
     def _run(self, lq: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext():
             return self.net(lq.contiguous(memory_format=torch.channels_last)).float()
 
     def _fitting_tile(self, lq: torch.Tensor) -> int:
-        """0 where the whole picture fits into free memory, else the side of a tile that does."""
+        """0 where the whole image fits into free memory, else the side of a tile that does."""
         height, width = lq.shape[-2:]
         if height * width <= 64 * 64:
             return 0
         fitting = self._fitting_pixels()
-        if height * width > fitting:  # what earlier pictures took may still be held
+        if height * width > fitting:  # what earlier images took may still be held
             release_memory(self.device)
             fitting = self._fitting_pixels()
         if height * width <= fitting:
@@ -110,7 +110,7 @@ class Restorer:
         return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
 
     def _fitting_pixels(self) -> float:
-        """How many pixels of an LQ picture fit into free memory; endless where that is not known."""
+        """How many pixels of an LQ image fit into free memory; endless where that is not known."""
         if self._bytes is None:
             self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
         free = free_memory(self.device)
@@ -119,16 +119,16 @@ class Restorer:
 
 def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: int, multiple: int = 1, tile: int = 0,
           overlap: int = OVERLAP) -> torch.Tensor:
-    """Restore a picture, whole or in tiles that overlap; pads it to what the network needs.
+    """Restore an image, whole or in tiles that overlap; pads it to what the network needs.
 
-    Where ``overlap`` reaches as far as the network sees, tiles give the same as the whole picture.
+    Where ``overlap`` reaches as far as the network sees, tiles give the same as the whole image.
 
     Args:
         run: (B, C, h, w) to (B, C, h · scale, w · scale).
         lq: (B, C, H, W).
         scale: Factor.
         multiple: Both sides of what ``run`` is given are multiples of this, px.
-        tile: Side of a tile, px, without the overlap; 0: the whole picture.
+        tile: Side of a tile, px, without the overlap; 0: the whole image.
         overlap: How far a tile sees beyond its border, px.
 
     Returns:

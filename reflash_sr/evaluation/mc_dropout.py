@@ -24,7 +24,7 @@ def has_dropout(net: nn.Module) -> bool:
 
 def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
                name: str = '') -> tuple[torch.Tensor, torch.Tensor]:
-    """Restore a picture several times with dropout on.
+    """Restore an image several times with dropout on.
 
     The masks depend on ``seed``, ``name`` and the number of the pass alone. All tiles of a pass have the masks of its
     first: channel dropout leaves no seams. PyTorch's random numbers and the network are left as they were found.
@@ -34,7 +34,7 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
         lq: (1, 3, H, W) in [0, 1].
         passes: How many, at least 2.
         seed: Of the masks.
-        name: Of the picture.
+        name: Of the image.
 
     Returns:
         The mean of the passes, (1, 3, H · scale, W · scale) in [0, 1], each clipped before; and their standard

@@ -1,11 +1,11 @@
-"""How much memory a network takes for a picture."""
+"""How much memory a network takes for an image."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-SIDE = 32  # px: side of the picture that is measured
+SIDE = 32  # px: side of the image that is measured
 HELD = 2.0  # a long skip and the allocator's slack, beside what one layer reads and writes
 
 
@@ -13,7 +13,7 @@ HELD = 2.0  # a long skip and the allocator's slack, beside what one layer reads
 def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> float:
     """Estimate the memory that a forward pass takes at its peak.
 
-    Measured on a small picture: the layer that reads and writes most, times two.
+    Measured on a small image: the layer that reads and writes most, times two.
 
     Args:
         net: Takes (B, 3, H, W).
@@ -21,7 +21,7 @@ def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> floa
         device: Where it is.
 
     Returns:
-        Bytes for each pixel of the LQ picture, in float32.
+        Bytes for each pixel of the LQ image, in float32.
     """
     side = -(-SIDE // multiple) * multiple
     most = 0

@@ -1,4 +1,4 @@
-"""Measures of image quality on 8-bit pictures, equal to BasicSR's."""
+"""Measures of image quality on 8-bit images, equal to BasicSR's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from reflash_sr.errors import UserError
 _TO_Y = np.array([65.481, 128.553, 24.966])  # of RGB; ITU-R BT.601, as in MATLAB
 _C1, _C2 = (0.01 * 255)**2, (0.03 * 255)**2
 _WINDOW = cv2.getGaussianKernel(11, 1.5)
-_INSIDE = slice(5, -5)  # where the window lies within the picture
+_INSIDE = slice(5, -5)  # where the window lies within the image
 
 
 def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y_channel: bool = False) -> float:
-    """Measure one picture against its ground truth.
+    """Measure one image against its ground truth.
 
     Args:
-        metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal pictures), ``ssim``, ``lpips``.
+        metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal images), ``ssim``, ``lpips``.
         sr: (H, W, 3) uint8 RGB.
         gt: The same.
         crop_border: px to leave out on every side.
@@ -35,7 +35,7 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
         The value.
 
     Raises:
-        UserError: The pictures differ in size, or nothing of them is left within the border.
+        UserError: The images differ in size, or nothing of them is left within the border.
     """
     if sr.shape != gt.shape:
         raise UserError(f'{sr.shape[1]}×{sr.shape[0]} px is measured against a GT of {gt.shape[1]}×{gt.shape[0]} px')
@@ -44,7 +44,7 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
         raise UserError(f'{gt.shape[1]}×{gt.shape[0]} px is too small for {metric} with crop_border {crop_border}: '
                         f'a side needs {smallest} px')
     inside = slice(crop_border, -crop_border or None)
-    sr, gt = (picture[inside, inside] for picture in (sr, gt))
+    sr, gt = (image[inside, inside] for image in (sr, gt))
     if y_channel:
         sr, gt = to_y(sr), to_y(gt)
     return METRICS[metric](sr, gt)
@@ -60,12 +60,12 @@ def psnr(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
-    """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the picture only.
+    """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the image only.
 
     The window is applied as two one-dimensional ones, and to x² + y² once instead of to x² and y²: what the formula
     needs of them is their sum.
     """
-    x, y = (np.ascontiguousarray(picture, dtype=np.float64) for picture in (sr, gt))
+    x, y = (np.ascontiguousarray(image, dtype=np.float64) for image in (sr, gt))
     mean_x, mean_y = _blur(x), _blur(y)
     product = mean_x * mean_y
     squares = mean_x * mean_x + mean_y * mean_y
@@ -77,10 +77,10 @@ def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
 def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
     """Learned perceptual distance (AlexNet); lower is better. On a CPU."""
     module = _lpips_module()
-    pictures = [torch.from_numpy(np.ascontiguousarray(np.atleast_3d(one))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    images = [torch.from_numpy(np.ascontiguousarray(np.atleast_3d(one))).permute(2, 0, 1)[None].float() / 127.5 - 1
                 for one in (sr, gt)]
     with torch.no_grad():
-        return float(module(*(one.expand(-1, 3, -1, -1) for one in pictures)))
+        return float(module(*(one.expand(-1, 3, -1, -1) for one in images)))
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {'psnr': psnr, 'ssim': ssim, 'lpips': lpips}
@@ -103,9 +103,9 @@ def check_metrics(names: list[str]) -> None:
         _lpips_module()
 
 
-def to_y(picture: np.ndarray) -> np.ndarray:
+def to_y(image: np.ndarray) -> np.ndarray:
     """Y of YCbCr, in [16, 235]: (H, W, 3) uint8 RGB to (H, W) float32, rounded as BasicSR rounds it."""
-    y = (np.dot(picture.astype(np.float32) / 255, _TO_Y) + 16) / 255
+    y = (np.dot(image.astype(np.float32) / 255, _TO_Y) + 16) / 255
     return y.astype(np.float32) * np.float32(255)
 
 

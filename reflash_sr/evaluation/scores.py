@@ -15,13 +15,13 @@ MEAN = 'mean'  # over the degradations of a set
 
 @dataclass(frozen=True)
 class Score:
-    """One number: a metric of one picture.
+    """One number: a metric of one image.
 
     Attributes:
-        method: What made the SR picture, such as ``'network'`` or ``'bicubic'``.
+        method: What made the SR image, such as ``'network'`` or ``'bicubic'``.
         dataset: Name of the set.
         degradation: Name of the degradation.
-        image: Name of the picture.
+        image: Name of the image.
         metric: Name of the metric, such as ``'psnr'``.
         value: Its value; PSNR in dB.
     """
@@ -36,7 +36,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Cell:
-    """The mean of a metric over the pictures of one set and degradation."""
+    """The mean of a metric over the images of one set and degradation."""
 
     method: str
     dataset: str
@@ -47,13 +47,13 @@ class Cell:
 
 
 def mean_cells(scores: Iterable[Score]) -> list[Cell]:
-    """Average scores over pictures.
+    """Average scores over images.
 
     Args:
         scores: In the order in which sets, degradations, metrics and methods are to be listed.
 
     Returns:
-        One cell for each method, set, degradation and metric. A value that is not finite (a picture equal to its ground
+        One cell for each method, set, degradation and metric. A value that is not finite (an image equal to its ground
         truth has an infinite PSNR) is left out of the mean, and ``images`` does not count it.
     """
     groups: dict[tuple[str, str, str, str], list[float]] = {}

@@ -1,4 +1,4 @@
-"""A gain over several seeds: what part of its uncertainty comes from the pictures, and what part from the seeds."""
+"""A gain over several seeds: what part of its uncertainty comes from the images, and what part from the seeds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from reflash_sr.evaluation.bootstrap import LEVEL, RESAMPLES, paired_gain
 class SeedGain:
     """How much networks with dropout are ahead of those without, seed by seed.
 
-    The two intervals answer two questions and are not added up: would other pictures give the same mean for these
-    networks, and would other seeds give the same mean for these pictures.
+    The two intervals answer two questions and are not added up: would other images give the same mean for these
+    networks, and would other seeds give the same mean for these images.
 
     Attributes:
         mean: Over seeds and cells (set × degradation); in the metric's unit.
         by_seed: The mean gain of each seed.
-        images: How many different pictures it rests on.
-        images_low: Lower end of the 95 % bootstrap interval over pictures; None where no set has two.
+        images: How many different images it rests on.
+        images_low: Lower end of the 95 % bootstrap interval over images; None where no set has two.
         images_high: Upper end.
         seeds_low: Lower end of the 95 % interval over seeds (Student's t); None for one seed.
         seeds_high: Upper end.
@@ -43,12 +43,12 @@ def gain_over_seeds(differences: Sequence[Sequence[np.ndarray]], seed: int = 0,
 
     Args:
         differences: For each seed, for each set, (images, degradations): with dropout minus without, of that seed.
-            A picture that is not finite for one seed is left out for all.
+            An image that is not finite for one seed is left out for all.
         seed: Of the resampling.
         resamples: How many.
 
     Returns:
-        The gain, or None where a set has no picture left.
+        The gain, or None where a set has no image left.
     """
     stacked = [np.stack(of_set) for of_set in zip(*differences)]  # for each set (seeds, images, degradations)
     kept = [rows[:, np.isfinite(rows).all(axis=(0, 2))] for rows in stacked]

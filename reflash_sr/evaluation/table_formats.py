@@ -17,7 +17,7 @@ _LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'
 
 
 def scores_csv(scores: Sequence[Score]) -> str:
-    """One line for each picture, degradation, method and metric."""
+    """One line for each image, degradation, method and metric."""
     return csv_text(('method', 'dataset', 'degradation', 'image', 'metric', 'value'),
                     ((s.method, s.dataset, s.degradation, s.image, s.metric, repr(float(s.value))) for s in scores))
 
@@ -65,8 +65,8 @@ def latex(entries: Sequence[Entry], methods: Sequence[Method], settings: str) ->
 def format_gain(gain: Gain, decimals: int = 2) -> str:
     """A mean gain with its interval and sample size, on one line."""
     interval = '' if gain.low is None else f' [{gain.low:+.{decimals}f}, {gain.high:+.{decimals}f}]'
-    pictures = 'picture' if gain.images == 1 else 'pictures'
-    return f'{gain.mean:+.{decimals}f}{interval}, {gain.images} {pictures}'
+    noun = 'image' if gain.images == 1 else 'images'
+    return f'{gain.mean:+.{decimals}f}{interval}, {gain.images} {noun}'
 
 
 def _rows(entries: Sequence[Entry], methods: Sequence[Method], metric: str,
@@ -103,7 +103,7 @@ def _value_text(entry: Entry, metric: str) -> str:
 
 
 def _gain_text(entry: Entry, metric: str, whole: bool) -> str:
-    """The gain in brackets; for what stands for a whole row, with its interval and number of pictures."""
+    """The gain in brackets; for what stands for a whole row, with its interval and number of images."""
     if entry.gain is None:
         return ''
     if whole:
@@ -116,7 +116,7 @@ def _legend(entries: Sequence[Entry], methods: Sequence[Method], mark: str) -> l
     pairs = [f'{method.label} over {method.baseline}' for method in methods if method.baseline]
     if pairs:
         lines.append(f"In brackets: gain of {', '.join(pairs)}; behind the gain of a row its 95 % bootstrap interval "
-                     'over pictures, and their number.')
+                     'over images, and their number.')
     if any(entry.beats for entry in entries):
         lines.append(f'{mark}: a smaller network with dropout that is better than a larger one without.')
     return lines

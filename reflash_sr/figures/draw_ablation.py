@@ -16,7 +16,7 @@ from reflash_sr.figures.tiles import ceiling, draw_tiles
 
 
 def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = '',
-                   over: str = 'pictures and random orders') -> Figure:
+                   over: str = 'images and random orders') -> Figure:
     """PSNR over the number of channels removed, one panel for each order, one line for each model.
 
     Args:
@@ -65,10 +65,10 @@ def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
         axes.plot(rank, mean, **style, marker='.', markersize=5)
     axes.set_xlim(0.5, max(lost.shape[1] for lost in drops.values()) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel('channel, the most important first in every picture')
+    axes.set_xlabel('channel, the most important first in every image')
     axes.set_ylabel('PSNR lost without it, dB')
     several = any(len(lost) > 1 for lost in drops.values())
-    legend_below(figure, _lines(drops), 'band: standard deviation over pictures' if several else '')
+    legend_below(figure, _lines(drops), 'band: standard deviation over images' if several else '')
     return figure
 
 

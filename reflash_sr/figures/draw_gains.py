@@ -40,7 +40,7 @@ class Bar:
         mean: In the metric's unit.
         low: Lower end of its interval; None where there is none.
         high: Upper end.
-        images: How many pictures it rests on.
+        images: How many images it rests on.
         points: Single results behind the mean, drawn as dots: seeds, for instance.
     """
 
@@ -111,9 +111,9 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
 
 def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str,
                decimals: int = 2, sharey: bool = False) -> None:
-    """Draw gains as bars from 0, with their intervals; the number of pictures stands in the panel's title.
+    """Draw gains as bars from 0, with their intervals; the number of images stands in the panel's title.
 
-    Without a gain there is no figure: every picture of every set may have been restored without error somewhere.
+    Without a gain there is no figure: every image of every set may have been restored without error somewhere.
 
     Args:
         bars: The gains.

@@ -40,7 +40,7 @@ def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
     """The channels with the highest scores of several models, one model below the other.
 
     Args:
-        models: By label, of the same layer and picture; each model is on its own scale.
+        models: By label, of the same layer and image; each model is on its own scale.
         title: Of the figure.
     """
     tall = max(min(one.maps.shape[1] / one.maps.shape[2], 1.5) for one in models.values())

@@ -38,12 +38,12 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
     for row, (name, cells) in enumerate(rows):
         y = top + row * step
         axes.text(SIDE / 2, y + cell / 2, name, size=10, rotation=90, ha='center', va='center')
-        for place, (_, picture, below) in enumerate(cells):
+        for place, (_, image, below) in enumerate(cells):
             x = SIDE + place * cell
-            tall, wide = np.array(picture.shape[:2]) / max(picture.shape[:2]) * (cell - GAP)
+            tall, wide = np.array(image.shape[:2]) / max(image.shape[:2]) * (cell - GAP)
             left, upper = x + (cell - wide) / 2, y + (cell - tall) / 2
             box = (left, left + wide, upper + tall, upper)
-            axes.imshow(picture, interpolation='nearest', extent=box, aspect='auto')
+            axes.imshow(image, interpolation='nearest', extent=box, aspect='auto')
             axes.text(x + cell / 2, y + cell, below, size=9, ha='center', va='top')
             if row == 0:
                 axes.text(x + cell / 2, y, heads[place], size=9, ha='center', va='bottom')

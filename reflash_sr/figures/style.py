@@ -19,7 +19,7 @@ DASHES = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 DPI = 120
 LONGEST = 32  # letters of a name in a figure
 TITLE_LETTER, LEGEND_LETTER, HANDLE = 0.095, 0.08, 0.75  # inches of a letter, and of a handle with its space
-WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the picture is shown 900 px wide
+WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the image is shown 900 px wide
 
 
 def new_figure(title: str = '', width: float = WIDTH, height: float = HEIGHT) -> Figure:

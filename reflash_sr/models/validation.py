@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.inference import to_picture
+from reflash_sr.evaluation.inference import to_image
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
 from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, write_csv
 from reflash_sr.system import processes
@@ -34,7 +34,7 @@ class Validation:
         opt: The run's options: ``datasets``, ``val: metrics``, ``path``.
 
     Attributes:
-        stop_asked: Looked at before every picture; anything but 0 interrupts the round.
+        stop_asked: Looked at before every image; anything but 0 interrupts the round.
         on_means: Called in the first process with the iteration and the network's mean of every metric over all sets
             and degradations, before the table is written.
     """
@@ -57,7 +57,7 @@ class Validation:
             dataset: Items with ``lq``, ``lq_path``, and where there are any ``gt`` and ``degradation``.
             current_iter: Iteration, or the name of a test.
             tb_logger: TensorBoard's writer, or None.
-            save_img: Whether to write the SR pictures.
+            save_img: Whether to write the SR images.
         """
         name = dataset.opt['name']
         if self._round != current_iter:
@@ -91,15 +91,15 @@ class Validation:
             image = Path(item['lq_path'][0]).stem
             model.feed_data(item)
             model.test()
-            sr = to_picture(model.output)
+            sr = to_image(model.output)
             if save_img:
-                imwrite(sr[..., ::-1], str(self._picture_path(name, image, current_iter)))
+                imwrite(sr[..., ::-1], str(self._image_path(name, image, current_iter)))
             if 'gt' not in item:
                 continue
-            gt = to_picture(item['gt'])
+            gt = to_image(item['gt'])
             network[place] = self._score('network', name, degradation, image, sr, gt)
             if with_bicubic:
-                lq = to_picture(item['lq'])
+                lq = to_image(item['lq'])
                 scale = gt.shape[0] // lq.shape[0]
                 bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
         if any(processes.gather(bool(self.stop_asked()))):  # all together, and nothing of this round is kept
@@ -117,7 +117,7 @@ class Validation:
             raise UserError(f'{dataset}: {image}: {method}: {error}') from error
         return [Score(method, dataset, degradation, image, metric, float(value)) for metric, value in values.items()]
 
-    def _picture_path(self, dataset: str, image: str, current_iter: int | str) -> Path:
+    def _image_path(self, dataset: str, image: str, current_iter: int | str) -> Path:
         folder = self.opt['path']['visualization']
         if self.opt['is_train']:
             return Path(folder, image, f'{image}_{current_iter}.png')

@@ -24,10 +24,10 @@ from basicsr.utils.registry import (
 )
 
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.options.author_networks import translate_network
 from reflash_sr.options.known_keys import (
     ARGUMENTS,
     DATASET,
-    ELSEWHERE,
     NAME,
     NETWORK_PATHS,
     NOT_FOR_SR,
@@ -39,8 +39,8 @@ from reflash_sr.options.known_keys import (
     TOP,
     WHOLE,
 )
+from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.rules import ANY, SECTION, Rule
-from reflash_sr.weights.author_names import translate_network
 
 
 def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
@@ -222,27 +222,6 @@ def _check_keys(section: dict[str, Any],
             raise UserError(f'{prefix}{key}: must be {rule.wanted}, not {value!r}')
         elif rule is WHOLE:
             section[key] = int(value)
-
-
-def registered(registry: Registry, name: Any, where: str) -> Any:
-    """Look a class up in a registry of BasicSR, without its misleading print.
-
-    Raises:
-        UserError: Nothing of this name is registered; says what is near and how to have a plugin's class registered.
-    """
-    for candidate in (name, f'{name}_basicsr'):
-        if isinstance(name, str) and candidate in registry:
-            return registry.get(candidate, suffix='')
-    near = suggest(name, [key.removesuffix('_basicsr') for key, _ in registry]).rstrip('?')
-    module = ELSEWHERE.get(str(name), 'the module that registers it')
-    raise UserError(f"{where}: no {registry._name} '{str(name)[:80]}' is registered{near}. If it is a plugin's or "
-                    f"your own: import {module} before training starts, or give its package an entry point in "
-                    "'basicsr.plugins'")
-
-
-def is_owned(cls: Callable) -> bool:
-    """Whether a class is BasicSR's or this package's own, so that its keys are known."""
-    return cls.__module__.split('.')[0] in ('basicsr', 'reflash_sr', 'torch')
 
 
 def _known(cls: type) -> dict[str, Rule]:

@@ -101,5 +101,5 @@ SCHEDULERS['MultiStepLR'] = SCHEDULERS['MultiStepRestartLR']
 # What Real-ESRGAN's option files have at the top and what is not simply a key of the data here.
 REAL_ESRGAN = {'queue_size': 'take it away: every sample is degraded on its own'} | dict.fromkeys(
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')
-# Who registers a class that people often ask for and that neither BasicSR nor this package has.
-ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
+# Models that give a network an image and take one; others of BasicSR give it a clip, a latent or a pair.
+IMAGE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')

@@ -13,6 +13,7 @@ from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import checks as option_checks
 from reflash_sr.options import option_file as options
+from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.studies.grid import Study
 from reflash_sr.system.devices import select_device
 from reflash_sr.training import preflight
@@ -38,7 +39,7 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
         option_checks.check(opt, where, is_train=True)
         try:
             psnr_metric(opt)
-            if option_checks.is_owned(option_checks.registered(MODEL_REGISTRY, opt['model_type'], 'model_type')) and (
+            if is_owned(registered(MODEL_REGISTRY, opt['model_type'], 'model_type')) and (
                     opt['model_type'] != 'ReflashSRModel'):
                 raise UserError(f"model_type: {opt['model_type']}: writes no table of its validation, which a study "
                                 'compares by; write ReflashSRModel')

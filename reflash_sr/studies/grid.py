@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import known_keys
 from reflash_sr.options import option_file as options
 from reflash_sr.options.rules import BOOL, SECTION, Rule
 from reflash_sr.weights.file_formats import suffix_of
@@ -165,7 +165,7 @@ def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
 
 
 def _check_seed(opt: Mapping[str, Any]) -> None:
-    for key, rule in (('name', option_checks.NAME), ('manual_seed', option_checks.TOP['manual_seed'])):
+    for key, rule in (('name', known_keys.NAME), ('manual_seed', known_keys.TOP['manual_seed'])):
         if not rule.holds(opt.get(key)):
             raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import yaml
 
-from reflash_sr.cli import load_plugins
 from reflash_sr.errors import UserError
+from reflash_sr.options.registry import load_plugins
 from reflash_sr.studies import grid as study
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.locks import lock

@@ -17,14 +17,13 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.errors import UserError
-from reflash_sr.options.checks import SCHEDULERS, is_owned, registered
+from reflash_sr.options.known_keys import IMAGE_MODELS, SCHEDULERS
+from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.size_limit import Bounded
 from reflash_sr.weights.trained_network import size_multiple
 
-# Models that give a network a picture and take one; others of BasicSR give it a clip, a latent or a pair.
-PICTURE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')
 SMALL = 32  # px
 
 
@@ -51,7 +50,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
             if getattr(datasets[key], 'pairs', None) is not None:
                 _check_cache(datasets[key], opt)
             _check_pairs(datasets[key], opt['scale'])
-        if key == 'train' or cls.__module__.startswith('basicsr'):  # our test sets have read all of their pictures
+        if key == 'train' or cls.__module__.startswith('basicsr'):  # our test sets have read all of their images
             _draw_one(cls, datasets[key], f'datasets: {key}')
         if key != 'train':
             _check_metrics(opt, datasets[key])
@@ -59,14 +58,14 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_cache(dataset: Any, opt: Mapping[str, Any]) -> None:
-    if dataset.seed != opt['manual_seed']:  # the stream of draws follows the run's, and with it which picture is which
+    if dataset.seed != opt['manual_seed']:  # the stream of draws follows the run's, and with it which image is which
         raise UserError(f"datasets: train: manual_seed: {dataset.seed} is not that of the run, {opt['manual_seed']}; "
                         'with a pairs_cache they must be the same')
     dataset.pairs.check()
 
 
 def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:
-    """Measure two noisy pictures of the size of the smallest one: some metrics do not take every size."""
+    """Measure two noisy images of the size of the smallest one: some metrics do not take every size."""
     source = getattr(dataset, 'source', None)
     if not (opt.get('val') or {}).get('metrics') or not getattr(source, 'on_disk', False):
         return
@@ -84,8 +83,8 @@ def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:
                 raise
             value = str(error) or type(error).__name__
         if isinstance(value, str) or math.isnan(value):
-            raise UserError(f'val: metrics: {name}: does not take pictures of {width}×{height} px, such as {path} '
-                            f'({value}); take the picture or the metric away, or lower crop_border')
+            raise UserError(f'val: metrics: {name}: does not take images of {width}×{height} px, such as {path} '
+                            f'({value}); take the image or the metric away, or lower crop_border')
 
 
 def _draw_one(cls: Any, dataset: Any, where: str) -> None:
@@ -99,11 +98,11 @@ def _draw_one(cls: Any, dataset: Any, where: str) -> None:
         np.random.set_state(states[1])
     for name, value in sample.items() if isinstance(sample, Mapping) and is_owned(cls) else ():
         if isinstance(value, torch.Tensor) and 0 in value.shape:
-            raise UserError(f'{where}: {name} has the shape {tuple(value.shape)}; look at the sizes of its pictures')
+            raise UserError(f'{where}: {name} has the shape {tuple(value.shape)}; look at the sizes of its images')
 
 
 def _check_pairs(dataset: Any, scale: int) -> None:
-    """Hold every LQ picture of BasicSR's paired sets against the size of its GT picture."""
+    """Hold every LQ image of BasicSR's paired sets against the size of its GT image."""
     for pair in getattr(dataset, 'paths', []):
         if not isinstance(pair, dict) or not all(os.path.exists(pair.get(f'{key}_path', '')) for key in ('lq', 'gt')):
             return  # an LMDB, or no pairs
@@ -148,9 +147,9 @@ def check_network(opt: Mapping[str, Any]) -> None:
     cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
     with keep_rng(), Bounded():
         net = _attempt('network_g', cls, cls, **section)
-    if opt['model_type'] in PICTURE_MODELS:
+    if opt['model_type'] in IMAGE_MODELS:
         grey = any(one.get('color') == 'y' for one in opt['datasets'].values())  # of BasicSR's paired sets
-        _check_picture(net, opt['scale'], 1 if grey else 3, size_multiple(opt['network_g']))
+        _check_image(net, opt['scale'], 1 if grey else 3, size_multiple(opt['network_g']))
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_weights(path, opt['path'].get('param_key_g', 'params'))
@@ -162,15 +161,15 @@ def check_network(opt: Mapping[str, Any]) -> None:
         _check_training(opt['train'], net)
 
 
-def _check_picture(net: torch.nn.Module, scale: int, channels: int, multiple: int) -> None:
-    """Run the network once on a small picture: what comes out must be ``scale`` times as large."""
+def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int) -> None:
+    """Run the network once on a small image: what comes out must be ``scale`` times as large."""
     side = -(-SMALL // multiple) * multiple
     with keep_rng(), torch.no_grad():
         sr = _attempt('network_g', type(net), net.eval(), torch.zeros(1, channels, side, side))
     wanted = (1, channels, side * scale, side * scale)
     if getattr(sr, 'shape', None) != wanted:
         made = tuple(getattr(sr, 'shape', ()))
-        raise UserError(f'network_g: makes {made} out of a picture of (1, {channels}, {side}, {side}); scale: {scale} '
+        raise UserError(f'network_g: makes {made} out of an image of (1, {channels}, {side}, {side}); scale: {scale} '
                         f'needs {wanted}. Look at upscale or scale, upsampler, num_in_ch and num_out_ch')
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.options.known_keys import IMAGE_MODELS
 from reflash_sr.system.files import relative
-from reflash_sr.training.preflight import PICTURE_MODELS
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.trained_network import build_network
 
@@ -75,7 +75,7 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
     if str(state['iter']) != Path(path).stem and Path(path).stem.isdigit():
         raise UserError(f"{path}: holds iteration {state['iter']}, which is not that of its name")
     ignored = opt['path'].get('ignore_resume_networks') or ()
-    if opt['model_type'] in PICTURE_MODELS:
+    if opt['model_type'] in IMAGE_MODELS:
         net = build_network(deepcopy(opt['network_g']))
         if 'network_g' not in ignored:
             _check_weights(net, state['iter'], opt)

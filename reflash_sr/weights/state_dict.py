@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from reflash_sr.errors import UserError
-from reflash_sr.weights.author_names import translate_keys
+from reflash_sr.weights.author_keys import translate_keys
 from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
 
 __all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_weights', 'save', 'suffix_of']

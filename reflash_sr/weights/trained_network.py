@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from torch import nn
 
 from reflash_sr.dropout import drop_rate
 from reflash_sr.errors import UserError
-from reflash_sr.options.checks import registered
+from reflash_sr.options.author_networks import translate_network
+from reflash_sr.options.registry import registered
 from reflash_sr.options.rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.author_names import translate_network
 from reflash_sr.weights.size_limit import Bounded
 
-SMALL = 48  # px: side of the picture that a network is tried with; a multiple of every usual window
+SMALL = 48  # px: side of the image that a network is tried with; a multiple of every usual window
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def open_network(path: str | os.PathLike,
 
     Raises:
         UserError: No such file or key, a network that is not known, weights that do not fit, or a network that does not
-            turn pictures into pictures.
+            turn images into images.
     """
     loaded = weights.load_weights(path, key)
     if key is not None and loaded.key != key:
@@ -146,18 +146,25 @@ def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
     return folder.parent.name if folder.name == 'models' and folder.parent.name else path.stem
 
 
+def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
+    """What a result's summary says of its networks."""
+    return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
+             'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
+             'trained': one.trained} for one in networks]
+
+
 def _try(net: nn.Module, multiple: int, path: str) -> int:
-    """Run the network on a small picture, and return its scale."""
+    """Run the network on a small image, and return its scale."""
     side = -(-SMALL // multiple) * multiple
     try:
         with torch.no_grad():
             sr = net(torch.zeros(1, 3, side, side))
     except Exception as error:  # as above
-        raise UserError(f'{path}: {type(net).__name__} does not take an RGB picture: {error}') from error
+        raise UserError(f'{path}: {type(net).__name__} does not take an RGB image: {error}') from error
     shape = tuple(getattr(sr, 'shape', ()))
     if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3] or shape[2] % side:
-        raise UserError(f'{path}: {type(net).__name__} makes {shape} out of an RGB picture of {side}×{side} px; '
-                        'it must make a larger RGB picture')
+        raise UserError(f'{path}: {type(net).__name__} makes {shape} out of an RGB image of {side}×{side} px; '
+                        'it must make a larger RGB image')
     return shape[2] // side
 
 

@@ -38,11 +38,11 @@ def tamed(name):
 
 
 def near(net, lq):
-    """A picture near to what the network makes."""
+    """An image near to what the network makes."""
     with torch.no_grad():
-        picture = net(lq)[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
-    noise = np.random.default_rng(0).normal(0, 3, picture.shape)
-    return (picture + noise).clip(0, 255).round().astype(np.uint8)
+        image = net(lq)[0].clamp(0, 1).permute(1, 2, 0).numpy() * 255
+    noise = np.random.default_rng(0).normal(0, 3, image.shape)
+    return (image + noise).clip(0, 255).round().astype(np.uint8)
 
 
 def removed_by_hand(features, removed):
@@ -85,7 +85,7 @@ def test_against_brute_force(name, closed_form, lq):
 
 @pytest.mark.parametrize('name', ['SRResNet', 'RRDB', 'SwinIR'])
 @pytest.mark.parametrize('steep', [False, True])
-def test_closed_form_pictures(name, steep, lq):
+def test_closed_form_images(name, steep, lq):
     net = small(name)
     with tap(net, 'last') as seen, torch.no_grad():
         net(lq)
@@ -96,11 +96,11 @@ def test_closed_form_pictures(name, steep, lq):
     size = form.output.abs().max()
     factors = np.linspace(1, 30, form.features.shape[1])
     factors[0] = 1000 if steep else 1  # without it, what is left is faint
-    for channel, picture in enumerate(form.single(factors)):
+    for channel, image in enumerate(form.single(factors)):
         changed = seen['last'].clone()
         changed[:, channel] = 0
         expected = run_with(net, lq, 'last', changed * factors[channel])
-        assert (picture - expected).abs().max() / max(size, expected.abs().max()) < 1e-5
+        assert (image - expected).abs().max() / max(size, expected.abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize(('net', 'layer'), [
@@ -184,10 +184,10 @@ def test_what_cannot_be_ablated(lq):
 
 def test_psnr():
     gt = np.full((4, 4, 3), 100, np.uint8)
-    pictures = torch.full((3, 3, 4, 4), 100 / 255)
-    pictures[1] += 10 / 255
-    pictures[2] = -3  # clipped to 0
-    psnr = Target(gt).psnr(pictures)
+    images = torch.full((3, 3, 4, 4), 100 / 255)
+    images[1] += 10 / 255
+    images[2] = -3  # clipped to 0
+    psnr = Target(gt).psnr(images)
     assert psnr[0] == np.inf
     assert psnr[1:] == pytest.approx([10 * np.log10(255**2 / 100), 10 * np.log10(255**2 / 10000)])
     assert drop(np.inf, psnr[:1])[0] == 0

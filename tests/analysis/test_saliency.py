@@ -20,9 +20,9 @@ def lq():
 
 
 def test_detail():
-    picture = torch.zeros(1, 1, 3, 3)
-    picture[..., 1, 1] = 3.0  # (0, 1) looks down at it, (1, 0) right, (1, 1) away from it
-    assert detail(picture) == pytest.approx(3 + 3 + np.sqrt(18))
+    image = torch.zeros(1, 1, 3, 3)
+    image[..., 1, 1] = 3.0  # (0, 1) looks down at it, (1, 0) right, (1, 1) away from it
+    assert detail(image) == pytest.approx(3 + 3 + np.sqrt(18))
 
 
 def test_a_linear_network_has_its_analytic_gradient(lq):

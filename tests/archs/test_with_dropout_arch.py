@@ -31,7 +31,7 @@ def section(name, **kwargs):
     return {'type': 'WithDropout', 'base': {**BASES[name][0], 'type': name}, 'dropout_p': 0.5, **kwargs}
 
 
-def picture():
+def image():
     return torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -46,7 +46,7 @@ def test_every_single_image_network_of_basicsr(name):
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), plain.state_dict().values()))
     hooked = [path for path, module in net.named_modules() if module._forward_pre_hooks]
     assert hooked == [BASES[name][1]]
-    x = picture()
+    x = image()
     seen = []
     net.get_submodule(hooked[0]).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     torch.manual_seed(1)
@@ -59,9 +59,9 @@ def test_every_single_image_network_of_basicsr(name):
 @pytest.mark.parametrize('dim', ['channel', 'element'])
 def test_positions_by_path(position, dim):
     net = build_network(section('EDSR', dropout_position=position, dropout_dim=dim)).train()
-    assert not torch.equal(net(picture()), net(picture()))
+    assert not torch.equal(net(image()), net(image()))
     net.eval()
-    assert torch.equal(net(picture()), net(picture()))
+    assert torch.equal(net(image()), net(image()))
 
 
 @pytest.mark.parametrize('name', ['MSRResNet', 'RRDBNet', 'SwinIR'])
@@ -71,17 +71,17 @@ def test_positions_by_path(position, dim):
 def test_all_positions_train_and_test(name, position, dim, stage):
     net = build_network(section(name, dropout_position=position, dropout_dim=dim, dropout_stage=stage)).train()
     torch.manual_seed(0)
-    first = net(picture())
+    first = net(image())
     first.mean().backward()
-    assert not torch.equal(first, net(picture()))
+    assert not torch.equal(first, net(image()))
     net.eval()
-    assert torch.equal(net(picture()), net(picture()))
+    assert torch.equal(net(image()), net(image()))
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'base': {'type': 'EDSRR'}}, "base: type: no arch 'EDSRR' is registered; did you mean 'EDSR'"),
     ({'base': 3}, "base: must be a section with a 'type'"),
-    ({'base': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4}}, 'could not be run on a picture'),
+    ({'base': {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4}}, 'could not be run on an image'),
     ({'dropout_position': 'body.99'}, "has no position 'body.99'"),
     ({'dropout_p': 1}, 'dropout_p'),
     ({'dropout_dim': 'x'}, 'dropout_dim'),
@@ -154,19 +154,19 @@ WAYS = {
 
 @pytest.mark.parametrize('way', WAYS)
 @pytest.mark.parametrize('position', ['last-conv', 'all-part'])
-def test_eval_mode_gives_the_plain_networks_picture_every_way(way, position, tmp_path):
+def test_eval_mode_gives_the_plain_networks_image_every_way(way, position, tmp_path):
     arguments = {'num_feat': 8, 'num_block': 2}
     plain = ARCH_REGISTRY.get('MSRResNet')(**arguments).eval()
     net = copy.deepcopy(plain)
     insert_dropout(net, position, p=0.7)
     with torch.no_grad():
-        torch.testing.assert_close(WAYS[way](net.eval(), picture(), tmp_path), plain(picture()), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(WAYS[way](net.eval(), image(), tmp_path), plain(image()), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('way', ['compile', 'autocast', 'channels_last', 'deepcopy'])
 def test_training_drops_every_way(way):
     net = build_network(section('MSRResNet', dropout_position=['last-conv', 'all-part'])).train()
-    x = picture()
+    x = image()
     if way == 'compile':
         net.compile(backend='eager')
     elif way == 'channels_last':
@@ -186,11 +186,11 @@ def test_training_drops_every_way(way):
 
 def test_insert_dropout_without_option_files():
     net = ARCH_REGISTRY.get('EDSR')(**BASES['EDSR'][0]).train()
-    before = net(picture())
+    before = net(image())
     handle = insert_dropout(net, position='last-conv', dim='channel', p=0.7)
-    assert not torch.equal(net(picture()), before)
+    assert not torch.equal(net(image()), before)
     handle.remove()
-    assert torch.equal(net(picture()), before)
+    assert torch.equal(net(image()), before)
 
 
 @pytest.mark.parametrize(('name', 'arguments', 'purpose'), [

@@ -14,10 +14,10 @@ from PIL import Image
 from reflash_sr.analysis.ablation import Ablation
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.commands.analysis_inputs import Pairs, Pictures, check_layers, folder_names, mean
+from reflash_sr.commands.analysis_inputs import ImageSelection, Pairs, check_layers, folder_names, mean
 from reflash_sr.errors import UserError
 from reflash_sr.weights.trained_network import open_network
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 from tools import ablate_channels, cluster_degradations, map_saliency
 
 CHANNELS = 8
@@ -36,11 +36,11 @@ def weights(tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / 'pictures'
+def images(tmp_path):
+    folder = tmp_path / 'images'
     folder.mkdir()
     for seed, size in enumerate(((48, 64), (47, 41), (40, 40))):
-        Image.fromarray(smooth_picture(seed, *size)).save(folder / f'{seed}.png')
+        Image.fromarray(smooth_image(seed, *size)).save(folder / f'{seed}.png')
     return str(folder)
 
 
@@ -59,9 +59,9 @@ def summary(folder):
     return json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
 
 
-def test_ablation(monkeypatch, tmp_path, weights, pictures):
+def test_ablation(monkeypatch, tmp_path, weights, images):
     out = tmp_path / 'out'
-    assert call(monkeypatch, ablate_channels, '--weights', *weights, '--images', pictures, '--limit', 2, '--layer',
+    assert call(monkeypatch, ablate_channels, '--weights', *weights, '--images', images, '--limit', 2, '--layer',
                 'B1', 'last', '--orders', 'index', 'random', 'most-important-first', '--random_orders', 2, '--out',
                 out) == 0
     for name in ('net_0', 'net_1'):
@@ -82,23 +82,23 @@ def test_ablation(monkeypatch, tmp_path, weights, pictures):
     assert set(layer['share_1db']) == {'index', 'random', 'most-important-first'}
 
 
-def test_all_layers_of_one_model(monkeypatch, tmp_path, weights, pictures):
+def test_all_layers_of_one_model(monkeypatch, tmp_path, weights, images):
     out = tmp_path / 'out'
-    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', pictures, '--crop', 8, '--limit', 1,
+    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', images, '--crop', 8, '--limit', 1,
                 '--layer', 'all', '--orders', '--degradation', 'b+n', '--batch', 3, '--out', out) == 0
     assert [layer['layer'] for layer in summary(out)['models'][0]['layers']] == ['first', 'B1', 'B2', 'hr', 'last']
     assert (out / 'layers.png').is_file()
     again = tmp_path / 'again'
-    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', pictures, '--crop', 8, '--limit', 1,
+    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', images, '--crop', 8, '--limit', 1,
                 '--layer', 'all', '--orders', '--degradation', 'b+n', '--batch', 3, '--no_closed_form', '--out',
                 again) == 0
     for one, other in zip(table(out / 'net_0/single.csv'), table(again / 'net_0/single.csv')):
         assert float(one['psnr_db']) == pytest.approx(float(other['psnr_db']), abs=0.01)
 
 
-def test_saliency(monkeypatch, tmp_path, weights, pictures):
+def test_saliency(monkeypatch, tmp_path, weights, images):
     out = tmp_path / 'out'
-    assert call(monkeypatch, map_saliency, '--weights', *weights, '--images', pictures, '--limit', 2, '--crop', 8,
+    assert call(monkeypatch, map_saliency, '--weights', *weights, '--images', images, '--limit', 2, '--crop', 8,
                 '--layer', 'body.1', 'last', '--channels', 4, '--out', out) == 0
     scores = table(out / 'net_0/scores.csv')
     assert list(scores[0]) == ['image', 'layer', 'channel', 'score', 'drop_db']
@@ -109,9 +109,9 @@ def test_saliency(monkeypatch, tmp_path, weights, pictures):
     assert layer['layer'] == 'body.1' and -1 <= layer['rank_correlation'] <= 1
 
 
-def test_saliency_without_ablation(monkeypatch, tmp_path, weights, pictures):
+def test_saliency_without_ablation(monkeypatch, tmp_path, weights, images):
     out = tmp_path / 'out'
-    assert call(monkeypatch, map_saliency, '--weights', weights[0], '--images', pictures, '--no_correlation',
+    assert call(monkeypatch, map_saliency, '--weights', weights[0], '--images', images, '--no_correlation',
                 '--sheets', 0, '--crop', 8, '--out', out) == 0
     assert not list(out.rglob('*.png'))
     assert summary(out)['models'][0]['layers'][0]['rank_correlation'] is None
@@ -135,34 +135,34 @@ def test_list_layers(monkeypatch, capsys, weights, tool):
     (['--images', 'nowhere'], 'nowhere: no such folder'),
     (['--weights', 'nothing.pth'], 'nothing.pth'),
 ])
-def test_mistakes(monkeypatch, capsys, tmp_path, weights, pictures, tool, arguments, message):
+def test_mistakes(monkeypatch, capsys, tmp_path, weights, images, tool, arguments, message):
     out = tmp_path / 'out'
-    assert call(monkeypatch, tool, '--weights', weights[0], '--images', pictures, '--out', out, *arguments) == 2
+    assert call(monkeypatch, tool, '--weights', weights[0], '--images', images, '--out', out, *arguments) == 2
     error = capsys.readouterr().err.strip()
     assert message in error and error.count('\n') == 0
     assert not out.exists()
 
 
-def test_mistakes_of_ablation(monkeypatch, capsys, tmp_path, weights, pictures):
+def test_mistakes_of_ablation(monkeypatch, capsys, tmp_path, weights, images):
     for arguments, message in ((['--orders', 'indx'], "did you mean 'index'"), (['--batch', 0], '--batch: 0'),
                                (['--random_orders', 0], '--random_orders: 0')):
-        assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', pictures, '--out',
+        assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', images, '--out',
                     tmp_path / 'out', *arguments) == 2
         assert message in capsys.readouterr().err
 
 
-def test_pictures_fit_every_network(weights, pictures):
+def test_images_fit_every_network(weights, images):
     networks = [open_network(path) for path in weights]
-    pairs = list(Pairs(Pictures(pictures), networks))
+    pairs = list(Pairs(ImageSelection(images), networks))
     assert [tuple(pair.lq.shape[2:]) for pair in pairs] == [(12, 16), (11, 10), (10, 10)]
     assert all(pair.gt.shape[0] == 4 * pair.lq.shape[2] for pair in pairs)
-    assert [tuple(pair.lq.shape[2:]) for pair in Pairs(Pictures(pictures, crop=10), networks)] == [(10, 10)] * 3
+    assert [tuple(pair.lq.shape[2:]) for pair in Pairs(ImageSelection(images, crop=10), networks)] == [(10, 10)] * 3
     object.__setattr__(networks[0], 'multiple', 12)
     with pytest.raises(UserError, match='48×48 px'):
-        list(Pairs(Pictures(pictures), networks))
+        list(Pairs(ImageSelection(images), networks))
     object.__setattr__(networks[0], 'scale', 2)
     with pytest.raises(UserError, match='several scales'):
-        Pairs(Pictures(pictures), networks)
+        Pairs(ImageSelection(images), networks)
 
 
 def test_networks_are_tried_as_they_are(weights):
@@ -171,10 +171,10 @@ def test_networks_are_tried_as_they_are(weights):
     check_layers(networks, [['last'], ['last']], 1)
 
 
-def test_what_is_written_is_what_was_measured(monkeypatch, tmp_path, weights, pictures):
+def test_what_is_written_is_what_was_measured(monkeypatch, tmp_path, weights, images):
     monkeypatch.setattr(Ablation, 'single', lambda self, progress: np.full(CHANNELS, 40.0))
-    monkeypatch.setattr(Target, 'psnr', lambda self, pictures: np.full(len(pictures), np.inf))
-    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', pictures, '--out', tmp_path / 'out',
+    monkeypatch.setattr(Target, 'psnr', lambda self, images: np.full(len(images), np.inf))
+    assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', images, '--out', tmp_path / 'out',
                 '--orders') == 0
     assert {(row['psnr_db'], row['drop_db']) for row in table(tmp_path / 'out/net_0/single.csv')} == {
         ('40.0000', 'inf')}
@@ -189,31 +189,31 @@ def test_mean():
     assert mean([None]) is None
 
 
-def test_networks_that_overflow_are_refused(monkeypatch, tmp_path, pictures, capsys):
+def test_networks_that_overflow_are_refused(monkeypatch, tmp_path, images, capsys):
     torch.manual_seed(0)
     net = DropoutMSRResNet(num_feat=CHANNELS, num_block=2)
     torch.save({'params': {name: value * 1e12 for name, value in net.state_dict().items()}}, tmp_path / 'huge.pth')
     for tool in (ablate_channels, map_saliency):
-        found = call(monkeypatch, tool, '--weights', tmp_path / 'huge.pth', '--images', pictures, '--layer', 'last',
+        found = call(monkeypatch, tool, '--weights', tmp_path / 'huge.pth', '--images', images, '--layer', 'last',
                      '--out', tmp_path / tool.TOOL)
         assert found == 2
         assert 'finite' in capsys.readouterr().err
         assert not list((tmp_path / tool.TOOL).rglob('*.csv'))
 
 
-def test_names_that_mean_something_elsewhere(monkeypatch, tmp_path, weights, pictures):
+def test_names_that_mean_something_elsewhere(monkeypatch, tmp_path, weights, images):
     labels = ['$a_{$', 'summary.json']
     for tool in (ablate_channels, map_saliency):
-        assert call(monkeypatch, tool, '--weights', *weights, '--labels', *labels, '--images', pictures, '--layer',
+        assert call(monkeypatch, tool, '--weights', *weights, '--labels', *labels, '--images', images, '--layer',
                     'last', '--limit', '1', '--out', tmp_path / tool.TOOL) == 0
-    assert call(monkeypatch, ablate_channels, '--weights', *weights, '--labels', 'a', 'b\x1b[31m', '--images', pictures,
+    assert call(monkeypatch, ablate_channels, '--weights', *weights, '--labels', 'a', 'b\x1b[31m', '--images', images,
                 '--out', tmp_path / 'other') == 2
 
 
-def test_sheets_of_pictures_with_like_names_are_all_there(monkeypatch, tmp_path, weights):
+def test_sheets_of_images_with_like_names_are_all_there(monkeypatch, tmp_path, weights):
     (tmp_path / 'alike').mkdir()
     for name in ('a b', 'a_b', 'x' * 200):
-        Image.fromarray(smooth_picture(0, 24, 24)).save(tmp_path / 'alike' / f'{name}.png')
+        Image.fromarray(smooth_image(0, 24, 24)).save(tmp_path / 'alike' / f'{name}.png')
     out = tmp_path / 'out'
     assert call(monkeypatch, map_saliency, '--weights', weights[0], '--images', tmp_path / 'alike', '--sheets', '9',
                 '--out', out) == 0

@@ -35,11 +35,11 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def tool(monkeypatch, picture_folder, tmp_path):
+def tool(monkeypatch, image_folder, tmp_path):
     """Run the tool; returns its exit status and the results' folder."""
 
     def run(*arguments, out='out', defaults=True):
-        given = ['--images', str(picture_folder), '--out', str(tmp_path / out), '--sample', '16', '--samples', '6',
+        given = ['--images', str(image_folder), '--out', str(tmp_path / out), '--sample', '16', '--samples', '6',
                  '--perplexity', '5', '--tsne_seeds', '1', '--device', 'cpu'] if defaults else []
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, given), *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
@@ -108,7 +108,7 @@ def test_mistakes_are_one_line(tool, files, capsys, arguments, message):
     assert message in error[-1]
 
 
-def test_layers_are_listed_without_pictures(tool, files, capsys):
+def test_layers_are_listed_without_images(tool, files, capsys):
     status, _ = tool('--weights', files[0], '--list-layers', defaults=False)
     assert status == 0
     assert 'B1: output of body.0: 8 channels' in capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_layers_that_hold_windows_are_refused(tmp_path):
     torch.save({'params': net.state_dict(), 'network_g': section}, tmp_path / 'swin.pth')
     plan = clusters_run.Plan('photos:val', samples=3, sample=16, perplexity=2,
                              layer='layers.0.residual_group.blocks.0.attn.qkv')
-    with pytest.raises(UserError, match='holds windows of the picture'):
+    with pytest.raises(UserError, match='holds windows of the image'):
         clusters_run.run(plan, [open_network(tmp_path / 'swin.pth')], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

@@ -31,10 +31,10 @@ def network(tmp_path, p, seed, iteration=6, experiment=None):
 
 
 @pytest.fixture
-def measure(picture_folder, tmp_path):
+def measure(image_folder, tmp_path):
 
     def run(name, networks, names=('clean', 'b+n'), **settings):
-        sets = open_sets([f'mine={picture_folder}', f'again={picture_folder}'], names, [], [], [], 4, 0)
+        sets = open_sets([f'mine={image_folder}', f'again={image_folder}'], names, [], [], [], 4, 0)
         evaluate(networks, sets, tmp_path / name, Settings(strips=0, **settings))
         return tmp_path / name
 
@@ -44,8 +44,8 @@ def measure(picture_folder, tmp_path):
 @pytest.fixture(scope='module')
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp('measured')
-    fill(folder / 'pictures', 2, 40, 48)
-    sets = open_sets([f'{name}={folder / "pictures"}' for name in ('mine', 'again')], ['clean'], [], [], [], 4, 0)
+    fill(folder / 'images', 2, 40, 48)
+    sets = open_sets([f'{name}={folder / "images"}' for name in ('mine', 'again')], ['clean'], [], [], [], 4, 0)
     evaluate([network(folder, 0, 0), network(folder, 0.3, 0)], sets, folder / 'results', Settings(strips=0))
     return folder / 'results'
 
@@ -100,20 +100,20 @@ def test_sets_may_come_from_several_evaluations(measure, tmp_path):
     assert (folder.path / 'gains.csv').read_text() == (other.path / 'gains.csv').read_text()
 
 
-def test_a_network_that_lacks_a_set_counts_where_it_was_measured(picture_folder, tmp_path):
+def test_a_network_that_lacks_a_set_counts_where_it_was_measured(image_folder, tmp_path):
     both = [network(tmp_path, p, 0) for p in (0, 0.3)]
     more = [network(tmp_path, 0.3, 1), network(tmp_path, 0, 1)]
     for name, networks, sets in (('a', both, ['one', 'two']), ('b', more, ['two'])):
-        evaluate(networks, open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
+        evaluate(networks, open_sets([f'{one}={image_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
                  tmp_path / name, Settings(strips=0))
     folder, _ = compare([tmp_path / 'a', tmp_path / 'b'], tmp_path / 'out')
     assert {(row['dataset'], row['seeds']) for row in rows(folder.path / 'gains.csv')} == {
         ('one', '1'), ('two', '2'), ('mean of one, two', '1')}
 
 
-def test_what_is_covered_unevenly_is_compared_as_far_as_it_goes(picture_folder, tmp_path):
+def test_what_is_covered_unevenly_is_compared_as_far_as_it_goes(image_folder, tmp_path):
     def measure(name, networks, sets):
-        evaluate(networks, open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
+        evaluate(networks, open_sets([f'{one}={image_folder}' for one in sets], ['clean'], [], [], [], 4, 0),
                  tmp_path / name, Settings(strips=0))
         return tmp_path / name
 
@@ -189,7 +189,7 @@ BAD = {
     'other border': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], crop_border=0)],
                      'crop_border is 0, but 4 in'),
     'other degradations': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], names=('clean',))],
-                           'holds other pictures or degradations'),
+                           'holds other images or degradations'),
     'no twin': (lambda run, net: [run('a', [net(0.3, 0), net(0, 1)])], 'no network with dropout has a twin'),
 }
 
@@ -230,7 +230,7 @@ SECOND = ('settings', 'networks', 1)
 DAMAGE = {
     'settings': (change(['settings'], []), 'summary.json: is not as'),
     'no networks': (change(['settings', 'networks'], None), 'summary.json: is not as'),
-    'no pictures': (lambda summary, scores: summary['settings']['sets'][0].pop('pictures'), 'is not as'),
+    'no images': (lambda summary, scores: summary['settings']['sets'][0].pop('pictures'), 'is not as'),
     'no amp': (lambda summary, scores: summary['settings'].pop('amp'), 'is not as'),
     'p': (change(['settings', 'networks', 0, 'dropout_p'], 'x'), 'is not as'),
     'network_g': (change(['settings', 'networks', 0, 'network_g'], None), 'is not as'),
@@ -246,7 +246,7 @@ DAMAGE = {
     'negative seed': (change([*SECOND, 'trained', 'manual_seed'], -1), 'does not say its manual_seed'),
     'no network': (change(['settings', 'networks'], []), 'networks: none'),
     'no set': (change(['settings', 'sets'], []), 'sets: none'),
-    'fewer pictures': (change(['settings', 'sets', 0, 'pictures'], 1), 'has 2 pictures of mine, but summary.json says'),
+    'fewer images': (change(['settings', 'sets', 0, 'pictures'], 1), 'has 2 images of mine, but summary.json says'),
     'degradations': (change(['settings', 'sets', 0, 'degradations'], [['clean']]), 'must be a list of names'),
     'metric': (change(['settings', 'metrics'], ['foo']), 'metrics must be a list of'),
     'one file twice': (lambda summary, scores: summary['settings']['networks'][1].update(
@@ -258,11 +258,11 @@ DAMAGE = {
 }
 
 
-def test_names_that_differ_between_evaluations_are_other_pictures(measure, tmp_path):
+def test_names_that_differ_between_evaluations_are_other_images(measure, tmp_path):
     folders = [measure(f'at_{p}', [network(tmp_path, p, 0)]) for p in (0, 0.3)]
     scores = folders[1] / 'scores.csv'
     scores.write_text(scores.read_text(encoding='utf-8').replace(',a 1,', ',a 9,'), encoding='utf-8')
-    with pytest.raises(UserError, match='set mine: holds other pictures'):
+    with pytest.raises(UserError, match='set mine: holds other images'):
         compare(folders, tmp_path / 'out')
 
 
@@ -276,10 +276,10 @@ def test_a_mean_over_sets_needs_all_of_them(measured, tmp_path):
     assert {row['dataset'] for row in rows(folder.path / 'gains.csv')} == {'mine'}
 
 
-def test_a_network_without_some_of_the_sets_is_there_in_part(picture_folder, tmp_path):
+def test_a_network_without_some_of_the_sets_is_there_in_part(image_folder, tmp_path):
     for name, seed, sets in (('whole', 0, ('one', 'two')), ('part', 1, ('two',))):
         evaluate([network(tmp_path, p, seed) for p in (0, 0.3)],
-                 open_sets([f'{one}={picture_folder}' for one in sets], ['clean'], [], [], [], 4, 0), tmp_path / name,
+                 open_sets([f'{one}={image_folder}' for one in sets], ['clean'], [], [], [], 4, 0), tmp_path / name,
                  Settings(strips=0))
     folder, _ = compare([tmp_path / 'whole', tmp_path / 'part'], tmp_path / 'out')
     cells = (folder.path / 'cells.md').read_text(encoding='utf-8').splitlines()

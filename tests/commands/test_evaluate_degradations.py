@@ -21,7 +21,7 @@ from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.training import pipeline
 from reflash_sr.weights.trained_network import open_network
-from tests.conftest import TINY_NETWORK, smooth_picture
+from tests.conftest import TINY_NETWORK, smooth_image
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate_degradations.py'
 
@@ -58,34 +58,34 @@ def run_tool(*args, processes=None):
                           check=False, env={**os.environ, 'OMP_NUM_THREADS': '1'})
 
 
-def test_many_networks_are_compared_with_their_baseline_and_not_drawn(picture_folder, tmp_path, capsys):
+def test_many_networks_are_compared_with_their_baseline_and_not_drawn(image_folder, tmp_path, capsys):
     networks = [open_network(save_network(tmp_path / f'n{i}.pth', i, dropout_p=0.1 * (i > 0))) for i in range(9)]
-    evaluate(networks, sets_of(picture_folder, ('clean',)), tmp_path / 'out', Settings())
+    evaluate(networks, sets_of(image_folder, ('clean',)), tmp_path / 'out', Settings())
     assert {(row['method'], row['reference']) for row in read(tmp_path / 'out/gains.csv')} == {
         *((f'n{i}', 'bicubic') for i in range(9)), *((f'n{i}', 'n0') for i in range(1, 9))}
     assert {path.name for path in (tmp_path / 'out').glob('*.png')} == set() and (tmp_path / 'out/strips').is_dir()
     assert '9 networks: each is compared with interpolation and its baseline alone' in capsys.readouterr().err
 
 
-def test_everything_is_written_and_drawn(networks, picture_folder, tmp_path):
+def test_everything_is_written_and_drawn(networks, image_folder, tmp_path):
     out = tmp_path / 'out'
-    text = evaluate([open_network(path) for path in networks], sets_of(picture_folder), out,
+    text = evaluate([open_network(path) for path in networks], sets_of(image_folder), out,
                     Settings(('psnr', 'ssim'), save_images=True))
     assert 'psnr, mine: dropped over plain: ' in text, 'the network that differs in dropout alone is its baseline'
     rows = read(out / 'scores.csv')
-    assert len(rows) == 4 * 2 * 4 * 2, 'pictures × degradations × methods × metrics'
+    assert len(rows) == 4 * 2 * 4 * 2, 'images × degradations × methods × metrics'
     assert {row['method'] for row in rows} == {'bicubic', 'plain', 'dropped', 'large'}
     assert 'trained for 5 of 6 iterations' in (out / 'table.md').read_text()
     summary = json.loads((out / 'summary.json').read_text())
     assert summary['finished'] and summary['settings']['networks'][0]['sha256']
     for name in ('absolute', 'gain_per_degradation', 'gain_per_set', 'absolute_ssim', 'strips/mine/a_1'):
-        with Image.open(out / f'{name}.png') as picture:
-            assert np.asarray(picture.convert('L')).std() > 5
+        with Image.open(out / f'{name}.png') as image:
+            assert np.asarray(image.convert('L')).std() > 5
     assert (out / 'images' / 'plain' / 'mine' / 'b+n' / 'inner_folder_d_10.png').is_file()
     assert not (out / '.progress').exists()
 
 
-def test_validation_basicsr_test_and_tool_agree(training_options, picture_folder, tmp_path, monkeypatch):
+def test_validation_basicsr_test_and_tool_agree(training_options, image_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metrics = {name: {'type': f'calculate_{name}', 'crop_border': 4} for name in ('psnr', 'ssim')}
     training_options['val']['metrics'] = metrics
@@ -97,7 +97,7 @@ def test_validation_basicsr_test_and_tool_agree(training_options, picture_folder
             'path': {'pretrain_network_g': str(weights), 'param_key_g': 'params_ema'}, 'val': {'metrics': metrics}}
     Path('test.yml').write_text(yaml.safe_dump(test))
     pipeline.test('test.yml', root=tmp_path)
-    evaluate([open_network(weights, label='network')], sets_of(picture_folder, ['all']), 'out',
+    evaluate([open_network(weights, label='network')], sets_of(image_folder, ['all']), 'out',
              Settings(('psnr', 'ssim')))
     tables = [{(row['method'], row['dataset'], row['degradation'], row['metric']): float(row['value']) for row in rows
                if row['degradation'] != 'mean'}
@@ -108,9 +108,9 @@ def test_validation_basicsr_test_and_tool_agree(training_options, picture_folder
     assert tables[1] == pytest.approx(tables[2], abs=1e-4)
 
 
-def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, picture_folder, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, image_folder, tmp_path, monkeypatch):
     opened = [open_network(path) for path in networks[:2]]
-    evaluate(opened, sets_of(picture_folder), tmp_path / 'whole')
+    evaluate(opened, sets_of(image_folder), tmp_path / 'whole')
     measure, done = evaluation_run._measure, []
 
     def until_third(one, place, *rest):
@@ -121,25 +121,25 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, picture_fo
 
     monkeypatch.setattr(evaluation_run, '_measure', until_third)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(opened, sets_of(picture_folder), tmp_path / 'out')
+        evaluate(opened, sets_of(image_folder), tmp_path / 'out')
     progress = next((tmp_path / 'out' / '.progress').iterdir())
     progress.write_text(progress.read_text() + '["mine", "c", [["bicu')  # killed while writing
     again = []
     monkeypatch.setattr(evaluation_run, '_measure', lambda one, place, *rest: (again.append(place),
                                                                                 measure(one, place, *rest))[1])
-    evaluate(opened, sets_of(picture_folder), tmp_path / 'out')
+    evaluate(opened, sets_of(image_folder), tmp_path / 'out')
     assert sorted(done + again) == [0, 1, 2, 3]
     for name in ('scores.csv', 'table.csv', 'gains.csv', 'table.tex'):
         assert (tmp_path / 'out' / name).read_text() == (tmp_path / 'whole' / name).read_text()
     again.clear()
-    evaluate(opened, sets_of(picture_folder), tmp_path / 'out')
+    evaluate(opened, sets_of(image_folder), tmp_path / 'out')
     assert not again, 'what is finished is only reported anew'
     assert (tmp_path / 'out' / 'table.csv').read_text() == (tmp_path / 'whole' / 'table.csv').read_text()
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_table_of_one(networks, picture_folder, tmp_path):
-    args = ['--weights', *networks, '--gt', picture_folder, '--degradations', 'clean', 'n+j', '--device', 'cpu']
+def test_two_processes_give_the_table_of_one(networks, image_folder, tmp_path):
+    args = ['--weights', *networks, '--gt', image_folder, '--degradations', 'clean', 'n+j', '--device', 'cpu']
     alone = run_tool(*args, '--out', tmp_path / 'one')
     assert alone.returncode == 0, alone.stderr
     both = run_tool(*args, '--out', tmp_path / 'two', '--launcher', 'pytorch', processes=2)
@@ -149,7 +149,7 @@ def test_two_processes_give_the_table_of_one(networks, picture_folder, tmp_path)
         assert (tmp_path / 'one' / name).read_text() == (tmp_path / 'two' / name).read_text()
 
 
-def test_rows_of_raw_and_ema_weights(tmp_path, picture_folder):
+def test_rows_of_raw_and_ema_weights(tmp_path, image_folder):
     path = save_network(tmp_path / 'x.pth')
     content = torch.load(path, weights_only=True)
     content['params_ema'] = {name: value * 0.9 for name, value in content['params'].items()}
@@ -161,11 +161,11 @@ def test_rows_of_raw_and_ema_weights(tmp_path, picture_folder):
     assert opened[0].label.startswith('x [params]') and opened[1].label.startswith('x [params_ema]')
 
 
-def test_bad_input_is_one_line_with_status_2(networks, picture_folder, tmp_path):
+def test_bad_input_is_one_line_with_status_2(networks, image_folder, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken').mkdir()
     (tmp_path / 'broken' / 'a.png').write_bytes(b'\x89PNG\r\n\x1a\nno')
-    Image.fromarray(smooth_picture(0, 12, 12)).save(tmp_path / 'small.png')
+    Image.fromarray(smooth_image(0, 12, 12)).save(tmp_path / 'small.png')
     (tmp_path / 'tiny').mkdir()
     (tmp_path / 'small.png').rename(tmp_path / 'tiny' / 'small.png')
     save_network(tmp_path / 'x2.pth', upscale=2)
@@ -175,17 +175,17 @@ def test_bad_input_is_one_line_with_status_2(networks, picture_folder, tmp_path)
     huge['params'] = {name: value * 1e30 for name, value in huge['params'].items()}
     torch.save(huge, tmp_path / 'huge.pth')
     (tmp_path / 'file').write_text('')
-    usual = ['--weights', plain, '--gt', picture_folder, '--out', out, '--degradations', 'clean']
+    usual = ['--weights', plain, '--gt', image_folder, '--out', out, '--degradations', 'clean']
     cases = {
         'no such weights file': ['--weights', tmp_path / 'gone.pth', *usual[2:]],
-        'no picture in this folder': [*usual, '--gt', tmp_path / 'empty'],
-        'broken/a.png: cannot be read as a picture': [*usual, '--gt', tmp_path / 'broken'],
+        'no image in this folder': [*usual, '--gt', tmp_path / 'empty'],
+        'broken/a.png: cannot be read as an image': [*usual, '--gt', tmp_path / 'broken'],
         'too small: crop_border 40 and psnr need 81 px': [*usual, '--crop_border', '40'],
         "'fog' is not known": [*usual, '--degradations', 'fog'],
         'enlarges ×2, but the sets are made for ×4': [*usual, '--weights', plain, tmp_path / 'x2.pth'],
         "there is no network 'p0'": [*usual, '--baseline', 'plain=p0'],
         "'clean' and 'down:bicubic' are the same": [*usual, '--degradations', 'clean', 'down:bicubic'],
-        'is read, so results cannot go there': [*usual, '--out', picture_folder, '--overwrite'],
+        'is read, so results cannot go there': [*usual, '--out', image_folder, '--overwrite'],
         'gave values that are not finite': ['--weights', tmp_path / 'huge.pth', *usual[2:]],
         'two of them': [*usual, '--baseline', 'plain=plain'],
         'cannot be written': [*usual, '--out', tmp_path / 'file' / 'out'],
@@ -217,54 +217,54 @@ def _fails(args):
     return errors[0]
 
 
-def test_another_run_is_not_mixed_in(networks, picture_folder, tmp_path):
+def test_another_run_is_not_mixed_in(networks, image_folder, tmp_path):
     opened = [open_network(path) for path in networks]
-    evaluate(opened[:1], sets_of(picture_folder, ['clean']), tmp_path / 'out')
+    evaluate(opened[:1], sets_of(image_folder, ['clean']), tmp_path / 'out')
     with pytest.raises(UserError, match=r'holds a run with other settings \(networks\)'):
-        evaluate(opened[1:2], sets_of(picture_folder, ['clean']), tmp_path / 'out')
-    Image.fromarray(smooth_picture(9, 80, 80)).save(picture_folder / 'one more.png')
+        evaluate(opened[1:2], sets_of(image_folder, ['clean']), tmp_path / 'out')
+    Image.fromarray(smooth_image(9, 80, 80)).save(image_folder / 'one more.png')
     with pytest.raises(UserError, match=r'other settings \(sets\)'):
-        evaluate(opened[:1], sets_of(picture_folder, ['clean']), tmp_path / 'out')
+        evaluate(opened[:1], sets_of(image_folder, ['clean']), tmp_path / 'out')
 
 
 def test_other_contents_are_another_run(networks, tmp_path):
     for folder, side in (('hr', 64), ('lr', 16)):
         (tmp_path / folder).mkdir()
-        Image.fromarray(smooth_picture(1, side, side)).save(tmp_path / folder / 'a.bmp')
+        Image.fromarray(smooth_image(1, side, side)).save(tmp_path / folder / 'a.bmp')
     opened = [open_network(networks[0])]
     pairs = [(str(tmp_path / 'lr'), str(tmp_path / 'hr'))]
     evaluate(opened, open_sets([], [], pairs, [], [], 4, 0), tmp_path / 'out')
-    Image.fromarray(smooth_picture(2, 16, 16)).save(tmp_path / 'lr' / 'a.bmp')  # of the same size in bytes
+    Image.fromarray(smooth_image(2, 16, 16)).save(tmp_path / 'lr' / 'a.bmp')  # of the same size in bytes
     with pytest.raises(UserError, match=r'other settings \(sets\)'):
         evaluate(opened, open_sets([], [], pairs, [], [], 4, 0), tmp_path / 'out')
 
 
-def test_names_stay_inside_the_folder_and_apart(networks, picture_folder, tmp_path):
+def test_names_stay_inside_the_folder_and_apart(networks, image_folder, tmp_path):
     labels = ['../../evil', 'GT', 'a/b']
     opened = [open_network(path, label=label) for path, label in zip(networks, labels)]
-    sets = open_sets([f'../up={picture_folder}'], ['clean'], [], [], [], 4, 0)
+    sets = open_sets([f'../up={image_folder}'], ['clean'], [], [], [], 4, 0)
     out = tmp_path / 'inner' / 'out'
     evaluate(opened, sets, out, Settings(save_images=True))
-    assert {path.name for path in tmp_path.iterdir()} <= {'inner', 'my pictures', *(path.name for path in networks)}
+    assert {path.name for path in tmp_path.iterdir()} <= {'inner', 'my images', *(path.name for path in networks)}
     assert [path.name for path in (tmp_path / 'inner').iterdir()] == ['out']
     crops = list((out / 'crops').rglob('*.png'))
     assert len(crops) == 6 and len({path.read_bytes() for path in crops}) == 6
 
 
-def test_pictures_that_were_taken_away_are_made_again(networks, picture_folder, tmp_path):
+def test_images_that_were_taken_away_are_made_again(networks, image_folder, tmp_path):
     opened, out = [open_network(networks[0])], tmp_path / 'out'
-    evaluate(opened, sets_of(picture_folder, ['clean']), out)
+    evaluate(opened, sets_of(image_folder, ['clean']), out)
     table = (out / 'table.csv').read_text()
     evaluation_run.shutil.rmtree(out / 'crops')
-    evaluate(opened, sets_of(picture_folder, ['clean']), out)
+    evaluate(opened, sets_of(image_folder, ['clean']), out)
     assert list((out / 'crops').rglob('*.png'))
     assert (out / 'table.csv').read_text() == table
 
 
-def test_a_picture_restored_without_error_is_left_out_for_all(networks, tmp_path, capsys):
+def test_a_image_restored_without_error_is_left_out_for_all(networks, tmp_path, capsys):
     (tmp_path / 'flat').mkdir()
     Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(tmp_path / 'flat' / 'flat.png')
-    Image.fromarray(smooth_picture(3, 48, 48)).save(tmp_path / 'flat' / 'other.png')
+    Image.fromarray(smooth_image(3, 48, 48)).save(tmp_path / 'flat' / 'other.png')
     evaluate([open_network(networks[0])], sets_of(tmp_path / 'flat', ['clean']), tmp_path / 'out')
     assert 'flat: clean: bicubic equals the ground truth' in capsys.readouterr().err
     rows = read(tmp_path / 'out' / 'table.csv')

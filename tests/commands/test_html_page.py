@@ -1,12 +1,12 @@
-"""A page stands alone: everything escaped, every picture inside, nothing loaded."""
+"""A page stands alone: everything escaped, every image inside, nothing loaded."""
 
 import re
 from html.parser import HTMLParser
 
 from PIL import Image
 
-from reflash_sr.commands.html_page import Details, Picture, Section, Table, render
-from tests.conftest import smooth_picture
+from reflash_sr.commands.html_page import Details, Figure, Section, Table, render
+from tests.conftest import smooth_image
 
 VOID = {'meta', 'img', 'br', 'hr'}
 
@@ -30,11 +30,11 @@ class Balance(HTMLParser):
 
 
 def test_a_page_stands_alone(tmp_path):
-    Image.fromarray(smooth_picture(0, 16, 16)).save(tmp_path / 'x.png')
+    Image.fromarray(smooth_image(0, 16, 16)).save(tmp_path / 'x.png')
     nasty = '<script>alert("x")</script> & Müller'
     text = render(nasty, [
         Section(nasty, [nasty, Table((nasty, 'dB'), [(nasty, '1.0')], 1, frozenset({(0, 1)})),
-                        Details(nasty, {'a': nasty}), Picture(tmp_path / 'x.png', nasty)])])
+                        Details(nasty, {'a': nasty}), Figure(tmp_path / 'x.png', nasty)])])
     page = Balance(text)
     assert not any(tag == 'script' for tag, _ in page.tags)
     links = [value for _, attributes in page.tags for key, value in attributes.items() if key in ('src', 'href')]

@@ -64,11 +64,11 @@ def test_photographs_of_one_size_that_must_give_several_crops(networks, tmp_path
     assert report_run._sample('photos:val', 4, networks) % 7 == 0
 
 
-def test_flat_pictures(networks, tmp_path):
+def test_flat_images(networks, tmp_path):
     (tmp_path / 'flat').mkdir()
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / 'flat' / 'a.png')
     plan = report_run.Plan(str(tmp_path / 'flat'), 'photos:val', ('clean',), limit=1, crop=16, samples=4)
-    for one in networks:  # what they add to interpolation is nothing: the flat picture is restored without error
+    for one in networks:  # what they add to interpolation is nothing: the flat image is restored without error
         one.net.conv_last.weight.data.zero_()
         one.net.conv_last.bias.data.zero_()
     text = report_run.run(plan, networks, tmp_path / 'out').read_text(encoding='utf-8')

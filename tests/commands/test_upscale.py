@@ -15,7 +15,7 @@ from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.inference import Restorer
 from reflash_sr.weights.trained_network import build_network
-from tests.conftest import TINY_NETWORK, fill, smooth_picture
+from tests.conftest import TINY_NETWORK, fill, smooth_image
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'upscale.py'
 
@@ -35,18 +35,18 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
 
-def test_colours_are_the_restorers_and_folders_are_kept(picture_folder, restorer, tmp_path):
-    summary = run(picture_folder, restorer, tmp_path / 'out')
+def test_colours_are_the_restorers_and_folders_are_kept(image_folder, restorer, tmp_path):
+    summary = run(image_folder, restorer, tmp_path / 'out')
     assert (summary.written, summary.skipped, summary.broken) == (4, 0, [])
     assert sorted(contents(tmp_path / 'out')) == ['a 1_out.png', 'b 2_out.png', 'c_out.jpg',
                                                   'inner folder/d 10_out.png']
-    wanted = restorer.picture(read_image(picture_folder / 'a 1.png'))
+    wanted = restorer.restore(read_image(image_folder / 'a 1.png'))
     assert np.array_equal(read_image(tmp_path / 'out' / 'a 1_out.png'), wanted)
 
 
 @pytest.mark.parametrize('mode', ['L', 'LA', 'RGBA', 'I;16'])
-def test_what_a_picture_is_stays(restorer, tmp_path, mode):
-    image = Image.fromarray(smooth_picture(0, 9, 11)).convert('L' if mode == 'I;16' else mode)
+def test_what_an_image_is_stays(restorer, tmp_path, mode):
+    image = Image.fromarray(smooth_image(0, 9, 11)).convert('L' if mode == 'I;16' else mode)
     if mode == 'I;16':
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     elif 'A' in mode:
@@ -62,7 +62,7 @@ def test_what_a_picture_is_stays(restorer, tmp_path, mode):
 
 
 def test_sixteen_bits_do_not_go_through_eight(restorer, tmp_path):
-    Image.fromarray(smooth_picture(0, 16, 16)[..., 0].astype(np.uint16) * 257).save(tmp_path / 'x.png')
+    Image.fromarray(smooth_image(0, 16, 16)[..., 0].astype(np.uint16) * 257).save(tmp_path / 'x.png')
     run(tmp_path / 'x.png', restorer, tmp_path / 'out')
     levels = np.asarray(Image.open(tmp_path / 'out' / 'x_out.png'))
     assert len(np.unique(levels)) > 256
@@ -75,22 +75,22 @@ def test_a_single_pixel(restorer, tmp_path):
     assert np.load(tmp_path / 'out' / 'x_out_std.npy').shape == (4, 4)
 
 
-def test_results_are_not_overwritten_unless_told_so(picture_folder, restorer, tmp_path):
-    run(picture_folder, restorer, tmp_path / 'out')
+def test_results_are_not_overwritten_unless_told_so(image_folder, restorer, tmp_path):
+    run(image_folder, restorer, tmp_path / 'out')
     first = tmp_path / 'out' / 'a 1_out.png'
     first.write_bytes(b'mine')
     (tmp_path / 'out' / 'b 2_out.png').unlink()
-    summary = run(picture_folder, restorer, tmp_path / 'out')
+    summary = run(image_folder, restorer, tmp_path / 'out')
     assert (summary.written, summary.skipped) == (1, 3)
     assert first.read_bytes() == b'mine'
-    assert run(picture_folder, restorer, tmp_path / 'out', overwrite=True).written == 4
+    assert run(image_folder, restorer, tmp_path / 'out', overwrite=True).written == 4
     assert first.read_bytes() != b'mine'
 
 
-def test_mc_writes_mean_and_deviations_and_depends_on_its_seed_alone(picture_folder, restorer, tmp_path):
-    run(picture_folder, restorer, tmp_path / 'all', passes=3, seed=1)
+def test_mc_writes_mean_and_deviations_and_depends_on_its_seed_alone(image_folder, restorer, tmp_path):
+    run(image_folder, restorer, tmp_path / 'all', passes=3, seed=1)
     torch.rand(3)
-    run(picture_folder / 'b 2.png', restorer, tmp_path / 'one', passes=3, seed=1)
+    run(image_folder / 'b 2.png', restorer, tmp_path / 'one', passes=3, seed=1)
     both, one = contents(tmp_path / 'all'), contents(tmp_path / 'one')
     assert sorted(one) == ['b 2_out.png', 'b 2_out_std.npy', 'b 2_out_std.png']
     assert all(both[name] == content for name, content in one.items())
@@ -98,23 +98,23 @@ def test_mc_writes_mean_and_deviations_and_depends_on_its_seed_alone(picture_fol
     assert (std.shape, std.dtype) == ((288, 384), np.float32)
     assert 0 < std.max() < 255
     assert Image.open(tmp_path / 'one' / 'b 2_out_std.png').size == (384, 288 + 40)
-    assert run(picture_folder, restorer, tmp_path / 'all', passes=3).skipped == 4
+    assert run(image_folder, restorer, tmp_path / 'all', passes=3).skipped == 4
 
 
-def test_plain_results_are_not_taken_for_those_of_mc(picture_folder, restorer, tmp_path):
-    run(picture_folder / 'c.jpg', restorer, tmp_path / 'out')
-    summary = run(picture_folder / 'c.jpg', restorer, tmp_path / 'out', passes=2)
+def test_plain_results_are_not_taken_for_those_of_mc(image_folder, restorer, tmp_path):
+    run(image_folder / 'c.jpg', restorer, tmp_path / 'out')
+    summary = run(image_folder / 'c.jpg', restorer, tmp_path / 'out', passes=2)
     assert 'without --mc' in summary.broken[0]
-    run(picture_folder, restorer, tmp_path / 'mc', passes=2)
-    summary = run(picture_folder, restorer, tmp_path / 'mc')
+    run(image_folder, restorer, tmp_path / 'mc', passes=2)
+    summary = run(image_folder, restorer, tmp_path / 'mc')
     assert 'made with --mc' in summary.broken[0]
-    run(picture_folder, restorer, tmp_path / 'mc', overwrite=True)
+    run(image_folder, restorer, tmp_path / 'mc', overwrite=True)
     assert not list((tmp_path / 'mc').rglob('*_std.*'))
 
 
-def test_broken_pictures_do_not_keep_the_rest(picture_folder, restorer, tmp_path):
-    (picture_folder / 'broken.png').write_text('x')
-    summary = run(picture_folder, restorer, tmp_path / 'out')
+def test_broken_images_do_not_keep_the_rest(image_folder, restorer, tmp_path):
+    (image_folder / 'broken.png').write_text('x')
+    summary = run(image_folder, restorer, tmp_path / 'out')
     assert summary.written == 4
     assert len(summary.broken) == 1
     assert 'broken.png' in summary.broken[0]
@@ -133,25 +133,25 @@ def test_equal_names_are_told_apart(tmp_path):
         plan(tmp_path / 'in', tmp_path / 'out')
 
 
-def test_an_input_is_never_a_result(picture_folder, tmp_path):
+def test_an_input_is_never_a_result(image_folder, tmp_path):
     with pytest.raises(UserError, match='take the place'):
-        plan(picture_folder / 'a 1.png', picture_folder, '')
+        plan(image_folder / 'a 1.png', image_folder, '')
     with pytest.raises(UserError, match='is the input folder'):
-        plan(picture_folder, picture_folder)
-    inside = picture_folder / 'results'
+        plan(image_folder, image_folder)
+    inside = image_folder / 'results'
     inside.mkdir()
     Image.new('RGB', (2, 2)).save(inside / 'a 1_out.png')
-    assert len(plan(picture_folder, inside)) == 4
+    assert len(plan(image_folder, inside)) == 4
 
 
-def test_wrong_arguments_are_named(picture_folder, restorer, tmp_path):
-    with pytest.raises(UserError, match='no such picture'):
+def test_wrong_arguments_are_named(image_folder, restorer, tmp_path):
+    with pytest.raises(UserError, match='no such image'):
         plan(tmp_path / 'nowhere', tmp_path / 'out')
     with pytest.raises(UserError, match='--suffix'):
-        plan(picture_folder, tmp_path / 'out', 'a/b')
+        plan(image_folder, tmp_path / 'out', 'a/b')
     (tmp_path / 'file').write_text('x')
     with pytest.raises(UserError, match='cannot be written'):
-        run(picture_folder, restorer, tmp_path / 'file')
+        run(image_folder, restorer, tmp_path / 'file')
 
 
 @pytest.fixture
@@ -162,19 +162,19 @@ def plain_weights(tmp_path):
     return tmp_path / 'w.pth'
 
 
-def test_the_command_in_its_own_process(picture_folder, plain_weights, tmp_path):
+def test_the_command_in_its_own_process(image_folder, plain_weights, tmp_path):
     """One file is enough; a mistake is one line and exit status 2."""
-    (picture_folder / 'broken.png').write_text('x')
+    (image_folder / 'broken.png').write_text('x')
     done = subprocess.run([sys.executable, str(TOOL), '--weights', str(plain_weights), '--input',
-                           str(picture_folder / 'broken.png'), '--output', str(tmp_path / 'out'), '--device', 'cpu'],
+                           str(image_folder / 'broken.png'), '--output', str(tmp_path / 'out'), '--device', 'cpu'],
                           capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (2, '')
     assert len(done.stderr.splitlines()) == 1
     assert 'broken.png: cannot be read' in done.stderr
 
 
-def test_the_command(picture_folder, plain_weights, tmp_path, monkeypatch, capsys):
-    (picture_folder / 'broken.png').write_text('x')
+def test_the_command(image_folder, plain_weights, tmp_path, monkeypatch, capsys):
+    (image_folder / 'broken.png').write_text('x')
 
     def command(*more):
         arguments = ['--weights', plain_weights, '--output', tmp_path / 'out', '--device', 'cpu', *more]
@@ -183,24 +183,24 @@ def test_the_command(picture_folder, plain_weights, tmp_path, monkeypatch, capsy
             runpy.run_path(str(TOOL), run_name='__main__')
         return left.value.code, *capsys.readouterr()
 
-    code, out, err = command('--input', picture_folder, '--mc', 2)
+    code, out, err = command('--input', image_folder, '--mc', 2)
     assert code == 2
     assert len(err.splitlines()) == 1
     assert '--arch WithDropout:dropout_p=0.5' in err  # and that is what helps:
-    code, out, err = command('--input', picture_folder, '--mc', 2, '--arch', 'WithDropout:dropout_p=0.5')
+    code, out, err = command('--input', image_folder, '--mc', 2, '--arch', 'WithDropout:dropout_p=0.5')
     assert code == 2
     assert out.startswith('upscaled 4, failed 1; in ')
     assert 'broken.png: cannot be read' in err
-    assert err.splitlines()[-1] == 'upscale: error: 1 of 5 pictures could not be upscaled'
-    (picture_folder / 'broken.png').unlink()
-    code, out, err = command('--input', picture_folder, '--mc', 2, '--arch', 'DropoutMSRResNet:dropout_p=0.3')
+    assert err.splitlines()[-1] == 'upscale: error: 1 of 5 images could not be upscaled'
+    (image_folder / 'broken.png').unlink()
+    code, out, err = command('--input', image_folder, '--mc', 2, '--arch', 'DropoutMSRResNet:dropout_p=0.3')
     assert (code, out[:21]) == (0, 'upscaled 0, skipped 4')
-    assert command('--input', picture_folder, '--tile', -1)[0] == 2
+    assert command('--input', image_folder, '--tile', -1)[0] == 2
 
 
-def test_other_pictures_are_not_taken_for_standard_deviations(restorer, tmp_path):
+def test_other_images_are_not_taken_for_standard_deviations(restorer, tmp_path):
     folder, out = fill(tmp_path / 'in', 1, 16), tmp_path / 'out'
-    Image.fromarray(smooth_picture(5, 16, 16)).save(folder / '0_std.png')
+    Image.fromarray(smooth_image(5, 16, 16)).save(folder / '0_std.png')
     assert run(folder, restorer, out, suffix='').written == 2
     assert run(folder, restorer, out, suffix='').skipped == 2
     before = (out / '0_std.png').read_bytes()

@@ -16,7 +16,7 @@ from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
 from reflash_sr.data.single_degradation_dataset import SingleDegradationDataset
 from reflash_sr.errors import UserError
 from reflash_sr.training.fill_lq_cache import make_pairs
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 SETS = {
     'real': (RealDegradationDataset, {'crop_pad_size': 64}),
@@ -37,11 +37,11 @@ def samples(dataset, count=40):
 
 @pytest.mark.parametrize('kind', SETS)
 @pytest.mark.parametrize('workers', [0, 2])
-def test_pairs_from_the_cache_are_those_without(kind, workers, picture_folder, tmp_path):
-    plain = samples(make(kind, picture_folder))
-    empty = samples(make(kind, picture_folder, tmp_path / 'cache'))
-    make_pairs(make(kind, picture_folder, tmp_path / 'cache'), 40, workers)
-    dataset = make(kind, picture_folder, tmp_path / 'cache')
+def test_pairs_from_the_cache_are_those_without(kind, workers, image_folder, tmp_path):
+    plain = samples(make(kind, image_folder))
+    empty = samples(make(kind, image_folder, tmp_path / 'cache'))
+    make_pairs(make(kind, image_folder, tmp_path / 'cache'), 40, workers)
+    dataset = make(kind, image_folder, tmp_path / 'cache')
     assert dataset.pairs.load(0) is not None
     for without, unfilled, cached in zip(plain, empty, samples(dataset)):
         assert torch.equal(cached['lq'], without['lq'])
@@ -51,8 +51,8 @@ def test_pairs_from_the_cache_are_those_without(kind, workers, picture_folder, t
         assert cached['gt_path'] == without['gt_path']
 
 
-def test_patches_are_read_and_not_made(picture_folder, tmp_path):
-    dataset = make('real', picture_folder, tmp_path / 'cache')
+def test_patches_are_read_and_not_made(image_folder, tmp_path):
+    dataset = make('real', image_folder, tmp_path / 'cache')
     dataset.pairs.save(0, np.full((BLOCK, 8, 8, 3), 51, np.uint8))
     with dataset.pairs.making(0) as mine:
         assert not mine  # it is there
@@ -64,33 +64,33 @@ def test_patches_are_read_and_not_made(picture_folder, tmp_path):
     lambda data: b'',
     lambda data: data[:900] + bytes([data[900] ^ 1]) + data[901:],
 ])
-def test_a_damaged_file_is_made_anew(damage, picture_folder, tmp_path):
-    dataset = make('real', picture_folder, tmp_path / 'cache')
+def test_a_damaged_file_is_made_anew(damage, image_folder, tmp_path):
+    dataset = make('real', image_folder, tmp_path / 'cache')
     make_pairs(dataset, BLOCK, 0)
     path = dataset.pairs.folder / '000000.lq'
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    again = make('real', picture_folder, tmp_path / 'cache')
+    again = make('real', image_folder, tmp_path / 'cache')
     assert torch.equal(samples(again, 3)[2]['lq'], samples(dataset, 3)[2]['lq'])  # not believed
     make_pairs(again, BLOCK, 0)
     assert path.read_bytes() == whole
 
 
-def test_whatever_shapes_the_patches_has_its_own_folder(picture_folder, tmp_path):
+def test_whatever_shapes_the_patches_has_its_own_folder(image_folder, tmp_path):
     cache = tmp_path / 'cache'
-    kinds = [make(kind, picture_folder, cache) for kind in SETS]
-    kinds += [make('real', picture_folder, cache, **change) for change in (
+    kinds = [make(kind, image_folder, cache) for kind in SETS]
+    kinds += [make('real', image_folder, cache, **change) for change in (
         {'manual_seed': 3}, {'gt_size': 48}, {'crop_pad_size': 48}, {'use_hflip': False}, {'noise_range': [1, 9]})]
-    copy = shutil.copytree(picture_folder, tmp_path / 'copy')
-    assert make('real', copy, cache).pairs.folder == kinds[0].pairs.folder  # the same pictures in another place
-    Image.fromarray(smooth_picture(9, 72, 96)).save(copy / 'a 1.png')
+    copy = shutil.copytree(image_folder, tmp_path / 'copy')
+    assert make('real', copy, cache).pairs.folder == kinds[0].pairs.folder  # the same images in another place
+    Image.fromarray(smooth_image(9, 72, 96)).save(copy / 'a 1.png')
     kinds.append(make('real', copy, cache))
     assert len({dataset.pairs.folder for dataset in kinds}) == len(kinds)
     make_pairs(kinds[0], 1, 0)
     assert json.loads((kinds[0].pairs.folder / KEY).read_text())['seed'] == 2
 
 
-def test_runs_that_start_together_share_the_work(picture_folder, tmp_path):
+def test_runs_that_start_together_share_the_work(image_folder, tmp_path):
     made = []
 
     class Counted(RealDegradationDataset):
@@ -99,7 +99,7 @@ def test_runs_that_start_together_share_the_work(picture_folder, tmp_path):
             made.append(index.number)
             return super().__getitem__(index)
 
-    opt = {'dataroot_gt': str(picture_folder), 'scale': 4, 'gt_size': 32, 'crop_pad_size': 64,
+    opt = {'dataroot_gt': str(image_folder), 'scale': 4, 'gt_size': 32, 'crop_pad_size': 64,
            'pairs_cache': str(tmp_path / 'cache')}
     runs = [threading.Thread(target=make_pairs, args=(Counted(opt), 3 * BLOCK, 0)) for _ in range(2)]
     for run in runs:
@@ -111,17 +111,17 @@ def test_runs_that_start_together_share_the_work(picture_folder, tmp_path):
         '000000.lq', '000001.lq', '000002.lq', 'key.json']
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(picture_folder, tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_line(image_folder, tmp_path):
     (tmp_path / 'file').write_text('')
     for workers in (0, 1):
         with pytest.raises(UserError, match=r'^pairs_cache: .*file.*: cannot be written \(.*name another folder$'):
-            make_pairs(make('real', picture_folder, tmp_path / 'file'), 1, workers)
+            make_pairs(make('real', image_folder, tmp_path / 'file'), 1, workers)
     with pytest.raises(UserError, match='pairs_cache: ~nobody-of-this-name/x: there is no such user'):
-        make('real', picture_folder, '~nobody-of-this-name/x')
+        make('real', image_folder, '~nobody-of-this-name/x')
 
 
-def test_what_is_no_file_is_not_waited_for(picture_folder, tmp_path):
-    dataset = make('real', picture_folder, tmp_path / 'cache')
+def test_what_is_no_file_is_not_waited_for(image_folder, tmp_path):
+    dataset = make('real', image_folder, tmp_path / 'cache')
     dataset.pairs.open()
     os.mkfifo(dataset.pairs.folder / '000000.lq')
     (dataset.pairs.folder / '000001.lq').mkdir()

@@ -3,21 +3,21 @@
 import json
 from pathlib import Path
 
+import gather_inside as inside
 import pytest
+from build_page import build
 
 from reflash_sr.commands import ablate_channels as ablation
 from reflash_sr.commands import cluster_degradations as clusters
-from reflash_sr.commands import inside
 from reflash_sr.commands import map_saliency as saliency
-from reflash_sr.commands.analysis_inputs import Pictures
+from reflash_sr.commands.analysis_inputs import ImageSelection
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
-from reflash_sr.commands.evidence import build
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from tests.commands.test_compare_seeds import network
 from tests.conftest import fill
 
-MARK = "<!-- from mine/gains/gains.md, table 1, rows with 'pictures' -->"
+MARK = "<!-- from mine/gains/gains.md, table 1, rows with 'images' -->"
 ODD_INSIDE = [  # part, change of its summary, what is said
     ('ablation', lambda it: it['settings']['networks'][0]['trained'].update(manual_seed=1),
      'ablation: holds .*, of seed 1'),
@@ -37,18 +37,18 @@ INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
 @pytest.fixture
 def study(tmp_path):
     """A page with an empty table, and a study of two networks beside it."""
-    fill(tmp_path / 'pictures', 2, 40, 48)
+    fill(tmp_path / 'images', 2, 40, 48)
     both = [network(tmp_path, p, 0) for p in (0, 0.3)]
-    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    sets = open_sets([f'images={tmp_path / "images"}'], ['clean', 'blur'], [], [], [], 4, 0)
     evaluate(both, sets, tmp_path / 'page/mine/at_6', Settings(strips=0))
     (tmp_path / 'page.md').write_text(f'# Page\n\n{MARK}\n\nafter\n', encoding='utf-8')
     return tmp_path / 'page.md', both
 
 
 def look_into(networks, folder):
-    pictures = Pictures(str(Path(networks[0].path).parent / 'pictures'), 'clean', 1, 8)
-    ablation.run(pictures, ['last'], ['index', 'random'], 1, networks, folder / 'ablation')
-    saliency.run(pictures, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
+    selection = ImageSelection(str(Path(networks[0].path).parent / 'images'), 'clean', 1, 8)
+    ablation.run(selection, ['last'], ['index', 'random'], 1, networks, folder / 'ablation')
+    saliency.run(selection, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
     plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
     clusters.run(plan, networks, folder / 'clusters')
 
@@ -59,7 +59,7 @@ def test_tables_are_filled_and_building_again_changes_nothing(study):
     text = page.read_text(encoding='utf-8')
     kept = (page.with_suffix('') / 'mine/gains/gains.md').read_text(encoding='utf-8').splitlines()
     lines = [line for line in text.splitlines() if line.startswith('|')]
-    assert lines[0].startswith('| set |') and lines[2].startswith('| pictures | p = 0.3 |')
+    assert lines[0].startswith('| set |') and lines[2].startswith('| images | p = 0.3 |')
     assert set(lines) <= set(kept)
     assert f'{MARK}\n\n*Gain in PSNR in dB over p = 0 of the same seed' in text
     assert text.startswith('# Page\n\n') and text.endswith('|\n\nafter\n')
@@ -116,7 +116,7 @@ def test_what_is_inside_is_gathered(study):
 
 SEED1 = {  # change of the settings of the second seed's parts, or of a network of it: what is said
     'degradation': (lambda part, it: it['settings'].update(degradation='blur'), 'blur instead of clean as'),
-    'pictures': (lambda part, it: it.update(images=['other']), "pictures: .'other'. instead of"),
+    'images': (lambda part, it: it.update(images=['other']), "images: .'other'. instead of"),
     'iteration': (lambda part, it: [one['trained'].update(iter=3) for one in it['settings']['networks']],
                   'look into networks of one iteration'),
     'weights': (lambda part, it: [one.update(key='params_ema') for one in it['settings']['networks']],
@@ -135,7 +135,7 @@ def two_seeds(study, tmp_path):
     """A page with what is inside of four networks, of two seeds."""
     page, first = study
     second = [network(tmp_path, p, 1) for p in (0, 0.3)]
-    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    sets = open_sets([f'images={tmp_path / "images"}'], ['clean', 'blur'], [], [], [], 4, 0)
     evaluate(second, sets, tmp_path / 'page/mine/at_6_more', Settings(strips=0))
     for seed, both in enumerate((first, second)):
         look_into(both, page.with_suffix('') / f'mine/inside/seed{seed}')
@@ -167,7 +167,7 @@ def test_seeds_that_were_looked_into_in_another_way_are_refused(two_seeds):
     for damage, reason in (
             (lambda lines: lines + lines[1:], 'stands twice'),
             (lambda lines: [*lines[:5], ','.join([*lines[5].split(',')[:4], 'nan', '0']), *lines[6:]], 'nan dB'),
-            (lambda lines: [line for line in lines if ',random' not in line], 'has other pictures, orders or channels'),
+            (lambda lines: [line for line in lines if ',random' not in line], 'has other images, orders or channels'),
             (lambda lines: [*lines, 'x' * 200_000], 'is not as tools/ablate_channels.py writes it')):
         path = sorted(inner.glob('seed1/ablation/*/in_turn.csv'))[-1]
         path.write_text('\n'.join(damage(path.read_text(encoding='utf-8').splitlines())) + '\n', encoding='utf-8')
@@ -201,13 +201,13 @@ def test_a_table_at_the_end_of_the_page_is_replaced_whole(study, newline):
         build(page)
         text = page.read_bytes().decode()
         assert '777' not in text
-        assert '| pictures | p = 0.3 |' in text
+        assert '| images | p = 0.3 |' in text
         assert text.count(newline) == text.count('\n')
 
 
 def test_what_the_studies_lack_is_said(study, tmp_path):
     page, _ = study
-    sets = open_sets([f'pictures={tmp_path / "pictures"}'], ['clean', 'blur'], [], [], [], 4, 0)
+    sets = open_sets([f'images={tmp_path / "images"}'], ['clean', 'blur'], [], [], [], 4, 0)
     evaluate([network(tmp_path, 0, 1)], sets, tmp_path / 'page/mine/at_6_more', Settings(strips=0))
     assert build(page)[1] == ['mine: not there: p = 0.3, seed 1, iteration 6, params']
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from build_page import MARK, build
 
-from reflash_sr.commands.evidence import MARK, build
 from reflash_sr.studies.grid import load
 from reflash_sr.system.files import sha256
 from reflash_sr.weights.file_formats import KEYS
@@ -94,7 +94,7 @@ def test_weights_are_whole_and_say_what_they_are():
         assert f'p{network.dropout_p:g}_' in name
 
 
-def test_pictures_and_links_of_the_page_are_there():
+def test_images_and_links_of_the_page_are_there():
     for target in re.findall(r'\]\((?!http)([^)#]+)', PAGE):
         assert (ROOT / 'docs' / target).exists(), target
 

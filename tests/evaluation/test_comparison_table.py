@@ -42,7 +42,7 @@ def test_values_gains_and_marks():
     assert (one.images, one.gain.images, one.beats) == (4, 4, ('large',))
     both = entry(entries, dataset='mean of A_1, B', degradation=MEAN, method='small_p')
     parts = [entry(entries, dataset=name, degradation=MEAN, method='small_p').value for name in ('A_1', 'B')]
-    assert both.value == pytest.approx(np.mean(parts)), 'sets count alike, however many pictures they have'
+    assert both.value == pytest.approx(np.mean(parts)), 'sets count alike, however many images they have'
     assert both.gain.cells == 4
     assert entry(entries, dataset='Real', degradation='as given', method='small').gain is None
     assert not any(one.beats for one in entries if one.method != 'small_p')
@@ -74,7 +74,7 @@ def test_infinite_values_stay_out_of_means():
     assert one.images == 3
 
 
-def test_value_and_gain_rest_on_the_same_pictures():
+def test_value_and_gain_rest_on_the_same_images():
     def change(score):
         endless = score.image == 'i0' and score.degradation == 'clean' and score.method == 'bicubic'
         return Score(**{**vars(score), 'value': math.inf}) if endless else score
@@ -97,7 +97,7 @@ def test_forms():
     entries = make_table(grid, METHODS)
     text = writers.markdown(entries, METHODS, '8-bit RGB')
     assert '| A_1 | small_p | 100 k | **' in text
-    assert 'mean |' in text and ', 4 pictures)' in text and 'small: trained' in text
+    assert 'mean |' in text and ', 4 images)' in text and 'small: trained' in text
     widths = {line.count('|') for line in text.splitlines() if line.startswith('|')}
     assert len(widths) == 1
     tex = writers.latex(entries, METHODS, '8-bit RGB')

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from reflash_sr.evaluation import inference as restore
-from reflash_sr.evaluation.inference import Restorer, tiled, to_picture, to_tensor
+from reflash_sr.evaluation.inference import Restorer, tiled, to_image, to_tensor
 from reflash_sr.evaluation.memory_estimate import bytes_per_pixel
 
 
@@ -42,10 +42,10 @@ def test_sides_are_padded_to_multiples_and_cut_again(size, tile):
     assert tiled(net, torch.rand(1, 3, *size), 2, 4, tile, 3).shape == (1, 3, 2 * size[0], 2 * size[1])
 
 
-def test_pictures_survive_the_way_there_and_back(rng):
-    picture = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    assert np.array_equal(to_picture(to_tensor(picture)), picture)
-    assert np.array_equal(to_picture(torch.tensor([-1.0, 2.0, 0.5 / 255]).reshape(1, 3, 1, 1)).ravel(), [0, 255, 0])
+def test_images_survive_the_way_there_and_back(rng):
+    image = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    assert np.array_equal(to_image(to_tensor(image)), image)
+    assert np.array_equal(to_image(torch.tensor([-1.0, 2.0, 0.5 / 255]).reshape(1, 3, 1, 1)).ravel(), [0, 255, 0])
 
 
 def test_tiles_where_memory_would_run_out(monkeypatch):
@@ -86,7 +86,7 @@ def test_mixed_precision_comes_out_in_float32(amp, inside):
     assert set(computed) == {inside}
 
 
-def test_memory_that_is_only_kept_is_given_back_before_a_picture_is_cut_into_tiles(monkeypatch):
+def test_memory_that_is_only_kept_is_given_back_before_an_image_is_cut_into_tiles(monkeypatch):
     net = Near()
     needed = 128 * 130 * bytes_per_pixel(net, 1, torch.device('cpu')) / restore.MEMORY_SHARE
     kept = [0.9 * needed]

@@ -19,14 +19,14 @@ def network(p=0.5, **options):
         return DropoutMSRResNet(num_feat=8, num_block=1, upscale=2, dropout_p=p, **options).eval()
 
 
-def picture(height=12, width=14):
+def image(height=12, width=14):
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1)) * 0.5 + 0.25
 
 
 def test_p_0_has_no_deviation_and_the_plain_result():
     restorer = Restorer(network(0), 2)
-    mean, std = mc_dropout(restorer, picture(), 3)
-    assert torch.allclose(mean, restorer(picture()).clamp(0, 1), atol=1e-6)
+    mean, std = mc_dropout(restorer, image(), 3)
+    assert torch.allclose(mean, restorer(image()).clamp(0, 1), atol=1e-6)
     assert std.shape == (24, 28)
     assert std.max() < 1e-6
 
@@ -34,13 +34,13 @@ def test_p_0_has_no_deviation_and_the_plain_result():
 def test_mean_converges_to_the_plain_result():
     """All that is behind dropout in front of the last convolution is linear: what is expected is the plain result."""
     restorer = Restorer(network(), 2)
-    plain = restorer(picture())
+    plain = restorer(image())
 
     def error(passes, seed=0):
-        return float((mc_dropout(restorer, picture(), passes, seed)[0] - plain).abs().mean())
+        return float((mc_dropout(restorer, image(), passes, seed)[0] - plain).abs().mean())
 
     many = error(256)
-    _, std = mc_dropout(restorer, picture(), 256)
+    _, std = mc_dropout(restorer, image(), 256)
     assert std.mean() > 1e-5
     assert many < 3 * std.mean() / 256**0.5
     assert many < sum(error(4, seed) for seed in range(8)) / 8 / 2, 'a single seed may be lucky'
@@ -49,26 +49,26 @@ def test_mean_converges_to_the_plain_result():
 @pytest.mark.parametrize('position, dim', [('last-conv', 'channel'), ('all-part', 'element'), ('B1', 'channel')])
 def test_same_seed_and_name_same_result_whatever_ran_before(position, dim):
     net = network(dropout_position=position, dropout_dim=dim)
-    first = mc_dropout(Restorer(net, 2), picture(), 3, 7, 'a')
+    first = mc_dropout(Restorer(net, 2), image(), 3, 7, 'a')
     torch.rand(5)
     restorer = Restorer(net, 2)
-    mc_dropout(restorer, picture(), 2, 9, 'b')
-    again = mc_dropout(restorer, picture(), 3, 7, 'a')
+    mc_dropout(restorer, image(), 2, 9, 'b')
+    again = mc_dropout(restorer, image(), 3, 7, 'a')
     assert all(torch.equal(one, other) for one, other in zip(first, again))
-    assert not torch.equal(first[0], mc_dropout(restorer, picture(), 3, 8, 'a')[0])
-    assert not torch.equal(first[0], mc_dropout(restorer, picture(), 3, 7, 'c')[0])
+    assert not torch.equal(first[0], mc_dropout(restorer, image(), 3, 8, 'a')[0])
+    assert not torch.equal(first[0], mc_dropout(restorer, image(), 3, 7, 'c')[0])
 
 
 def test_an_estimate_of_memory_in_between_changes_nothing():
-    large = picture(80, 80)  # of so many pixels, the restorer runs the network once to estimate what it takes
+    large = image(80, 80)  # of so many pixels, the restorer runs the network once to estimate what it takes
     whole = mc_dropout(Restorer(network(), 2, tile=0), large, 2)
     chosen = mc_dropout(Restorer(network(), 2), large, 2)
     assert torch.equal(whole[0], chosen[0])
 
 
-def test_tiles_have_the_masks_of_the_whole_picture():
-    whole = mc_dropout(Restorer(network(), 2, tile=0), picture(40, 44), 3)
-    tiles = mc_dropout(Restorer(network(), 2, tile=16, overlap=16), picture(40, 44), 3)
+def test_tiles_have_the_masks_of_the_whole_image():
+    whole = mc_dropout(Restorer(network(), 2, tile=0), image(40, 44), 3)
+    tiles = mc_dropout(Restorer(network(), 2, tile=16, overlap=16), image(40, 44), 3)
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(whole, tiles))
 
 
@@ -81,7 +81,7 @@ def test_network_and_random_numbers_are_left_as_found():
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    mc_dropout(Restorer(net, 2), picture(), 2)
+    mc_dropout(Restorer(net, 2), image(), 2)
     assert torch.equal(torch.rand(3), wanted)
     with pytest.raises(ZeroDivisionError), dropout_on(net):
         raise ZeroDivisionError
@@ -118,7 +118,7 @@ def test_which_networks_have_dropout():
 def test_one_pass_and_results_that_are_not_finite_are_refused():
     net = network()
     with pytest.raises(UserError, match='2 or more'):
-        mc_dropout(Restorer(net, 2), picture(), 1)
+        mc_dropout(Restorer(net, 2), image(), 1)
     nn.init.constant_(net.conv_last.bias, float('nan'))
     with pytest.raises(UserError, match='not finite'):
-        mc_dropout(Restorer(net, 2), picture(), 2)
+        mc_dropout(Restorer(net, 2), image(), 2)

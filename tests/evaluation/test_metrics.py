@@ -8,13 +8,13 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.metrics import bicubic_upscale, check_metrics, measure
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 THEIRS = {'psnr': calculate_psnr, 'ssim': calculate_ssim}
 
 
-def noisy(picture, sigma, rng):
-    return np.clip(picture + rng.normal(0, sigma, picture.shape), 0, 255).astype(np.uint8)
+def noisy(image, sigma, rng):
+    return np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize('metric', THEIRS)
@@ -22,40 +22,40 @@ def noisy(picture, sigma, rng):
 @pytest.mark.parametrize('y_channel', [False, True], ids=['rgb', 'y'])
 @pytest.mark.parametrize(('shape', 'sigma'), [((61, 48), 2), ((40, 121), 30), ((64, 64), 0.3)])
 def test_equal_to_basicsr(metric, crop_border, y_channel, shape, sigma, rng):
-    gt = smooth_picture(1, *shape)
+    gt = smooth_image(1, *shape)
     sr = noisy(gt, sigma, rng)
     ours = measure(metric, sr, gt, crop_border, y_channel)
     theirs = THEIRS[metric](sr[..., ::-1], gt[..., ::-1], crop_border=crop_border, test_y_channel=y_channel)
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def test_ssim_of_flat_and_hard_pictures_is_basicsrs(rng):
+def test_ssim_of_flat_and_hard_images_is_basicsrs(rng):
     flat, edges = np.full((32, 32, 3), 255, np.uint8), (rng.random((32, 32, 3)) > 0.5).astype(np.uint8) * 255
     for sr, gt in ((flat, edges), (edges, flat), (flat, flat), (edges, 255 - edges)):
         assert measure('ssim', sr, gt) == pytest.approx(calculate_ssim(sr, gt, crop_border=0), abs=1e-6)
 
 
-def test_equal_pictures(rng):
-    picture = smooth_picture(2, 32, 32)
-    assert measure('psnr', picture, picture) == math.inf
-    assert measure('ssim', picture, picture) == pytest.approx(1)
+def test_equal_images(rng):
+    image = smooth_image(2, 32, 32)
+    assert measure('psnr', image, image) == math.inf
+    assert measure('ssim', image, image) == pytest.approx(1)
 
 
 def test_views_are_measured_like_copies(rng):
-    gt = smooth_picture(1, 40, 60)
+    gt = smooth_image(1, 40, 60)
     sr = noisy(gt, 5, rng)
     for metric in THEIRS:
         assert measure(metric, sr[:, ::-1], gt[:, ::-1], 4) == pytest.approx(measure(metric, sr, gt, 4), abs=1e-9)
 
 
 def test_what_cannot_be_measured_is_refused():
-    picture = smooth_picture(2, 16, 20)
+    image = smooth_image(2, 16, 20)
     with pytest.raises(UserError, match='20×16 px is measured against a GT of 18×16 px'):
-        measure('psnr', picture, picture[:, :18])
+        measure('psnr', image, image[:, :18])
     with pytest.raises(UserError, match='too small for psnr with crop_border 8: a side needs 17 px'):
-        measure('psnr', picture, picture, 8)
+        measure('psnr', image, image, 8)
     with pytest.raises(UserError, match='a side needs 19 px'):
-        measure('ssim', picture, picture, 4)
+        measure('ssim', image, image, 4)
     with pytest.raises(UserError, match="'snr' is not known"):
         check_metrics(['snr'])
 

@@ -12,7 +12,7 @@ def scores():
             for image, value in (('a', base + offset - 0.5), ('b', base + offset + 0.5))]
 
 
-def test_means_are_over_pictures():
+def test_means_are_over_images():
     cells = mean_cells(scores())
     assert [(c.method, c.degradation, c.value, c.images) for c in cells] == [
         ('network', 'clean', 29.0, 2), ('network', 'b+n', 23.0, 2), ('bicubic', 'clean', 28.0, 2),

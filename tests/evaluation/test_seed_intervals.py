@@ -8,7 +8,7 @@ from reflash_sr.evaluation.bootstrap import paired_gain
 from reflash_sr.evaluation.seed_intervals import gain_over_seeds
 
 
-def test_one_seed_is_the_gain_over_pictures(rng):
+def test_one_seed_is_the_gain_over_images(rng):
     sets = [rng.normal(0.1, 1, (5, 3)), rng.normal(0.1, 1, (9, 3))]
     gain, plain = gain_over_seeds([sets]), paired_gain(sets)
     assert (gain.mean, gain.images_low, gain.images_high, gain.images) == (plain.mean, plain.low, plain.high, 14)
@@ -17,10 +17,10 @@ def test_one_seed_is_the_gain_over_pictures(rng):
 
 
 def test_each_interval_knows_its_own_source(rng):
-    pictures, seeds = rng.normal(0, 1, (1, 20, 1)), rng.normal(0, 1, (4, 1, 1))
-    only_pictures = gain_over_seeds([[one] for one in np.broadcast_to(pictures, (4, 20, 2))])
-    assert only_pictures.seeds_high - only_pictures.seeds_low == pytest.approx(0)
-    assert only_pictures.images_high - only_pictures.images_low > 0.3
+    rows, seeds = rng.normal(0, 1, (1, 20, 1)), rng.normal(0, 1, (4, 1, 1))
+    only_images = gain_over_seeds([[one] for one in np.broadcast_to(rows, (4, 20, 2))])
+    assert only_images.seeds_high - only_images.seeds_low == pytest.approx(0)
+    assert only_images.images_high - only_images.images_low > 0.3
     only_seeds = gain_over_seeds([[one] for one in np.broadcast_to(seeds, (4, 20, 2))])
     assert only_seeds.images_high - only_seeds.images_low == pytest.approx(0)
     wanted = stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds.ravel()))
@@ -35,7 +35,7 @@ def test_cells_count_alike_and_means_agree(rng):
     assert np.mean(gain.by_seed) == pytest.approx(wanted)
 
 
-def test_a_picture_without_a_value_is_left_out_for_all_seeds():
+def test_a_image_without_a_value_is_left_out_for_all_seeds():
     differences = [[np.array([[1.0], [5.0]])], [np.array([[3.0], [np.nan]])]]
     gain = gain_over_seeds(differences)
     assert (gain.mean, gain.by_seed, gain.images) == (2, (1, 3), 1)

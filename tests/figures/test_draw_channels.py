@@ -1,4 +1,4 @@
-"""Figures of ablation and saliency are drawn from whatever comes out, also from one picture, one channel, all zeros."""
+"""Figures of ablation and saliency are drawn from whatever comes out, also from one image, one channel, all zeros."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_networks_of_several_widths_are_shown_whole(rng):
     assert ablation.figure_single(drops).axes[0].get_xlim() == (0.5, 16.5)
 
 
-def test_a_picture_without_error_does_not_hide_the_others():
+def test_a_image_without_error_does_not_hide_the_others():
     curves = {'one': np.array([[np.inf, 40, 30], [30, 29, 28]])}
     line = ablation.figure_in_turn({'index': curves}).axes[0].lines[-1]
     assert list(line.get_ydata()) == [30, 29, 28]
@@ -81,6 +81,6 @@ def test_saliency(rng, scale, channels, height, width):
     assert 'saliency' in drawn(saliency.figure_models({'a': one, 'b': one}))
 
 
-def test_the_file_is_a_picture(tmp_path, rng):
+def test_the_file_is_an_image(tmp_path, rng):
     save(ablation.figure_single({'a': rng.random((2, 8))}), tmp_path / 'a.png')
     assert (tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')

@@ -21,9 +21,9 @@ MANY = [panel(i, p=i / 10) for i in range(10)]
 
 
 def check(path):
-    picture = Image.open(path)
-    assert picture.width == WIDTH * DPI
-    assert (np.asarray(picture.convert('L')) < 128).mean() > 0.002, 'blank'
+    image = Image.open(path)
+    assert image.width == WIDTH * DPI
+    assert (np.asarray(image.convert('L')) < 128).mean() > 0.002, 'blank'
     assert not plt.get_fignums()
 
 
@@ -48,8 +48,8 @@ def test_coinciding_samples_are_drawn(tmp_path):
     one = panel()
     draw_scatter([Panel(one.label, one.points * 0, one.kinds, one.chi * 0, 0.0)], NAMES[:5], tmp_path / 'one.png')
     check(tmp_path / 'one.png')
-    picture = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
-    panel_alone = picture[:picture.shape[0] * 3 // 4]
+    image = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
+    panel_alone = image[:image.shape[0] * 3 // 4]
     for kind in range(5):
         colour = np.array([int(_look(kind)['color'][i:i + 2], 16) for i in (1, 3, 5)])
         assert (abs(panel_alone - colour).max(axis=-1) < 8).any(), f'{NAMES[kind]} is covered by the others'
@@ -58,10 +58,10 @@ def test_coinciding_samples_are_drawn(tmp_path):
 def test_each_group_has_its_colour(tmp_path):
     panels = [panel(i, chi=(100.0 * (i + 1),), p=0.1 * (i % 2), group=f'seed {i // 2}') for i in range(4)]
     draw_chi(panels, tmp_path / 'one.png')
-    picture = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
+    image = np.asarray(Image.open(tmp_path / 'one.png').convert('RGB'), int)
     for colour in COLOURS[:3]:
         sought = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)])
-        assert (abs(picture - sought).max(axis=-1) < 8).any() == (colour != COLOURS[2])
+        assert (abs(image - sought).max(axis=-1) < 8).any() == (colour != COLOURS[2])
 
 
 @pytest.mark.parametrize(('chi', 'text'), [((800.0, 900.0), '850 ± 71'), ((12.34,), '12.3'), ((0.0123, 0.0123),

@@ -37,9 +37,9 @@ MANY = grid([f'position {i}' for i in range(9)], ps=[f'p = 0.{i}' for i in range
 def test_figures_are_written_and_not_blank(tmp_path, draw, series):
     path = tmp_path / 'figures' / 'one.png'
     draw(series, path, 'a study: photos')
-    picture = Image.open(path)
-    pixels = np.asarray(picture.convert('L'))
-    assert picture.width == WIDTH * DPI
+    image = Image.open(path)
+    pixels = np.asarray(image.convert('L'))
+    assert image.width == WIDTH * DPI
     assert (pixels < 128).mean() > 0.002, 'blank'
     assert path.stat().st_size < (600_000 if series is MANY else 150_000)
     assert not plt.get_fignums()

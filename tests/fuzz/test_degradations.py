@@ -1,4 +1,4 @@
-"""Degradations of any composition, on pictures of any size."""
+"""Degradations of any composition, on images of any size."""
 
 import numpy as np
 from hypothesis import given

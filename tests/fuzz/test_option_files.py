@@ -36,19 +36,19 @@ VALUES = st.one_of(SCALARS, SCALARS, st.lists(SCALARS, max_size=3), st.dictionar
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Pictures, and a place for the mutated file."""
+    """Images, and a place for the mutated file."""
     folder = tmp_path_factory.mktemp('options')
-    fill(folder / 'pictures', 2, 72, 96)
+    fill(folder / 'images', 2, 72, 96)
     return folder
 
 
-def small(section, pictures):
-    """The same options for two small pictures and a small network, so that an example takes milliseconds."""
+def small(section, images):
+    """The same options for two small images and a small network, so that an example takes milliseconds."""
     for key, value in section.items():
         if isinstance(value, dict) and key != 'axes':
-            small(value, pictures)
+            small(value, images)
         elif key in ('dataroot_gt', 'dataroot_lq'):
-            section[key] = str(pictures)
+            section[key] = str(images)
         elif key in SMALL:
             section[key] = copy.copy(SMALL[key])
     return section
@@ -153,7 +153,7 @@ def test_a_mutated_file_passes_the_checks_or_is_refused(folder, data, shipped):
 @examples(20)
 @given(data=st.data(), shipped=st.sampled_from(SHIPPED))
 def test_a_mutated_file_passes_with_its_data_and_network_or_is_refused(folder, data, shipped):
-    opt = data.draw(mutants(small(options.load(shipped), folder / 'pictures')))
+    opt = data.draw(mutants(small(options.load(shipped), folder / 'images')))
     path = folder / 'my options.yml'
     path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     tried(path, folder, deep=True)
@@ -178,7 +178,7 @@ def test_the_unchanged_files_pass(folder):
     passed = 0
     for shipped in SHIPPED:
         path = folder / 'my options.yml'
-        path.write_text(yaml.safe_dump(small(options.load(shipped), folder / 'pictures')), encoding='utf-8')
+        path.write_text(yaml.safe_dump(small(options.load(shipped), folder / 'images')), encoding='utf-8')
         try:
             checked(path, folder, deep='test' not in shipped.stem)
             passed += 1

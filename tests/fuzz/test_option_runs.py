@@ -21,7 +21,7 @@ TRAINING = [path for path in SHIPPED if path.stem.startswith(('train', 'quicksta
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp('runs')
-    fill(folder / 'pictures', 2, 64, 64)
+    fill(folder / 'images', 2, 64, 64)
     return folder
 
 
@@ -37,7 +37,7 @@ def shorten(opt):
 @settings(examples(8), max_examples=min(LONG, 200) or 8)
 @given(data=st.data(), shipped=st.sampled_from(TRAINING))
 def test_a_mutated_file_trains_or_is_refused_before_anything_is_written(folder, data, shipped):
-    base = small(options.load(shipped), folder / 'pictures')
+    base = small(options.load(shipped), folder / 'images')
     opt = shorten(data.draw(mutants(base)))
     path = folder / 'mine.yml'
     path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')

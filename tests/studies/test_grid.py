@@ -18,6 +18,7 @@ from reflash_sr.studies import grid as study
 from reflash_sr.studies import jobs as study_jobs
 from reflash_sr.studies import results as study_results
 from reflash_sr.studies import sweep as study_sweep
+from reflash_sr.system.run_command import run_command
 from tests.conftest import GRID
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
@@ -108,7 +109,7 @@ def test_bad_input_is_one_line_and_runs_nothing(study_file, monkeypatch, capsys,
         opt = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
         change(opt)
         Path(file).write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
-    assert cli.run_tool(lambda: study_sweep.sweep(file, engine='debug'), 'sweep_dropout') == 2
+    assert run_command(lambda: study_sweep.sweep(file, engine='debug'), 'sweep_dropout') == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert message in lines[0]
@@ -293,7 +294,7 @@ def test_the_readme_counts_the_cells_of_every_study():
             first, *others = re.findall(r'`([^`]+)`', cells[0])
             files = [first, *(other.replace('…', first.removesuffix('.yml')) for other in others)]
             counted |= dict(zip(files, map(int, cells[-1].split(',')), strict=True))
-    counted['options/study_tiny.yml'] = 13  # of the picture
+    counted['options/study_tiny.yml'] = 13  # of the image
     found = {f'options/{path.name}': len(study.load(path).cells) for path in (ROOT / 'options').glob('study_*.yml')}
     assert counted == found
 

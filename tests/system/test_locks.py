@@ -29,6 +29,7 @@ def test_where_there_are_no_locks_nothing_is_locked(monkeypatch, tmp_path):
 
 
 def test_the_package_can_be_imported_where_there_are_none():
-    code = "import sys; sys.modules['fcntl'] = None; import reflash_sr; from reflash_sr import cli; from reflash_sr.training import run_lock"
+    code = ("import sys; sys.modules['fcntl'] = None; import reflash_sr; from reflash_sr import cli; "
+            'from reflash_sr.training import run_lock')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr

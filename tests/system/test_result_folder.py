@@ -56,12 +56,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_what_is_read_is_never_written(tmp_path):
-    pictures = tmp_path / 'pictures'
-    pictures.mkdir()
-    (pictures / 'a.png').write_text('')
-    for out in (pictures, tmp_path, pictures / 'results'):
+    images = tmp_path / 'images'
+    images.mkdir()
+    (images / 'a.png').write_text('')
+    for out in (images, tmp_path, images / 'results'):
         for overwrite in (False, True):
             with pytest.raises(UserError, match='is read, so results cannot go there'):
-                ResultFolder(out, 'tool', {}, overwrite, inputs=[pictures, 'photos:val'])
-    assert [path.name for path in pictures.iterdir()] == ['a.png']
-    ResultFolder(tmp_path / 'results', 'tool', {}, inputs=[pictures])
+                ResultFolder(out, 'tool', {}, overwrite, inputs=[images, 'photos:val'])
+    assert [path.name for path in images.iterdir()] == ['a.png']
+    ResultFolder(tmp_path / 'results', 'tool', {}, inputs=[images])

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from reflash_sr import cli
+from reflash_sr.options import registry
 from tests.conftest import TINY_NETWORK, fill
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
@@ -60,7 +61,7 @@ def weights_of(path):
 
 
 @pytest.mark.slow
-def test_train_continue_and_test(training_options, picture_folder):
+def test_train_continue_and_test(training_options, image_folder):
     training_options['datasets']['train']['num_worker_per_gpu'] = 2
     opt = write(training_options)
     trained = run('train', '-opt', opt)
@@ -85,7 +86,7 @@ def test_train_continue_and_test(training_options, picture_folder):
     assert all(torch.equal(value, whole[name]) for name, value in weights_of(models / 'net_g_6.pth').items())
     assert not list(Path('experiments').glob('*archived*'))
 
-    tested = run('test', '-opt', write(test_options(picture_folder), 'test.yml'))
+    tested = run('test', '-opt', write(test_options(image_folder), 'test.yml'))
     assert tested.returncode == 0, tested.stderr
     assert 'key [params_ema]' in tested.stderr
     rows = table_of('results/tiny_test/table.csv')
@@ -149,19 +150,19 @@ BAD_INPUT = {
     'unknown key': (['train:totl_iter=3'], "train: totl_iter: is not a known key; did you mean 'total_iter'?"),
     'unknown type': (['network_g:type=DropoutRRDB'], "did you mean 'DropoutRRDBNet"),
     'missing data': (['datasets:train:dataroot_gt=gone'], 'tiny.yml: datasets: train: gone: no such folder'),
-    'empty data': (['datasets:train:dataroot_gt=empty'], 'datasets: train: empty: no picture in this folder'),
+    'empty data': (['datasets:train:dataroot_gt=empty'], 'datasets: train: empty: no image in this folder'),
     'small image': (['datasets:train:dataroot_gt=small'], 'small/0.png: 24×24 px is smaller than gt_size, 32'),
     'several GPUs in one process': (['num_gpu=4'], 'start with torchrun --nproc_per_node 4 -m reflash_sr train'),
     'prefetch': (['datasets:train:prefetch_mode=cuda'], 'prefetch_mode: cuda needs a CUDA device, and this is cpu'),
     'few images': (['datasets:train:total_batch_size=5'],
                    '4 images × dataset_enlarge_ratio 1 is less than a batch of 5'),
-    'broken image in testing': (['datasets:val:dataroot_gt=broken'], 'broken/bad.png: cannot be read as a picture'),
+    'broken image in testing': (['datasets:val:dataroot_gt=broken'], 'broken/bad.png: cannot be read as an image'),
     'scale': (['scale=2'], 'network_g: upscale: 4 is not the scale of the run, 2'),
     'p': (['network_g:dropout_p=1'], 'network_g: dropout_p: must be a probability in [0, 1), not 1'),
     'position': (['network_g:dropout_position=lastconv'], "did you mean 'last-conv'?"),
     'network value': (['network_g:num_feat=-3'], 'network_g: num_feat: must be a whole number, 1 to 16,384, not -3'),
     'network type': (['network_g:upscale=[4]'], 'network_g: upscale: must be a whole number, 1 to 16, not [4]'),
-    'picture': (['network_g:num_in_ch=1'], 'network_g: DropoutMSRResNet does not accept these options'),
+    'image': (['network_g:num_in_ch=1'], 'network_g: DropoutMSRResNet does not accept these options'),
     'set name': (['datasets:val:name=../up'], 'datasets: val: name: must be a name without slashes'),
     'seed': (['manual_seed=4294967296'], 'manual_seed: must be a whole number'),
     'optimiser value': (['train:optim_g:betas=[2, 3]'], 'train: optim_g: Adam does not accept these options'),
@@ -183,7 +184,7 @@ def test_bad_input_is_one_line_and_touches_nothing(training_options, tmp_path, c
     from reflash_sr.archs import DropoutMSRResNet
     (tmp_path / 'empty').mkdir()
     fill(tmp_path / 'small', 2, 24)
-    Path(fill(tmp_path / 'broken', 1, 40), 'bad.png').write_text('no picture')
+    Path(fill(tmp_path / 'broken', 1, 40), 'bad.png').write_text('no image')
     torch.save({'params': DropoutMSRResNet(num_feat=6, num_block=1).state_dict()}, 'other.pth')
     Path('torn.state').write_bytes(b'PK\x03\x04')
     saved = Path('experiments/tiny/models/net_g_latest.pth')
@@ -202,8 +203,8 @@ def test_a_tag_that_would_run_code(capsys):
     assert not Path('pwned').exists()
 
 
-def test_a_test_without_weights(capsys, picture_folder):
-    opt = write(test_options(picture_folder, path={}))
+def test_a_test_without_weights(capsys, image_folder):
+    opt = write(test_options(image_folder, path={}))
     assert 'path: pretrain_network_g: is empty; write the weights file to test' in fails(capsys, 'test', '-opt', opt)
     assert not Path('results').exists()
 
@@ -225,8 +226,8 @@ def test_plugins_are_loaded_and_a_broken_one_only_warns(monkeypatch, capsys):
         def load(self):
             raise ImportError('No module named gone')
 
-    monkeypatch.setattr(cli, 'entry_points', lambda group: [Entry()] if group == 'basicsr.plugins' else [])
-    cli.load_plugins()
+    monkeypatch.setattr(registry, 'entry_points', lambda group: [Entry()] if group == 'basicsr.plugins' else [])
+    registry.load_plugins()
     assert 'plugin broken (gone.module) cannot be loaded: No module named gone' in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.options import checks as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.training import preflight
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 
 def expanded(opt, root):
@@ -18,24 +18,24 @@ def expanded(opt, root):
     return opt
 
 
-def test_a_folder_of_cut_off_pictures_is_refused(training_options, tmp_path):
+def test_a_folder_of_cut_off_images_is_refused(training_options, tmp_path):
     folder = tmp_path / 'cut'
     folder.mkdir()
     for i in range(3):
-        Image.fromarray(smooth_picture(i, 72, 96)).save(folder / f'{i}.png')
+        Image.fromarray(smooth_image(i, 72, 96)).save(folder / f'{i}.png')
         data = (folder / f'{i}.png').read_bytes()
         (folder / f'{i}.png').write_bytes(data[:len(data) // 2])
     training_options['datasets']['train']['dataroot_gt'] = str(folder)
-    with pytest.raises(UserError, match=r'datasets: train: .*not one of its 3 pictures can be read'):
+    with pytest.raises(UserError, match=r'datasets: train: .*not one of its 3 images can be read'):
         preflight.open_datasets(expanded(training_options, tmp_path))
 
 
 @pytest.mark.parametrize(('side', 'message'), [(8, None), (9, r'1\.png: 9×8 px does not go with')])
-def test_paired_pictures_of_wrong_sizes_are_named(training_options, tmp_path, side, message):
+def test_paired_images_of_wrong_sizes_are_named(training_options, tmp_path, side, message):
     for name, sides in (('gt', [(32, 32), (32, 32)]), ('lq', [(8, 8), (8, side)])):
         (tmp_path / name).mkdir()
         for i, (height, width) in enumerate(sides):
-            Image.fromarray(smooth_picture(i, height, width)).save(tmp_path / name / f'{i}.png')
+            Image.fromarray(smooth_image(i, height, width)).save(tmp_path / name / f'{i}.png')
     training_options['datasets']['train'] = {
         'type': 'PairedImageDataset', 'dataroot_gt': str(tmp_path / 'gt'), 'dataroot_lq': str(tmp_path / 'lq'),
         'filename_tmpl': '{}', 'io_backend': {'type': 'disk'}, 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
@@ -65,9 +65,9 @@ def test_a_perceptual_loss_is_built_before_the_run(training_options, tmp_path, m
 @pytest.mark.parametrize('metric', [{'type': 'calculate_niqe', 'crop_border': 4},
                                     {'type': 'calculate_psnr', 'crop_border': 40},
                                     {'type': 'calculate_ssim', 'crop_border': 34}])
-def test_a_metric_that_does_not_take_the_pictures_is_named(training_options, tmp_path, metric):
+def test_a_metric_that_does_not_take_the_images_is_named(training_options, tmp_path, metric):
     training_options['val']['metrics'] = {'mine': metric}
-    with pytest.raises(UserError, match=r'val: metrics: mine: does not take pictures of 96×72 px'):
+    with pytest.raises(UserError, match=r'val: metrics: mine: does not take images of 96×72 px'):
         preflight.open_datasets(expanded(training_options, tmp_path))
 
 
@@ -79,7 +79,7 @@ def test_networks_with_any_window_are_accepted(training_options, tmp_path, windo
     preflight.check_network(expanded(training_options, tmp_path))
 
 
-def test_networks_of_grey_pictures_are_accepted_with_grey_data(training_options, tmp_path):
+def test_networks_of_grey_images_are_accepted_with_grey_data(training_options, tmp_path):
     training_options['network_g'].update(num_in_ch=1, num_out_ch=1)
     opt = expanded(training_options, tmp_path)
     with pytest.raises(UserError, match='network_g: DropoutMSRResNet does not accept'):

@@ -19,7 +19,7 @@ from reflash_sr.system.signals import StopSignals, leave_quietly_while_a_command
 from reflash_sr.training import resume
 from reflash_sr.weights.trained_network import open_network
 from tests import forked
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 TOTAL = 40
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -292,12 +292,12 @@ def test_what_the_parent_has_ignored_stays_ignored(number, monkeypatch):
 
 
 @pytest.mark.slow
-def test_data_of_basicsr_are_exact_too_with_any_number_of_workers(options, tmp_path, picture_folder):
+def test_data_of_basicsr_are_exact_too_with_any_number_of_workers(options, tmp_path, image_folder):
     pairs = tmp_path / 'pairs'
     for scale in (1, 4):
         (pairs / str(scale)).mkdir(parents=True)
         for i in range(4):
-            Image.fromarray(smooth_picture(i, 72 // scale, 96 // scale)).save(pairs / str(scale) / f'{i}.png')
+            Image.fromarray(smooth_image(i, 72 // scale, 96 // scale)).save(pairs / str(scale) / f'{i}.png')
     options['datasets']['train'] = {
         'type': 'PairedImageDataset', 'name': 'pairs', 'dataroot_gt': str(pairs / '1'), 'dataroot_lq': str(pairs / '4'),
         'io_backend': {'type': 'disk'}, 'gt_size': 32, 'use_hflip': True, 'use_rot': True, 'total_batch_size': 2,

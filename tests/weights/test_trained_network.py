@@ -74,7 +74,7 @@ def test_what_cannot_be_opened_is_one_line(tmp_path):
     with pytest.raises(UserError, match='EDSR does not accept these options'):
         open_network(path, None, {**section, 'blocks': 2})
     grey = MSRResNet(1, 1, num_feat=8, num_block=1)
-    with pytest.raises(UserError, match='does not take an RGB picture'):
+    with pytest.raises(UserError, match='does not take an RGB image'):
         open_network(save(tmp_path / 'grey.pth', grey.state_dict()))
 
 

@@ -1,4 +1,4 @@
-"""Where a dataset's pictures come from: a folder, a list of names, an LMDB, or installed packages."""
+"""Where a dataset's images come from: a folder, a list of names, an LMDB, or installed packages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _META_LINE = re.compile(r'^(?P<name>.+?)(?:\s+\(\s*\d+\s*,.*)?$')  # "name.png (
 
 
 class ImageSource:
-    """The GT pictures of a dataset's section of an option file.
+    """The GT images of a dataset's section of an option file.
 
     Args:
         opt: The section: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and where wanted
@@ -32,11 +32,11 @@ class ImageSource:
     Attributes:
         paths: The files, or the keys of an LMDB.
         names: A name for each, without folder and ending, and no two alike: good for results.
-        others: Files of the folder that do not have a picture's ending.
+        others: Files of the folder that do not have an image's ending.
         on_disk: Whether ``paths`` are files.
 
     Raises:
-        UserError: The folder, the list or one of its files is missing, or there is no picture.
+        UserError: The folder, the list or one of its files is missing, or there is no image.
     """
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -59,7 +59,7 @@ class ImageSource:
         return len(self.paths)
 
     def read(self, index: int) -> np.ndarray:
-        """Read one picture, (H, W, 3) uint8 RGB; raises ``UserError`` naming it where that fails."""
+        """Read one image, (H, W, 3) uint8 RGB; raises ``UserError`` naming it where that fails."""
         path = self.paths[index]
         if self.on_disk:
             return read_image(path)
@@ -72,20 +72,20 @@ class ImageSource:
         return read_image(data, name=f'{self.root}: {path}')
 
     def keep(self, good: list[bool]) -> None:
-        """Keep the pictures that are marked as good, forget the others."""
+        """Keep the images that are marked as good, forget the others."""
         self.paths = [path for path, fine in zip(self.paths, good) if fine]
         self.names = [name for name, fine in zip(self.names, good) if fine]
 
 
 def _lines(path: Path) -> list[str]:
-    check_regular(path, 'list of pictures')
+    check_regular(path, 'list of images')
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path}: the list of pictures cannot be read ({error})') from error
+        raise UserError(f'{path}: the list of images cannot be read ({error})') from error
     names = [_META_LINE.match(line.strip()).group('name') for line in lines if line.strip()]
     if not names:
-        raise UserError(f'{path}: the list of pictures is empty; write one file name per line')
+        raise UserError(f'{path}: the list of images is empty; write one file name per line')
     return names
 
 

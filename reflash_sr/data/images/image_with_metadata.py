@@ -1,4 +1,4 @@
-"""A picture with all that a viewer makes use of: depth, transparency, colour profile, EXIF data; read and written."""
+"""An image with all that a viewer makes use of: depth, transparency, colour profile, EXIF data; read and written."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture, upright.
+class FullImage:
+    """An image, upright.
 
     Attributes:
-        colour: (H, W, 3) float32 in [0, 1], RGB; the channels of a grey picture are equal.
+        colour: (H, W, 3) float32 in [0, 1], RGB; the channels of a grey image are equal.
         alpha: (H, W) float32 in [0, 1], 1 is opaque; None: opaque throughout.
         depth: Bits of a channel, 8 or 16.
         grey: Whether it is written with one channel.
@@ -60,18 +60,18 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(path: str | os.PathLike) -> Picture:
-    """Read a picture of any kind; of an animation or a file of several pages, the first.
+def read_full_image(path: str | os.PathLike) -> FullImage:
+    """Read an image of any kind; of an animation or a file of several pages, the first.
 
-    16 bits are kept, in grey pictures of all formats and in colour pictures that are PNG, TIFF or PPM files. Palettes
+    16 bits are kept, in grey images of all formats and in colour images that are PNG, TIFF or PPM files. Palettes
     become RGB, with alpha where they have transparency; CMYK becomes sRGB by its profile, plain RGB without one. The
     EXIF orientation is applied and taken out.
 
     Raises:
-        UserError: The file is missing, truncated, not a picture, larger than Pillow opens (178 megapixels), or of
+        UserError: The file is missing, truncated, not an image, larger than Pillow opens (178 megapixels), or of
             more than 16 bits.
     """
-    check_regular(path, 'picture')
+    check_regular(path, 'image')
     try:
         if os.path.getsize(path) > MOST_BYTES:
             raise UserError(f'has more than {MOST_BYTES:,} bytes')
@@ -84,7 +84,7 @@ def read_picture(path: str | os.PathLike) -> Picture:
         raise unreadable(path, error) from error
 
 
-def _read(image: Image.Image, data: bytes) -> Picture:
+def _read(image: Image.Image, data: bytes) -> FullImage:
     frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a JPEG file with its preview
     notes = [f'first of {frames} frames'] if frames > 1 else []
     image.load()
@@ -112,13 +112,14 @@ def _read(image: Image.Image, data: bytes) -> Picture:
     colour = levels[..., :3] if channels > 2 else np.repeat(levels[..., :1], 3, axis=2)
     dpi = image.info.get('dpi')
     dpi = tuple(map(float, dpi)) if dpi and min(dpi) > 1 else None
-    return Picture(np.ascontiguousarray(colour), np.ascontiguousarray(levels[..., -1]) if channels in (2, 4) else None,
-                   depth, grey, icc, _exif_bytes(exif, image.format == 'TIFF' or data[:2] in (b'II', b'MM')),
-                   dpi[::-1] if dpi and orientation >= 5 else dpi, tuple(notes))
+    alpha = np.ascontiguousarray(levels[..., -1]) if channels in (2, 4) else None
+    exif_bytes = _exif_bytes(exif, image.format == 'TIFF' or data[:2] in (b'II', b'MM'))
+    return FullImage(np.ascontiguousarray(colour), alpha, depth, grey, icc, exif_bytes,
+                     dpi[::-1] if dpi and orientation >= 5 else dpi, tuple(notes))
 
 
 def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether a picture that Pillow opens in 8 bits has 16."""
+    """Whether an image that Pillow opens in 8 bits has 16."""
     if image.format == 'PNG':
         return data[24] == 16
     return image.format == 'PPM' or max(image.tag_v2.get(258, (8,))) == 16
@@ -172,7 +173,7 @@ def _exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
         for tag in SIZE_TAGS if EXIF_IFD in exif else ():
             exif.get_ifd(EXIF_IFD).pop(tag, None)
         return exif.tobytes() if len(exif) else None
-    except Exception:  # damaged in one of many ways: not worth the picture
+    except Exception:  # damaged in one of many ways: not worth the image
         return None
 
 
@@ -183,13 +184,13 @@ def check_format(ending: str, height: int, width: int) -> None:
         raise UserError(f'{width}×{height} px is more than {ending} can hold ({longest}); write --ext png')
 
 
-def write_picture(picture: Picture, file: IO[bytes], ending: str) -> tuple[str, ...]:
-    """Write a picture with its depth, transparency, profile, EXIF data and resolution, where the format has them.
+def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str, ...]:
+    """Write an image with its depth, transparency, profile, EXIF data and resolution, where the format has them.
 
     JPEG is written with quality 95 and full colour resolution, transparent pixels over white; WebP with quality 95.
 
     Args:
-        picture: The picture; values outside [0, 1] are clipped.
+        image: The image; values outside [0, 1] are clipped.
         file: Open for writing; the position can be set.
         ending: One of ``FORMATS``.
 
@@ -197,27 +198,27 @@ def write_picture(picture: Picture, file: IO[bytes], ending: str) -> tuple[str, 
         What the format could not keep.
 
     Raises:
-        UserError: The picture is too large for the format.
+        UserError: The image is too large for the format.
     """
     name, lost = FORMATS[ending], []
-    check_format(ending, *picture.colour.shape[:2])
-    colour, alpha, depth = picture.colour, picture.alpha, picture.depth
+    check_format(ending, *full.colour.shape[:2])
+    colour, alpha, depth = full.colour, full.alpha, full.depth
     if alpha is not None and name == 'JPEG':
         colour, alpha = colour.clip(0, 1) * alpha[..., None] + (1 - alpha[..., None]), None
         lost.append(f'{ending} has no transparency: put over white; --ext png keeps it')
     if depth == 16 and name not in _DEEP_WRITERS:
         depth = 8
         lost.append(f'{ending} has no 16 bits: 8 written; --ext png keeps them')
-    levels = to_levels(to_grey(colour)[..., None] if picture.grey else colour, depth)
+    levels = to_levels(to_grey(colour)[..., None] if full.grey else colour, depth)
     if alpha is not None:
         levels = np.dstack([levels, to_levels(alpha, depth)])
-    icc = picture.icc
-    if icc and icc[16:20] == b'GRAY' and (not picture.grey or name == 'WEBP'):
-        icc = None  # WebP has no grey pictures, and a profile must be one of its picture's kind
+    icc = full.icc
+    if icc and icc[16:20] == b'GRAY' and (not full.grey or name == 'WEBP'):
+        icc = None  # WebP has no grey images, and a profile must be one of its image's kind
     if depth == 16:
-        _DEEP_WRITERS[name](levels, file, icc, picture.exif, picture.dpi)
+        _DEEP_WRITERS[name](levels, file, icc, full.exif, full.dpi)
         return tuple(lost)
-    known = {'icc_profile': icc, 'exif': picture.exif, 'dpi': picture.dpi}
+    known = {'icc_profile': icc, 'exif': full.exif, 'dpi': full.dpi}
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else np.ascontiguousarray(levels))
     image.save(file, name, **_OPTIONS[name], **{key: value for key, value in known.items() if value})
     return tuple(lost)

@@ -1,4 +1,4 @@
-"""Pictures on disk: find them, read them, refuse what cannot be read."""
+"""Images on disk: find them, read them, refuse what cannot be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import check_regular
 
-# Of large pictures and of damaged EXIF data: neither hinders, and what does is an error.
+# Of large images and of damaged EXIF data: neither hinders, and what does is an error.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
@@ -26,9 +26,9 @@ _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
-    """Read a picture as 8-bit RGB.
+    """Read an image as 8-bit RGB.
 
-    Grey and palette pictures become RGB, 16 bits become 8 (rounded in grey pictures; in colour ones Pillow leaves the
+    Grey and palette images become RGB, 16 bits become 8 (rounded in grey images; in colour ones Pillow leaves the
     lower 8 bits away), transparency is dropped, the EXIF orientation is applied.
 
     Args:
@@ -36,14 +36,14 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
         name: What to call it in an error. Default: the path.
 
     Returns:
-        The picture, (H, W, 3) uint8, RGB.
+        The image, (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: The file is missing, truncated, not a picture, or of more than 16 bits.
+        UserError: The file is missing, truncated, not an image, or of more than 16 bits.
     """
-    name = name or (str(source) if not isinstance(source, bytes) else 'picture')
+    name = name or (str(source) if not isinstance(source, bytes) else 'image')
     if not isinstance(source, bytes):
-        check_regular(source, 'picture')
+        check_regular(source, 'image')
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
@@ -62,30 +62,30 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
 
 
 def unreadable(name: object, error: Exception) -> UserError:
-    """Make the error for a picture that cannot be read, out of whatever its decoder raised."""
+    """Make the error for an image that cannot be read, out of whatever its decoder raised."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     if isinstance(error, Image.UnidentifiedImageError):
-        reason = 'no known picture format'
-    return UserError(f'{name}: cannot be read as a picture ({reason}); replace it or take it away')
+        reason = 'no known image format'
+    return UserError(f'{name}: cannot be read as an image ({reason}); replace it or take it away')
 
 
 def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """List the pictures in a folder, also in folders inside it, each folder once whatever links lead to it.
+    """List the images in a folder, also in folders inside it, each folder once whatever links lead to it.
 
     Args:
         root: The folder.
 
     Returns:
-        The files with a picture's ending and the others, both in natural order (``img2`` before ``img10``). Hidden
+        The files with an image's ending and the others, both in natural order (``img2`` before ``img10``). Hidden
         files, and those that file managers leave behind, are in neither.
 
     Raises:
-        UserError: The folder does not exist, a folder inside it cannot be read, it holds no picture, or one whose name
+        UserError: The folder does not exist, a folder inside it cannot be read, it holds no image, or one whose name
             is not UTF-8.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise UserError(f'{root}: no such folder; write the folder that holds the pictures')
+        raise UserError(f'{root}: no such folder; write the folder that holds the images')
     files, seen = [], set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse_folder):
         status = os.stat(folder)
@@ -98,7 +98,7 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     files.sort(key=lambda path: natural_key(str(path.relative_to(root))))
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
-        raise UserError(f'{root}: no picture in this folder ({len(files)} other files); known endings: '
+        raise UserError(f'{root}: no image in this folder ({len(files)} other files); known endings: '
                         f'{" ".join(sorted(SUFFIXES))}')
     for path in images:
         if not str(path).isprintable() and any('\ud800' <= letter <= '\udfff' for letter in str(path)):
@@ -117,7 +117,7 @@ def natural_key(text: str) -> list:
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Read a picture's size from its header, upright.
+    """Read an image's size from its header, upright.
 
     Returns:
         Height and width, px.
@@ -125,7 +125,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         UserError: The header cannot be read.
     """
-    check_regular(path, 'picture')
+    check_regular(path, 'image')
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -137,15 +137,15 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
-    """Decode every picture once, so that a broken one is found before a run and not in the middle of it.
+    """Decode every image once, so that a broken one is found before a run and not in the middle of it.
 
     Args:
-        paths: The pictures.
+        paths: The images.
         min_size: Smallest side that will do, px.
         why: Where ``min_size`` comes from, for the message.
 
     Raises:
-        UserError: Names the first picture that is broken or too small.
+        UserError: Names the first image that is broken or too small.
     """
 
     def check(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Test sets: pictures under degradations made here, or LQ pictures as they are."""
+"""Test sets: images under degradations made here, or LQ images as they are."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from reflash_sr.errors import UserError
 
 
 class DegradedSet:
-    """GT pictures, from which the LQ pictures are made.
+    """GT images, from which the LQ images are made.
 
     Args:
         name: What to call it.
-        source: The pictures.
+        source: The images.
         degradations: Names; see :mod:`reflash_sr.data.test_degradation.degradations`.
         scale: Factor.
-        seed: Of the noise, for each picture and degradation apart.
+        seed: Of the noise, for each image and degradation apart.
 
     Attributes:
-        names: Of the pictures.
+        names: Of the images.
 
     Raises:
-        UserError: An unknown degradation, or files that are no pictures: in testing every one counts.
+        UserError: An unknown degradation, or files that are no images: in testing every one counts.
     """
 
     def __init__(self, name: str, source: ImageSource, degradations: Sequence[str], scale: int, seed: int = 0):
@@ -46,8 +46,8 @@ class DegradedSet:
         self.names = source.names
         self.roots = [source.root]
         if source.others:
-            raise UserError(f'{source.others[0]}: not a picture; in testing every file counts, so take it away (in an '
-                            'option file, meta_info can list the pictures)')
+            raise UserError(f'{source.others[0]}: not an image; in testing every file counts, so take it away (in an '
+                            'option file, meta_info can list the images)')
         self._last: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class DegradedSet:
         return [self.path(place)]
 
     def check(self, smallest: int, why: str) -> None:
-        """Decode every picture; raises ``UserError`` for one that is broken, or below ``smallest`` px."""
+        """Decode every image; raises ``UserError`` for one that is broken, or below ``smallest`` px."""
         smallest = -(-smallest // self.scale) * self.scale
         check_all(self.source.paths, smallest, f'{why} of a multiple of {self.scale}')
 
@@ -70,14 +70,14 @@ class DegradedSet:
         """Make one pair.
 
         Args:
-            place: Of the picture.
+            place: Of the image.
             degradation: One of ``degradations``.
 
         Returns:
             LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; GT cropped to a multiple of the scale.
 
         Raises:
-            UserError: The picture cannot be read or is smaller than ``scale``.
+            UserError: The image cannot be read or is smaller than ``scale``.
         """
         if self._last is None or self._last[0] != place:
             gt = mod_crop(self.source.read(place), self.scale)
@@ -89,19 +89,19 @@ class DegradedSet:
 
 
 class PairedSet:
-    """LQ pictures beside their GT, as in RealSR or NTIRE 2018.
+    """LQ images beside their GT, as in RealSR or NTIRE 2018.
 
     Args:
         name: What to call it.
-        lq_root: Folder of the LQ pictures.
-        gt_root: Folder of the GT pictures.
+        lq_root: Folder of the LQ images.
+        gt_root: Folder of the GT images.
         scale: Factor.
         lq_template: What an LQ file is called, without ending, where ``{}`` stands for what both names share, as in
             ``{}x4m``.
         gt_template: The same of a GT file.
 
     Raises:
-        UserError: A name that does not fit its template, a picture without its counterpart, or sizes that do not agree.
+        UserError: A name that does not fit its template, an image without its counterpart, or sizes that do not agree.
     """
 
     degradations = [AS_GIVEN]
@@ -135,7 +135,7 @@ class PairedSet:
         return list(self._paths[place])
 
     def check(self, smallest: int, why: str) -> None:
-        """Decode every picture; raises ``UserError`` for one that is broken, or whose GT is below ``smallest`` px."""
+        """Decode every image; raises ``UserError`` for one that is broken, or whose GT is below ``smallest`` px."""
         check_all([lq for lq, _ in self._paths], 1, why)
         check_all([gt for _, gt in self._paths], -(-smallest // self.scale) * self.scale, why)
 
@@ -157,7 +157,7 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
     """Open the test sets that a command line names.
 
     Args:
-        gt: Folders of GT pictures, ``DIR`` or ``NAME=DIR``; named after the folder otherwise.
+        gt: Folders of GT images, ``DIR`` or ``NAME=DIR``; named after the folder otherwise.
         degradations: For them; ``all`` stands for the eight.
         pairs: LQ and GT folders.
         pair_names: Templates of their file names: none, one for all pairs, or one each.

@@ -1,4 +1,4 @@
-"""The steps of the test degradations: blur, downscaling, noise, JPEG. Pure functions on 8-bit pictures."""
+"""The steps of the test degradations: blur, downscaling, noise, JPEG. Pure functions on 8-bit images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESAMPLING = {
     'nearest': Image.Resampling.NEAREST,
 }
 DOWNSCALING = (*_RESAMPLING, 'matlab')
-_CUBIC_REACH = 2  # px of the small picture: half the width of the cubic
+_CUBIC_REACH = 2  # px of the small image: half the width of the cubic
 _WIDEST_REACH = 3  # Lanczos
 
 
@@ -28,7 +28,7 @@ def blur_radius(sigma: float = 2) -> int:
 
 
 def downscale_reach(scale: int) -> int:
-    """How far a downscaled pixel sees, px of the large picture, whatever the method."""
+    """How far a downscaled pixel sees, px of the large image, whatever the method."""
     return _WIDEST_REACH * scale
 
 
@@ -105,7 +105,7 @@ def _matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _matlab_matrix(n_in: int, n_out: int, scale: int) -> np.ndarray:
-    """(n_out, n_in) float64: a cubic (a = −0.5) stretched by the scale; beyond the borders the picture is mirrored."""
+    """(n_out, n_in) float64: a cubic (a = −0.5) stretched by the scale; beyond the borders the image is mirrored."""
     centre = (np.arange(n_out) + 0.5) * scale - 0.5
     left = np.floor(centre - _CUBIC_REACH * scale).astype(int)
     taps = left[:, None] + np.arange(2 * _CUBIC_REACH * scale + 2)

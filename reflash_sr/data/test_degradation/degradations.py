@@ -26,7 +26,7 @@ from reflash_sr.errors import UserError, suggest
 
 EIGHT = ('clean', 'blur', 'noise', 'jpeg', 'b+n', 'b+j', 'n+j', 'b+n+j')
 NAMED = (*EIGHT, 'nearest')
-AS_GIVEN = 'as given'  # the degradation of a set whose LQ pictures were not made here
+AS_GIVEN = 'as given'  # the degradation of a set whose LQ images were not made here
 _WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen in training (Fig. 2d)
 
 
@@ -46,7 +46,7 @@ _NUMBER = re.compile(r'\d+(\.\d+)?')
 
 
 def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generator) -> np.ndarray:
-    """Make the LQ picture of a test degradation.
+    """Make the LQ image of a test degradation.
 
     Args:
         gt: (H, W, 3) uint8 RGB; H and W multiples of ``scale``.
@@ -103,7 +103,7 @@ def check_name(degradation: str) -> str:
 
 
 def reach(degradation: str, scale: int) -> int:
-    """How far an LQ pixel sees before JPEG, px of the GT picture."""
+    """How far an LQ pixel sees before JPEG, px of the GT image."""
     steps = parse(degradation)
     return downscale_reach(scale) + (blur_radius(steps['blur']) if 'blur' in steps else 0)
 
@@ -123,7 +123,7 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def noise_rng(seed: int, image_name: str, degradation: str) -> np.random.Generator:
-    """The noise of one picture under one degradation: the same on every machine and in every order of work.
+    """The noise of one image under one degradation: the same on every machine and in every order of work.
 
     Args:
         seed: The user's seed.

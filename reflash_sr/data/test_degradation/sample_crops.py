@@ -86,7 +86,7 @@ def check_degradations(names: Sequence[str]) -> list[str]:
 
 def make_samples(source: ImageSource, crops: Sequence[Crop], degradations: Sequence[str], scale: int,
                  seed: int = 0) -> np.ndarray:
-    """Make the LQ pictures of crops under degradations.
+    """Make the LQ images of crops under degradations.
 
     Args:
         source: The photographs.

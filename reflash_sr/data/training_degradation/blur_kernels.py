@@ -47,7 +47,7 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
         size: Side in pixels; odd.
         sigma_x: Width along the first axis of the ellipse in pixels, above 0.
         sigma_y: Width along its second axis; None takes ``sigma_x``. The iso kernels ignore it.
-        angle: Of the ellipse's first axis against the picture's rows, in radians.
+        angle: Of the ellipse's first axis against the image's rows, in radians.
         beta: Shape, above 0. 1 makes a generalized bell the Gaussian; the Gaussians ignore it.
 
     Returns:

@@ -43,7 +43,7 @@ _DCT[0] /= np.sqrt(2)
 
 @dataclass(frozen=True)
 class Jpeg(Operation):
-    """JPEG compression with 4:2:0 chroma, clipped to [0, 1]; the picture is filled up with black to whole units.
+    """JPEG compression with 4:2:0 chroma, clipped to [0, 1]; the image is filled up with black to whole units.
 
     Attributes:
         quality: As encoders count it, in (0, 100]; need not be whole.

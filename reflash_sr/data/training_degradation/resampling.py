@@ -53,11 +53,11 @@ def source_window(n_in: int, n_out: int, mode: str, window_out: tuple[int, int],
     return int(columns[starts[window_out[0]]]), int(columns[starts[window_out[1]] - 1]) + 1
 
 
-def resize(picture: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
-    """Resize a picture with one matrix for each axis.
+def resize(image: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
+    """Resize an image with one matrix for each axis.
 
     Args:
-        picture: (H, W, C) float32.
+        image: (H, W, C) float32.
         rows: (h, H) from :func:`resize_matrix`.
         columns: (w, W) likewise.
 
@@ -65,10 +65,10 @@ def resize(picture: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarr
         (h, w, C) float32.
     """
     for matrix in (rows, columns):
-        resized = matrix @ picture.reshape(picture.shape[0], -1)
+        resized = matrix @ image.reshape(image.shape[0], -1)
         # swapping the axes twice lets both products run along the first one
-        picture = cv2.transpose(resized.reshape(-1, *picture.shape[1:]))
-    return picture
+        image = cv2.transpose(resized.reshape(-1, *image.shape[1:]))
+    return image
 
 
 @lru_cache(maxsize=32)

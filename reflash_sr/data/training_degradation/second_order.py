@@ -111,7 +111,7 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
         window: The patch, (top, bottom, left, right) in pixels of the GT; multiples of ``scale``.
         rng: For the noise.
         scale: As given to :func:`draw_degradation`.
-        gt_usm: Whether the GT is sharpened first; both pictures are made from the sharpened one (as in Real-ESRGAN).
+        gt_usm: Whether the GT is sharpened first; both images are made from the sharpened one (as in Real-ESRGAN).
 
     Returns:
         GT patch (h, w, 3) float32 in [0, 1], and LQ patch (h / scale, w / scale, 3) float32, multiples of 1/255.
@@ -128,11 +128,11 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
         windows.insert(0, operation.needed(windows[0], before))
 
     computed = windows[0].joined(gt_window)
-    picture = gt_patch(gt, computed, gt_usm)
-    pixels = picture[windows[0].within(computed)]
+    image = gt_patch(gt, computed, gt_usm)
+    pixels = image[windows[0].within(computed)]
     for operation, have, want, before in zip(recipe, windows, windows[1:], sizes):
         pixels = operation.apply(pixels, have, want, before, rng)
-    return picture[gt_window.within(computed)], to_float(to_bytes(pixels))
+    return image[gt_window.within(computed)], to_float(to_bytes(pixels))
 
 
 def gt_patch(gt: np.ndarray, window: Sequence[int], gt_usm: bool = True) -> np.ndarray:

@@ -15,7 +15,7 @@ _TAPS = cv2.getGaussianKernel(2 * RADIUS + 1, 0).astype(np.float32)
 
 
 def usm_sharpen(img: np.ndarray) -> np.ndarray:
-    """Sharpen a picture by unsharp masking with a soft mask.
+    """Sharpen an image by unsharp masking with a soft mask.
 
     Args:
         img: (H, W, 3) uint8.

@@ -1,6 +1,6 @@
 """The steps of a degradation, each of which can compute any window of its result from the pixels the window depends on.
 
-Pixels are (H, W, 3) float32 RGB around [0, 1]. ``size`` is always that of the whole picture, (height, width).
+Pixels are (H, W, 3) float32 RGB around [0, 1]. ``size`` is always that of the whole image, (height, width).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """The index that cuts the window out of the whole picture."""
+        """The index that cuts the window out of the whole image."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def within(self, outer: Window) -> tuple[slice, slice]:
@@ -36,7 +36,7 @@ class Window(NamedTuple):
                 slice(self.left - outer.left, self.right - outer.left))
 
     def grown(self, margin: int, size: Size) -> Window:
-        """The window with ``margin`` more pixels on each side, as far as the picture goes."""
+        """The window with ``margin`` more pixels on each side, as far as the image goes."""
         return Window(max(self.top - margin, 0), min(self.bottom + margin, size[0]),
                       max(self.left - margin, 0), min(self.right + margin, size[1]))
 
@@ -50,7 +50,7 @@ class Operation(ABC):
     """One step. The defaults are those of a step that works pixel by pixel."""
 
     def out_size(self, size: Size) -> Size:
-        """The size of the result for a picture of ``size``."""
+        """The size of the result for an image of ``size``."""
         return size
 
     def needed(self, window: Window, size: Size) -> Window:
@@ -74,7 +74,7 @@ class Operation(ABC):
 
 
 class Filter(Operation):
-    """Convolution with a small kernel; the picture is mirrored at its borders (without repeating the border pixel).
+    """Convolution with a small kernel; the image is mirrored at its borders (without repeating the border pixel).
 
     Args:
         kernel: (k, k) with weights that sum to 1, k odd. Outer rings that change no result by more than ``TOLERANCE``

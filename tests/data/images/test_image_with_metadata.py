@@ -1,4 +1,4 @@
-"""A picture read and written: what a viewer makes use of is kept."""
+"""An image read and written: what a viewer makes use of is kept."""
 
 import io
 
@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from reflash_sr.data.images.image_with_metadata import read_picture, to_grey, write_picture
+from reflash_sr.data.images.image_with_metadata import read_full_image, to_grey, write_full_image
 from reflash_sr.errors import UserError
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 
 
 def rewritten(path, ending=None):
-    """Read a picture, write it as it is, read that; both, and the second file."""
-    picture = read_picture(path)
+    """Read an image, write it as it is, read that; both, and the second file."""
+    full = read_full_image(path)
     target = path.with_name(f'again{ending or path.suffix}')
     with target.open('wb') as file:
-        write_picture(picture, file, target.suffix)
-    return picture, read_picture(target), target
+        write_full_image(full, file, target.suffix)
+    return full, read_full_image(target), target
 
 
 def deep_levels(rng, channels):
@@ -33,10 +33,10 @@ def test_sixteen_bits_survive(tmp_path, rng, channels, ending):
     levels = deep_levels(rng, channels)
     path = tmp_path / f'x{ending}'
     cv2.imwrite(str(path), levels)
-    picture, again, target = rewritten(path)
-    assert picture.depth == again.depth == 16
-    assert picture.grey == again.grey == (channels == 1)
-    assert (picture.alpha is not None) == (channels == 4)
+    full, again, target = rewritten(path)
+    assert full.depth == again.depth == 16
+    assert full.grey == again.grey == (channels == 1)
+    assert (full.alpha is not None) == (channels == 4)
     written = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
     assert written.dtype == np.uint16
     # Grey goes through a luma whose weights add up to 1 but for rounding.
@@ -52,16 +52,16 @@ def test_sixteen_bits_keep_profile_exif_and_resolution(tmp_path, rng):
         exif = Image.Exif()
         exif[271] = 'Maker'
         exif.get_ifd(0x8769)[0x9003] = '2020:01:01 00:00:00'
-        Image.fromarray(smooth_picture(0, 20, 30)).save(source, exif=exif, icc_profile=SRGB, dpi=(300, 300))
-        picture = read_picture(source)
+        Image.fromarray(smooth_image(0, 20, 30)).save(source, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+        full = read_full_image(source)
         target = tmp_path / f'deep{ending}'
         with target.open('wb') as file:
-            write_picture(type(picture)(**{**vars(picture), 'depth': 16}), file, ending)
-        again = read_picture(target)
+            write_full_image(type(full)(**{**vars(full), 'depth': 16}), file, ending)
+        again = read_full_image(target)
         assert again.depth == 16
         assert again.icc == SRGB
         assert again.dpi == pytest.approx((300, 300), abs=0.1)
-        assert np.abs(again.colour - picture.colour).max() < 1e-4
+        assert np.abs(again.colour - full.colour).max() < 1e-4
         with Image.open(target) as image:
             image.load()
             assert image.getexif()[271] == 'Maker'
@@ -71,13 +71,13 @@ def test_sixteen_bits_keep_profile_exif_and_resolution(tmp_path, rng):
 @pytest.mark.parametrize('mode, grey, alpha', [('1', True, False), ('L', True, False), ('LA', True, True),
                                                ('RGB', False, False), ('RGBA', False, True), ('P', False, False)])
 def test_modes_keep_grey_and_alpha(tmp_path, mode, grey, alpha):
-    image = Image.fromarray(smooth_picture(0, 20, 30)).convert(mode)
+    image = Image.fromarray(smooth_image(0, 20, 30)).convert(mode)
     if alpha:
         image.putalpha(Image.linear_gradient('L').resize((30, 20)))
     image.save(tmp_path / 'x.png')
-    picture, again, target = rewritten(tmp_path / 'x.png')
-    assert (picture.grey, picture.alpha is not None) == (grey, alpha)
-    assert np.array_equal(picture.colour, again.colour)
+    full, again, target = rewritten(tmp_path / 'x.png')
+    assert (full.grey, full.alpha is not None) == (grey, alpha)
+    assert np.array_equal(full.colour, again.colour)
     assert np.array_equal(np.asarray(Image.open(target).convert('RGBA')),
                           np.asarray(Image.open(tmp_path / 'x.png').convert('RGBA')))
     if grey:
@@ -86,25 +86,25 @@ def test_modes_keep_grey_and_alpha(tmp_path, mode, grey, alpha):
 
 @pytest.mark.parametrize('mode', ['P', 'L', 'RGB'])
 def test_a_transparent_colour_becomes_alpha(tmp_path, mode):
-    image = Image.fromarray(smooth_picture(0, 20, 30)).convert(mode)
+    image = Image.fromarray(smooth_image(0, 20, 30)).convert(mode)
     image.save(tmp_path / 'x.png', transparency=image.getpixel((0, 0)))
-    picture = read_picture(tmp_path / 'x.png')
-    assert picture.alpha[0, 0] == 0
-    assert picture.alpha.max() == 1
-    assert picture.grey == (mode == 'L')
+    full = read_full_image(tmp_path / 'x.png')
+    assert full.alpha[0, 0] == 0
+    assert full.alpha.max() == 1
+    assert full.grey == (mode == 'L')
 
 
 def test_deep_grey_with_alpha_is_grey_and_deep(tmp_path, rng):
     levels = deep_levels(rng, 3)
     levels[..., 1:2] = levels[..., :1]
     cv2.imwrite(str(tmp_path / 'x.png'), levels[..., [0, 0, 0, 2]])
-    picture = read_picture(tmp_path / 'x.png')
+    full = read_full_image(tmp_path / 'x.png')
     with (tmp_path / 'la.png').open('wb') as file:
-        write_picture(type(picture)(**{**vars(picture), 'grey': True}), file, '.png')
-    again = read_picture(tmp_path / 'la.png')
+        write_full_image(type(full)(**{**vars(full), 'grey': True}), file, '.png')
+    again = read_full_image(tmp_path / 'la.png')
     assert (again.grey, again.depth) == (True, 16)
-    assert np.abs(again.colour - picture.colour).max() < 2e-5
-    assert np.array_equal(again.alpha, picture.alpha)
+    assert np.abs(again.colour - full.colour).max() < 2e-5
+    assert np.array_equal(again.alpha, full.alpha)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
@@ -114,13 +114,13 @@ def test_orientation_is_applied_once_and_the_rest_of_exif_kept(tmp_path, orienta
     exif[0x0112] = orientation
     exif[272] = 'Model'
     path = tmp_path / f'x{ending}'
-    Image.fromarray(smooth_picture(0, 20, 30)).save(path, exif=exif)
+    Image.fromarray(smooth_image(0, 20, 30)).save(path, exif=exif)
     with Image.open(path) as image:
         image.load()
         upright = np.asarray(ImageOps.exif_transpose(image))
-    picture, again, target = rewritten(path)
-    assert np.array_equal(np.rint(picture.colour * 255).astype(np.uint8), upright)
-    assert np.array_equal(again.colour, picture.colour)
+    full, again, target = rewritten(path)
+    assert np.array_equal(np.rint(full.colour * 255).astype(np.uint8), upright)
+    assert np.array_equal(again.colour, full.colour)
     with Image.open(target) as image:
         image.load()
         assert image.getexif()[272] == 'Model'
@@ -129,50 +129,50 @@ def test_orientation_is_applied_once_and_the_rest_of_exif_kept(tmp_path, orienta
 
 @pytest.mark.parametrize('ending', ['.png', '.jpg', '.tif', '.webp'])
 def test_profile_is_kept_in_every_format(tmp_path, ending):
-    Image.fromarray(smooth_picture(0, 20, 30)).save(tmp_path / 'x.png', icc_profile=SRGB)
+    Image.fromarray(smooth_image(0, 20, 30)).save(tmp_path / 'x.png', icc_profile=SRGB)
     _, again, _ = rewritten(tmp_path / 'x.png', ending)
     assert again.icc == SRGB
 
 
 def test_cmyk_becomes_rgb_without_its_profile(tmp_path):
-    Image.fromarray(smooth_picture(0, 20, 30)).convert('CMYK').save(tmp_path / 'x.jpg', icc_profile=SRGB)
-    picture = read_picture(tmp_path / 'x.jpg')
-    assert picture.icc is None
-    assert 'CMYK' in picture.notes[0]
-    assert picture.colour.shape == (20, 30, 3)
+    Image.fromarray(smooth_image(0, 20, 30)).convert('CMYK').save(tmp_path / 'x.jpg', icc_profile=SRGB)
+    full = read_full_image(tmp_path / 'x.jpg')
+    assert full.icc is None
+    assert 'CMYK' in full.notes[0]
+    assert full.colour.shape == (20, 30, 3)
 
 
 def test_first_frame_of_an_animation_with_a_note(tmp_path):
     frames = [Image.new('RGB', (8, 8), colour) for colour in ('red', 'blue')]
     frames[0].save(tmp_path / 'x.gif', save_all=True, append_images=frames[1:])
-    picture = read_picture(tmp_path / 'x.gif')
-    assert picture.colour[0, 0].tolist() == [1, 0, 0]
-    assert picture.notes == ('first of 2 frames',)
+    full = read_full_image(tmp_path / 'x.gif')
+    assert full.colour[0, 0].tolist() == [1, 0, 0]
+    assert full.notes == ('first of 2 frames',)
 
 
 def test_jpeg_shows_transparent_pixels_white_and_says_so(tmp_path):
     Image.new('RGBA', (8, 8), (255, 0, 0, 0)).save(tmp_path / 'x.png')
     file = io.BytesIO()
-    assert 'transparency' in write_picture(read_picture(tmp_path / 'x.png'), file, '.jpg')[0]
+    assert 'transparency' in write_full_image(read_full_image(tmp_path / 'x.png'), file, '.jpg')[0]
     assert np.asarray(Image.open(file)).min() == 255
 
 
 def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
-    Image.fromarray(smooth_picture(0, 64, 64)).save(tmp_path / 'cut.png')
+    Image.fromarray(smooth_image(0, 64, 64)).save(tmp_path / 'cut.png')
     (tmp_path / 'cut.png').write_bytes((tmp_path / 'cut.png').read_bytes()[:900])
-    (tmp_path / 'text.png').write_text('not a picture')
+    (tmp_path / 'text.png').write_text('not an image')
     Image.fromarray(np.ones((3, 3), np.float32)).save(tmp_path / 'float.tif')
     for name in ('cut.png', 'text.png', 'float.tif', 'missing.png'):
         with pytest.raises(UserError, match=name) as caught:
-            read_picture(tmp_path / name)
+            read_full_image(tmp_path / name)
         assert '\n' not in str(caught.value)
 
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
-    Image.fromarray(smooth_picture(0, 64, 64)).save(tmp_path / 'x.png')
+    Image.fromarray(smooth_image(0, 64, 64)).save(tmp_path / 'x.png')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
     with pytest.raises(UserError, match='exceeds limit'):
-        read_picture(tmp_path / 'x.png')
+        read_full_image(tmp_path / 'x.png')
 
 
 def test_grey_of_equal_channels_is_the_channel(rng):
@@ -183,7 +183,7 @@ def test_grey_of_equal_channels_is_the_channel(rng):
 def test_exif_does_not_keep_a_size_that_no_longer_holds(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769).update({0xA002: 30, 0xA003: 20, 0x9003: '2020:01:01 00:00:00'})
-    Image.fromarray(smooth_picture(0, 20, 30)).save(tmp_path / 'x.jpg', exif=exif)
+    Image.fromarray(smooth_image(0, 20, 30)).save(tmp_path / 'x.jpg', exif=exif)
     _, _, target = rewritten(tmp_path / 'x.jpg')
     with Image.open(target) as image:
         assert dict(image.getexif().get_ifd(0x8769)) == {0x9003: '2020:01:01 00:00:00'}

@@ -1,4 +1,4 @@
-"""Finding and reading pictures."""
+"""Finding and reading images."""
 
 import os
 import struct
@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from reflash_sr.data.images.bundled_photos import SETS, photo_paths
-from reflash_sr.data.images.image_with_metadata import read_picture
+from reflash_sr.data.images.image_with_metadata import read_full_image
 from reflash_sr.data.images.read_image import check_all, find_images, image_size, natural_key, read_image
 from reflash_sr.errors import UserError
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1', 'LA'])
 def test_every_mode_becomes_rgb(tmp_path, mode):
     path = tmp_path / ('x.tif' if mode == 'CMYK' else 'x.png')
-    Image.fromarray(smooth_picture(0, 20, 30)).convert(mode).save(path)
+    Image.fromarray(smooth_image(0, 20, 30)).convert(mode).save(path)
     image = read_image(path)
     assert image.shape == (20, 30, 3)
     assert image.dtype == np.uint8
@@ -33,7 +33,7 @@ def test_sixteen_bits_are_rounded_not_cut(tmp_path):
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(smooth_picture(0, 20, 30)).save(tmp_path / 'x.jpg', exif=exif)
+    Image.fromarray(smooth_image(0, 20, 30)).save(tmp_path / 'x.jpg', exif=exif)
     assert read_image(tmp_path / 'x.jpg').shape == (30, 20, 3)
     assert image_size(tmp_path / 'x.jpg') == (30, 20)
 
@@ -41,19 +41,19 @@ def test_exif_orientation_is_applied(tmp_path):
 @pytest.mark.parametrize('damage', ['cut', 'text', 'empty', 'missing'])
 def test_broken_files_are_named(tmp_path, damage):
     path = tmp_path / 'broken.png'
-    Image.fromarray(smooth_picture(0, 64, 64)).save(path)
+    Image.fromarray(smooth_image(0, 64, 64)).save(path)
     whole = path.read_bytes()
-    {'cut': lambda: path.write_bytes(whole[:len(whole) // 2]), 'text': lambda: path.write_text('not a picture'),
+    {'cut': lambda: path.write_bytes(whole[:len(whole) // 2]), 'text': lambda: path.write_text('not an image'),
      'empty': lambda: path.write_bytes(b''), 'missing': path.unlink}[damage]()
-    with pytest.raises(UserError, match=r'broken\.png: (cannot be read as a picture|no such picture)'):
+    with pytest.raises(UserError, match=r'broken\.png: (cannot be read as an image|no such image)'):
         read_image(path)
 
 
-def test_folders_are_searched_in_natural_order_without_hidden_files(picture_folder):
-    (picture_folder / '.hidden.png').write_bytes(b'')
-    (picture_folder / 'Thumbs.db').write_bytes(b'')
-    (picture_folder / 'notes.txt').write_text('x')
-    images, others = find_images(picture_folder)
+def test_folders_are_searched_in_natural_order_without_hidden_files(image_folder):
+    (image_folder / '.hidden.png').write_bytes(b'')
+    (image_folder / 'Thumbs.db').write_bytes(b'')
+    (image_folder / 'notes.txt').write_text('x')
+    images, others = find_images(image_folder)
     assert [path.name for path in images] == ['a 1.png', 'b 2.png', 'c.jpg', 'd 10.bmp']
     assert [path.name for path in others] == ['notes.txt']
     assert sorted(['img10', 'img2', '1b', 'a'], key=natural_key) == ['1b', 'a', 'img2', 'img10']
@@ -62,12 +62,12 @@ def test_folders_are_searched_in_natural_order_without_hidden_files(picture_fold
 def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(UserError, match='nowhere: no such folder'):
         find_images(tmp_path / 'nowhere')
-    with pytest.raises(UserError, match='no picture in this folder'):
+    with pytest.raises(UserError, match='no image in this folder'):
         find_images(tmp_path)
 
 
 def test_check_all_names_what_is_too_small(tmp_path):
-    Image.fromarray(smooth_picture(0, 3, 30)).save(tmp_path / 'x.png')
+    Image.fromarray(smooth_image(0, 3, 30)).save(tmp_path / 'x.png')
     with pytest.raises(UserError, match=r'x\.png: 30×3 px is too small: because'):
         check_all([tmp_path / 'x.png'], 4, 'because')
 
@@ -92,14 +92,14 @@ def png_header(side):
 
 
 @pytest.mark.parametrize('side', [12_000, 30_000])
-@pytest.mark.parametrize('read', [read_image, read_picture])
+@pytest.mark.parametrize('read', [read_image, read_full_image])
 def test_a_small_file_that_claims_to_be_large_is_refused(tmp_path, read, side):
     (tmp_path / 'x.png').write_bytes(png_header(side))
-    with pytest.raises(UserError, match=r'x\.png: cannot be read as a picture'):
+    with pytest.raises(UserError, match=r'x\.png: cannot be read as an image'):
         read(tmp_path / 'x.png')
 
 
-@pytest.mark.parametrize('read', [read_image, read_picture, image_size])
+@pytest.mark.parametrize('read', [read_image, read_full_image, image_size])
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, read):
     os.mkfifo(tmp_path / 'pipe.png')
     (tmp_path / 'folder.png').mkdir()
@@ -111,9 +111,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, read):
             read(tmp_path / f'{name}.png')
 
 
-@pytest.mark.parametrize('read', [read_image, lambda path: read_picture(path).colour])
+@pytest.mark.parametrize('read', [read_image, lambda path: read_full_image(path).colour])
 def test_one_pixel_and_a_wrong_ending_are_read(tmp_path, read):
-    Image.fromarray(smooth_picture(0, 1, 1)).save(tmp_path / 'x.jpg', format='PNG')
+    Image.fromarray(smooth_image(0, 1, 1)).save(tmp_path / 'x.jpg', format='PNG')
     assert read(tmp_path / 'x.jpg').shape == (1, 1, 3)
 
 
@@ -123,14 +123,14 @@ def test_values_without_a_range_are_refused(tmp_path):
         read_image(tmp_path / 'x.tif')
 
 
-def test_links_that_lead_round_and_round_repeat_no_picture(picture_folder):
-    (picture_folder / 'inner folder' / 'up').symlink_to(picture_folder)
-    (picture_folder / 'again').symlink_to(picture_folder / 'inner folder')
-    images, _ = find_images(picture_folder)
+def test_links_that_lead_round_and_round_repeat_no_image(image_folder):
+    (image_folder / 'inner folder' / 'up').symlink_to(image_folder)
+    (image_folder / 'again').symlink_to(image_folder / 'inner folder')
+    images, _ = find_images(image_folder)
     assert len({path.resolve() for path in images}) == len(images) == 4
 
 
-def test_a_folder_inside_that_cannot_be_read_is_named(picture_folder, monkeypatch):
+def test_a_folder_inside_that_cannot_be_read_is_named(image_folder, monkeypatch):
     scandir = os.scandir
 
     def refusing(path):
@@ -140,7 +140,7 @@ def test_a_folder_inside_that_cannot_be_read_is_named(picture_folder, monkeypatc
 
     monkeypatch.setattr(os, 'scandir', refusing)
     with pytest.raises(UserError, match='inner folder: this folder cannot be read'):
-        find_images(picture_folder)
+        find_images(image_folder)
 
 
 NAMES = ('-rf.png', ' a.png', 'x²1.png', 'x2²10.png', 'é 猫.png', 'two\nlines.png', '١٢.png', '%s{}.png', "q'\".png")
@@ -148,7 +148,7 @@ NAMES = ('-rf.png', ' a.png', 'x²1.png', 'x2²10.png', 'é 猫.png', 'two\nline
 
 def test_any_name_is_found_and_read(tmp_path):
     for name in NAMES:
-        Image.fromarray(smooth_picture(0, 8, 8)).save(tmp_path / name)
+        Image.fromarray(smooth_image(0, 8, 8)).save(tmp_path / name)
     images, _ = find_images(tmp_path)
     assert {path.name for path in images} == set(NAMES)
     assert all(read_image(path).shape == (8, 8, 3) for path in images)

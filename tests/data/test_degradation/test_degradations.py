@@ -88,7 +88,7 @@ def test_noise_is_added_clipped_and_truncated():
     assert 0.48 < (dark == 0).mean() < 0.56
 
 
-def test_noise_depends_on_seed_picture_and_degradation_alone():
+def test_noise_depends_on_seed_image_and_degradation_alone():
     def draw(*key):
         return noise_rng(*key).normal(size=4)
 
@@ -125,7 +125,7 @@ def test_the_eight_are_those_of_table_1_and_a_wrong_name_is_named():
         check_name('noize')
 
 
-def test_non_contiguous_pictures(rng):
+def test_non_contiguous_images(rng):
     gt = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     flipped = gt[:, ::-1]
     assert np.array_equal(degrade(flipped, 'b+j', 4, None), degrade(flipped.copy(), 'b+j', 4, None))

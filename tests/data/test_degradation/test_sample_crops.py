@@ -11,8 +11,8 @@ from reflash_sr.errors import UserError
 
 
 @pytest.fixture
-def source(picture_folder):
-    return ImageSource({'dataroot_gt': str(picture_folder)})  # four pictures, 96×72 px
+def source(image_folder):
+    return ImageSource({'dataroot_gt': str(image_folder)})  # four images, 96×72 px
 
 
 @pytest.mark.parametrize('count', [1, 2, 4, 5, 23])
@@ -24,11 +24,11 @@ def test_crops_are_spread_over_the_photographs(source, count):
     assert shares.max() - shares.min() <= 1
 
 
-def test_places_depend_on_the_seed_and_the_photograph_alone(source, picture_folder):
+def test_places_depend_on_the_seed_and_the_photograph_alone(source, image_folder):
     first = choose_crops(source, 4, 32)
     assert choose_crops(source, 4, 32, seed=1) != first
-    (picture_folder / 'a 1.png').unlink()
-    fewer = choose_crops(ImageSource({'dataroot_gt': str(picture_folder)}), 3, 32)
+    (image_folder / 'a 1.png').unlink()
+    fewer = choose_crops(ImageSource({'dataroot_gt': str(image_folder)}), 3, 32)
     assert [(one.name, one.top, one.left) for one in fewer] == [(one.name, one.top, one.left) for one in first[1:]]
 
 

@@ -10,13 +10,13 @@ from reflash_sr.data.training_degradation.resampling import MODES, resize, resiz
 SIZES = [(37, 53), (37, 37), (53, 20), (40, 10), (31, 62), (64, 9), (5, 1), (1, 4)]
 
 
-def picture_of(height, width, seed=0):
+def image_of(height, width, seed=0):
     return np.random.default_rng(seed).random((height, width, 3), dtype=np.float32)
 
 
-def by_torch(picture, mode, **size):
+def by_torch(image, mode, **size):
     # in double precision: what is left are our own rounding errors
-    tensor = torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(float))
+    tensor = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(float))
     return F.interpolate(tensor, mode=mode, **size)[0].permute(1, 2, 0).numpy()
 
 
@@ -32,18 +32,18 @@ def test_rows_sum_to_one(n_in, n_out, mode):
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('height, width', SIZES)
 def test_equals_pytorch_for_a_given_size(height, width, mode):
-    picture = picture_of(height, width)
+    image = image_of(height, width)
     to = (width, height)
-    resized = resize(picture, resize_matrix(height, to[0], mode), resize_matrix(width, to[1], mode))
-    np.testing.assert_allclose(resized, by_torch(picture, mode, size=to), atol=1e-5)
+    resized = resize(image, resize_matrix(height, to[0], mode), resize_matrix(width, to[1], mode))
+    np.testing.assert_allclose(resized, by_torch(image, mode, size=to), atol=1e-5)
 
 
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('factor', [0.1537, 0.5, 0.777, 1.0, 1.313])
 def test_equals_pytorch_for_a_given_factor(factor, mode):
-    picture = picture_of(41, 60)
-    rows, columns = (resize_matrix(n, int(n * factor), mode, factor=factor) for n in picture.shape[:2])
-    np.testing.assert_allclose(resize(picture, rows, columns), by_torch(picture, mode, scale_factor=factor), atol=1e-5)
+    image = image_of(41, 60)
+    rows, columns = (resize_matrix(n, int(n * factor), mode, factor=factor) for n in image.shape[:2])
+    np.testing.assert_allclose(resize(image, rows, columns), by_torch(image, mode, scale_factor=factor), atol=1e-5)
 
 
 @pytest.mark.parametrize('mode', MODES)
@@ -65,7 +65,7 @@ def test_same_size_is_the_identity():
 
 
 def test_the_input_need_not_be_contiguous():
-    picture = picture_of(30, 50)
+    image = image_of(30, 50)
     rows, columns = resize_matrix(50, 21, 'bicubic'), resize_matrix(30, 44, 'bicubic')
-    turned = picture.transpose(1, 0, 2)
+    turned = image.transpose(1, 0, 2)
     np.testing.assert_array_equal(resize(turned, rows, columns), resize(turned.copy(), rows, columns))

@@ -12,7 +12,7 @@ from reflash_sr.data.training_degradation.noise import GaussianNoise, PoissonNoi
 from reflash_sr.data.training_degradation.second_order import DEFAULTS, OPTIONS, degrade, draw_degradation, usm_sharpen
 from reflash_sr.data.training_degradation.windowed_ops import Filter, Operation, Resize, Window
 from reflash_sr.errors import UserError
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 from tests.data.training_degradation.test_windowed_ops import corners
 
 SIZE = (120, 144)
@@ -37,12 +37,12 @@ def shrunk(window, scale):
 @pytest.mark.parametrize('seed', range(12))
 def test_a_window_is_the_crop_of_the_whole(seed):
     """Without JPEG: there a last bit can turn into a step; see the next test."""
-    picture, scale, options = smooth_picture(seed, *SIZE), 1 + seed % 4, {'gt_usm': seed % 2 == 0}
+    image, scale, options = smooth_image(seed, *SIZE), 1 + seed % 4, {'gt_usm': seed % 2 == 0}
     rng = np.random.default_rng(seed)
     recipe = [step for step in silent(draw_degradation(rng, DEFAULTS, SIZE, scale)) if not isinstance(step, Jpeg)]
-    whole_gt, whole_lq = degrade(picture, recipe, EVERYTHING, rng, scale=scale, **options)
+    whole_gt, whole_lq = degrade(image, recipe, EVERYTHING, rng, scale=scale, **options)
     for window in corners(SIZE, 24, scale):
-        gt, lq = degrade(picture, recipe, window, rng, scale=scale, **options)
+        gt, lq = degrade(image, recipe, window, rng, scale=scale, **options)
         np.testing.assert_allclose(gt, whole_gt[window.slices], atol=1e-5)
         # the result is rounded to 8 bits, where a last bit can decide between two levels
         steps = np.abs(lq - whole_lq[shrunk(window, scale).slices]) * 255
@@ -51,13 +51,13 @@ def test_a_window_is_the_crop_of_the_whole(seed):
 
 
 def test_a_window_is_the_crop_of_the_whole_with_jpeg():
-    picture, differing = smooth_picture(0, *SIZE), []
+    image, differing = smooth_image(0, *SIZE), []
     for seed in range(25):
         rng = np.random.default_rng(seed)
         recipe = silent(draw_degradation(rng, DEFAULTS, SIZE, 4))
-        _, whole = degrade(picture, recipe, EVERYTHING, rng, scale=4)
+        _, whole = degrade(image, recipe, EVERYTHING, rng, scale=4)
         for window in corners(SIZE, 64, 4):
-            _, lq = degrade(picture, recipe, window, rng, scale=4)
+            _, lq = degrade(image, recipe, window, rng, scale=4)
             differing.append((np.abs(lq - whole[shrunk(window, 4).slices]) > 0.5 / 255).mean())
     assert np.mean(differing) < 0.01
 
@@ -65,41 +65,41 @@ def test_a_window_is_the_crop_of_the_whole_with_jpeg():
 @pytest.mark.parametrize('scale', [1, 2, 3, 4])
 @pytest.mark.parametrize('gt_usm', [True, False])
 def test_shapes_ranges_and_the_grid_of_the_lq(scale, gt_usm):
-    picture = smooth_picture(0, *SIZE)
+    image = smooth_image(0, *SIZE)
     for seed, window in enumerate(corners(SIZE, 48, scale)):
         rng = np.random.default_rng(seed)
         recipe = draw_degradation(rng, DEFAULTS, SIZE, scale)
-        gt, lq = degrade(picture, recipe, window, rng, scale=scale, gt_usm=gt_usm)
+        gt, lq = degrade(image, recipe, window, rng, scale=scale, gt_usm=gt_usm)
         assert gt.shape == (48, 48, 3) and lq.shape == (48 // scale, 48 // scale, 3)
         assert gt.dtype == lq.dtype == np.float32
         assert min(gt.min(), lq.min()) >= 0 and max(gt.max(), lq.max()) <= 1
         np.testing.assert_array_equal(np.rint(lq * 255) / np.float32(255), lq)
-        expected = usm_sharpen(picture) if gt_usm else picture / 255
+        expected = usm_sharpen(image) if gt_usm else image / 255
         np.testing.assert_allclose(gt, expected[window.slices], atol=1e-5)
 
 
-def run(seed, picture):
+def run(seed, image):
     rng = np.random.default_rng(seed)
     recipe = draw_degradation(rng, DEFAULTS, SIZE, 4)
-    return degrade(picture, recipe, (24, 88, 40, 104), rng, scale=4)
+    return degrade(image, recipe, (24, 88, 40, 104), rng, scale=4)
 
 
 def test_the_seed_decides_everything():
-    picture = smooth_picture(0, *SIZE)
-    first, again, other = run(1, picture), run(1, picture), run(2, picture)
+    image = smooth_image(0, *SIZE)
+    first, again, other = run(1, image), run(1, image), run(2, image)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[1], other[1])
 
 
 def test_the_input_need_not_be_contiguous_and_is_left_alone():
-    picture = smooth_picture(0, *SIZE[::-1])
-    before = picture.copy()
-    turned = picture.transpose(1, 0, 2)[:, ::-1]
+    image = smooth_image(0, *SIZE[::-1])
+    before = image.copy()
+    turned = image.transpose(1, 0, 2)[:, ::-1]
     for seed in range(5):
         for a, b in zip(run(seed, turned), run(seed, np.ascontiguousarray(turned))):
             np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(picture, before)
+    np.testing.assert_array_equal(image, before)
 
 
 def test_the_lq_is_aligned_with_the_gt():
@@ -109,12 +109,12 @@ def test_the_lq_is_aligned_with_the_gt():
         mild |= {f'blur_sigma{suffix}': [0.2, 0.2], f'sinc_prob{suffix}': 0, f'resize_prob{suffix}': [0, 0, 1],
                  f'gaussian_noise_prob{suffix}': 1, f'noise_range{suffix}': [0, 0], f'jpeg_range{suffix}': [100, 100]}
     # the same colour everywhere: chroma has half the resolution
-    light = cv2.GaussianBlur(smooth_picture(0, *SIZE), (0, 0), 5)[..., :1] // 2
-    picture = (light + np.array([100, 50, 0])).astype(np.uint8)
+    light = cv2.GaussianBlur(smooth_image(0, *SIZE), (0, 0), 5)[..., :1] // 2
+    image = (light + np.array([100, 50, 0])).astype(np.uint8)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         recipe = draw_degradation(rng, mild, SIZE, 4)
-        gt, lq = degrade(picture, recipe, (16, 80, 32, 96), rng, scale=4, gt_usm=False)
+        gt, lq = degrade(image, recipe, (16, 80, 32, 96), rng, scale=4, gt_usm=False)
         small = gt.reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
         error = np.abs(lq - small).mean()
         assert error < 0.01

@@ -1,4 +1,4 @@
-"""Picture files with damages: read, or refused in one line; nothing hangs, nothing else is raised."""
+"""Image files with damages: read, or refused in one line; nothing hangs, nothing else is raised."""
 
 import io
 
@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reflash_sr.data.images.image_with_metadata import read_picture
+from reflash_sr.data.images.image_with_metadata import read_full_image
 from reflash_sr.data.images.read_image import image_size, read_image
 from reflash_sr.errors import UserError
-from tests.conftest import smooth_picture
+from tests.conftest import smooth_image
 from tests.fuzz.strategies import damages, examples, is_one_line
 
 KINDS = {
@@ -35,7 +35,7 @@ def encoded(name):
     mode, more = KINDS[name]
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, 'a photograph'
-    image = Image.fromarray(smooth_picture(0, 24, 20)).convert(mode)
+    image = Image.fromarray(smooth_image(0, 24, 20)).convert(mode)
     suffix = '.' + name.split('.')[1]
     if suffix in ('.png', '.jpg', '.webp', '.tif'):
         more = {**more, 'exif': exif}
@@ -55,10 +55,10 @@ def folder(tmp_path_factory):
 
 @examples(150)
 @given(data=st.data(), name=st.sampled_from((*KINDS, *DEEP)))
-def test_a_damaged_picture_is_read_or_refused(files, folder, data, name):
+def test_a_damaged_image_is_read_or_refused(files, folder, data, name):
     path = folder / name
     path.write_bytes(data.draw(damages(files[name])))
-    for read in (read_image, read_picture, image_size):
+    for read in (read_image, read_full_image, image_size):
         try:
             result = read(path)
         except UserError as error:
@@ -66,7 +66,7 @@ def test_a_damaged_picture_is_read_or_refused(files, folder, data, name):
             continue
         if read is read_image:
             assert result.ndim == 3 and result.shape[2] == 3 and result.dtype == np.uint8 and result.size
-        elif read is read_picture:
+        elif read is read_full_image:
             assert result.colour.ndim == 3 and result.colour.dtype == np.float32
             assert result.colour.min() >= 0 and result.colour.max() <= 1
             assert result.alpha is None or result.alpha.shape == result.colour.shape[:2]
@@ -79,7 +79,7 @@ def test_a_damaged_picture_is_read_or_refused(files, folder, data, name):
 def test_junk_is_read_or_refused(folder, content, start):
     path = folder / 'junk.png'
     path.write_bytes(start + content)
-    for read in (read_image, read_picture, image_size):
+    for read in (read_image, read_full_image, image_size):
         try:
             read(path)
         except UserError as error:

@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from gather_inside import gather
+
 from reflash_sr.commands.compare_seeds import TOOL as COMPARES
 from reflash_sr.commands.compare_seeds import compare
-from reflash_sr.commands.inside import gather
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.system.result_folder import read_summary

@@ -93,7 +93,7 @@ def gather(folder: str | os.PathLike, out: str | os.PathLike | None = None,
               for seed, parts in found.items() for p, model in parts['clusters'].models.items()]
     out.mkdir(exist_ok=True)
     if curves:
-        over = ('seeds, ' if len(seeds) > 1 else '') + 'pictures and random orders'
+        over = ('seeds, ' if len(seeds) > 1 else '') + 'images and random orders'
         save(figure_in_turn(curves, 'Without more and more channels', over), out / 'in_turn.png')
     layer = next(iter(found[seeds[0]]['clusters'].models.values()))['layer']
     draw_chi(panels, out / 'chi_over_p.png', f'Features of {layer} by degradation')
@@ -114,7 +114,7 @@ def _read(seed: Path, part: str) -> _Part:
         described = networks_of(summary, folder)
         settings = {key: value for key, value in summary['settings'].items()
                     if key not in {'networks', 'layers', 'images', *HOW_ONLY}}
-        settings['pictures'] = summary.get('images') or summary['crops']  # by their names; folders may be elsewhere
+        settings['images'] = summary.get('images') or summary['crops']  # by their names; folders may be elsewhere
         for model in summary['models']:
             one = described[model['label']]
             p = one.dropout_p
@@ -167,7 +167,7 @@ def _check(found: Mapping[Path, Mapping[str, _Part]], known: Collection[str] | N
 
 
 def _all_curves(found: Mapping[Path, Mapping[str, _Part]]) -> dict[str, dict[str, np.ndarray]]:
-    """By order, by network: (seeds × pictures × orders, C + 1), dB."""
+    """By order, by network: (seeds × images × orders, C + 1), dB."""
     curves: dict[str, dict[float, list[np.ndarray]]] = {}
     first: tuple[Path, Mapping[tuple[str, str], np.ndarray]] | None = None
     for part in (parts['ablation'] for parts in found.values()):
@@ -176,7 +176,7 @@ def _all_curves(found: Mapping[Path, Mapping[str, _Part]]) -> dict[str, dict[str
             those = _curves(path, model['layer'], model['channels'])
             first = first or (path, those)
             if {key: len(psnr) for key, psnr in those.items()} != {key: len(psnr) for key, psnr in first[1].items()}:
-                raise UserError(f'{path}: has other pictures, orders or channels than {first[0]}; ablate again')
+                raise UserError(f'{path}: has other images, orders or channels than {first[0]}; ablate again')
             for (order, _), psnr in those.items():
                 curves.setdefault(order.partition(':')[0], {}).setdefault(p, []).append(psnr)
     return {order: {f'p = {p:g}': np.stack(some) for p, some in sorted(models.items())}
@@ -198,7 +198,7 @@ def _table(found: Mapping[Path, Mapping[str, _Part]]) -> str:
 
 
 def _curves(path: Path, layer: str, channels: int) -> dict[tuple[str, str], np.ndarray]:
-    """Each curve of a layer, (C + 1,) dB, by its order (``index``, ``random:0``, …) and picture."""
+    """Each curve of a layer, (C + 1,) dB, by its order (``index``, ``random:0``, …) and image."""
     found: dict[tuple[str, str], dict[int, float]] = {}
     with as_written(path, 'tools/ablate_channels.py', 'ablate again'):
         try:
@@ -216,7 +216,7 @@ def _curves(path: Path, layer: str, channels: int) -> dict[tuple[str, str], np.n
     images = {order: {image for other, image in found if other == order} for order, _ in found}
     if any(sorted(psnr) != list(range(channels + 1)) for psnr in found.values()) or len(
             {frozenset(some) for some in images.values()}) > 1:
-        raise UserError(f'{path}: lacks some of the {channels} channels of {layer}, or pictures; ablate again')
+        raise UserError(f'{path}: lacks some of the {channels} channels of {layer}, or images; ablate again')
     return {key: np.array([psnr[removed] for removed in sorted(psnr)]) for key, psnr in found.items()}
 
 

@@ -1,0 +1,254 @@
+"""One run of BasicSR's pipelines: its options, and our versions of the helpers that the pipeline calls.
+
+BasicSR looks its helpers up in the module of the pipeline. Those of :class:`Run` check everything before anything is
+written, feed one stream of draws, and run on any device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.data import build_dataloader
+from basicsr.models import build_model
+from basicsr.utils import get_root_logger, get_time_str, make_exp_dirs, set_random_seed
+from basicsr.utils.misc import check_resume
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from reflash_sr.data.draw_stream import DrawStream, SeededDraws
+from reflash_sr.errors import UserError
+from reflash_sr.options import checks as option_checks
+from reflash_sr.options import option_file as options
+from reflash_sr.system import processes
+from reflash_sr.system.devices import describe, keep_freed_memory, select_device
+from reflash_sr.system.files import atomic_write
+from reflash_sr.system.signals import leave_to_parent
+from reflash_sr.training import preflight, resume
+from reflash_sr.training.fill_lq_cache import make_pairs
+from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
+from reflash_sr.training.run_lock import RunLock
+from reflash_sr.training.stopping import Stopper
+
+
+class Run:
+    """One run: its options, and the helpers that BasicSR's pipeline is given."""
+
+    def __init__(self, opt_file: str, is_train: bool, launcher: str, auto_resume: bool, debug: bool,
+                 force_yml: Sequence[str], root: str | os.PathLike):
+        self.args = argparse.Namespace(opt=opt_file)
+        self.is_train = is_train
+        self.launcher = launcher
+        self.auto_resume = auto_resume
+        self.debug = debug
+        self.force_yml = force_yml
+        self._seed_was_drawn = False
+        self._file = b''
+        self.root = root
+        self.opt: dict[str, Any] = {}
+        self.datasets: dict[str, Any] = {}
+        self.state: dict[str, Any] | None = None
+        self.stream: DrawStream | None = None
+        self.val_loaders: list[Any] = []
+        self.model: Any = None
+        self.lock: RunLock | None = None
+        self.cleanup = contextlib.ExitStack()  # what is to be put back when the run ends, however it does
+
+    def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
+        """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
+        opt = options.load(self.args.opt)
+        self._file = Path(self.args.opt).read_bytes()
+        options.force(opt, self.force_yml)
+        if 'study' in opt:
+            raise UserError(f'{self.args.opt}: study: this file is a grid of runs; start it with python '
+                            f'tools/sweep_dropout.py --opt {self.args.opt}')
+        option_checks.check(opt, self.args.opt, self.is_train)
+        opt['dist'] = self.launcher != 'none'
+        cuda = opt.get('device', 'auto') in ('auto', 'cuda') and opt['num_gpu'] != 0
+        opt['rank'], opt['world_size'] = processes.start(self.launcher, cuda=cuda, **opt.get('dist_params') or {})
+        self._seed_was_drawn = opt.get('manual_seed') is None
+        opt['manual_seed'] = _agree_on_seed(opt.get('manual_seed'), opt['dist'])
+        set_random_seed(opt['manual_seed'] + opt['rank'])
+        if self.debug and not opt['name'].startswith('debug'):
+            opt['name'] = f"debug_{opt['name']}"
+        opt['auto_resume'] = self.auto_resume
+        self.opt = opt
+        try:
+            options.expand(opt, self.root, self.is_train, opt['world_size'])
+            self._settle_device()
+            preflight.check_parts(opt)
+            if self.is_train:
+                self._claim_folder()
+                self.state = self._find_state()
+            self.datasets = preflight.open_datasets(opt)
+            preflight.check_network(opt)
+        except UserError as error:
+            raise UserError(f'{self.args.opt}: {error}') from error
+        return opt, self.args
+
+    def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
+        """Hand out the state to continue from, which was found when the options were checked."""
+        while Path(opt['path']['log'], f"train_{opt['name']}_{get_time_str()}.log").exists():
+            time.sleep(0.1)  # BasicSR names logs by the second and would write over that of the run just stopped
+        return self.state
+
+    def make_exp_dirs(self, opt: dict[str, Any]) -> None:
+        """Have BasicSR put an earlier folder aside and make a new one, unless another run is at work there."""
+
+        def make() -> None:
+            with self.lock.moving():
+                if Path(f"{opt['path']['experiments_root']}_archived_{get_time_str()}").exists():
+                    time.sleep(1)  # the name would be taken
+                make_exp_dirs(opt)
+
+        processes.first(make)
+
+    def copy_opt_file(self, opt_file: str, experiments_root: str) -> None:
+        """Keep the option file with the experiment, as it was read: by now it may have been put aside with it."""
+        head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
+
+        def write() -> None:
+            with atomic_write(Path(experiments_root, Path(opt_file).name)) as file:
+                file.write(head.encode(errors='backslashreplace') + self._file)
+
+        processes.first(write)
+
+    def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
+        """Build the loaders: one stream for the whole run, in the middle of which a continued run starts."""
+        survive_full_disk(logger)
+        section = opt['datasets']['train']
+        total = int(opt['train']['total_iter'])
+        dataset = self.datasets['train']
+        self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,
+                                 opt['manual_seed'], opt['rank'], opt['world_size'])
+        pinned = section.get('pin_memory', False) and opt['num_gpu'] > 0  # nothing to pin for without a GPU
+        lasting = section.get('persistent_workers', False) and section['num_worker_per_gpu'] > 0
+        section = {**section, 'pin_memory': pinned, 'persistent_workers': lasting}
+        make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, section['num_worker_per_gpu'])
+        ours = type(dataset).__module__.split('.')[0] == 'reflash_sr'
+        exact = dataset if ours else SeededDraws(dataset, opt['manual_seed'])
+        loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
+                                  sampler=self.stream, seed=opt['manual_seed'])
+        loader.worker_init_fn = functools.partial(leave_to_parent, then=loader.worker_init_fn)
+        logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
+                    f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
+                    self.stream.epoch(total))
+        ends = sum(opt['train']['scheduler'].get('periods') or [0])
+        if ends > total:
+            logger.info('train: scheduler: the periods end at %s, after total_iter; the learning rate stops half-way.',
+                        f'{ends:,}')
+        for key, section in opt['datasets'].items():
+            if key != 'train':
+                self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))
+                logger.info('Validation set %s: %d images.', section['name'], len(self.datasets[key]))
+        batches = Batches(loader, self._start_iter, total, show=opt['rank'] == 0)
+        batches.dataset = dataset
+        self.cleanup.callback(batches.close)
+        return batches, self.stream, self.val_loaders, 0, total
+
+    def build_model(self, opt: dict[str, Any]) -> Any:
+        """Build the model, and tell it what its state file is to say of the data."""
+        self.model = build_model(opt)
+        get_root_logger().info('Device: %s.', describe(select_device(opt)))
+        batch = self.stream.batch_size * self.stream.world_size
+        self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}
+        if self.state and opt['rank'] == 0:
+            resume.check_stream(self.state, self.model.stream)
+        return self.model
+
+    def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
+        """Make the logger of the training loop, which is about to start; redo a validation that was interrupted."""
+        stopper = Stopper(start_iter, opt['logger']['save_checkpoint_freq'])
+        self.cleanup.callback(stopper.leave)
+        stopper.watch(self.model)
+        due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
+        if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
+            for loader in self.val_loaders:
+                self.model.validation(loader, start_iter, tb_logger, opt['val']['save_img'])
+        return ProgressLogger(opt, start_iter, tb_logger, self.stream.epoch)
+
+    def build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
+        """Hand out a set that was built when the options were checked."""
+        return next(self.datasets[key] for key, section in self.opt['datasets'].items() if section is dataset_opt)
+
+    def next_command(self, path: str) -> str:
+        """What to do with the weights of this training: test them, with the ``test_`` twin of its option file."""
+        file = Path(self.args.opt)
+        twins = [file.with_name(file.name.replace('train_', 'test_', 1)), file.with_name(f'test_{file.name}')]
+        twin = next((twin for twin in twins if twin != file and twin.is_file()), None)
+        if twin is None:
+            return f'an option file for basicsr test (options/test_*.yml are examples) with pretrain_network_g: {path}'
+        return f'basicsr test -opt {twin} --force_yml path:pretrain_network_g={path}'
+
+    def _settle_device(self) -> None:
+        """Say which device is used, once; BasicSR's ``num_gpu`` follows, so that DataParallel never comes in."""
+        opt = self.opt
+        if opt['num_gpu'] == 'auto':
+            opt['num_gpu'] = 1
+        if self.is_train and opt['num_gpu'] > opt['world_size']:
+            n = opt['num_gpu']
+            raise UserError(f'num_gpu: {n}: a process uses one GPU here, so batches would be a part of what the file '
+                            f'means; start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.args.opt} '
+                            '--launcher pytorch, or write num_gpu: 1')
+        opt['device'] = opt.get('device', 'auto')
+        device = select_device(opt)
+        if device.type == 'mps' and 'device' not in getattr(MODEL_REGISTRY.get(opt['model_type']), 'OPTIONS', {}):
+            device = torch.device('cpu')  # BasicSR's models know CUDA and the CPU
+        opt['device'] = device.type
+        opt['num_gpu'] = int(device.type == 'cuda')
+        if device.type == 'cpu':
+            keep_freed_memory()
+        train = opt['datasets'].get('train', {})
+        if train.get('prefetch_mode') == 'cuda' and not (device.type == 'cuda' and train.get('pin_memory')):
+            what = 'pin_memory: true' if device.type == 'cuda' else f'a CUDA device, and this is {device}'
+            raise UserError(f'datasets: train: prefetch_mode: cuda needs {what}; or write ~')
+
+    @property
+    def _start_iter(self) -> int:
+        return self.state['iter'] if self.state else 0
+
+    def _claim_folder(self) -> None:
+        """Lock the experiment's folder, in the first process, and clear away what a killed run was just writing."""
+
+        def claim() -> None:
+            self.lock.take()
+            resume.sweep(self.opt)
+
+        self.lock = RunLock(self.opt['path']['experiments_root'])
+        self.cleanup.callback(self.lock.release)
+        processes.first(claim)
+
+    def _find_state(self) -> dict[str, Any] | None:
+        """Read the state to continue from, if any, and name its weights in the options."""
+        path = self.opt['path'].get('resume_state')
+        if self.opt['auto_resume']:
+            path = processes.first(lambda: resume.newest_whole(self.opt))
+        if path is None:
+            return None
+        state = resume.read(path, self.opt)
+        seed = (state.get('stream') or {}).get('seed')
+        if self._seed_was_drawn and seed is not None:
+            self.opt['manual_seed'] = self.opt['datasets']['train']['manual_seed'] = seed
+        self.opt['path']['resume_state'] = str(path)
+        check_resume(self.opt, state['iter'])
+        ignored = self.opt['path'].get('ignore_resume_networks') or ()
+        for key in [key for key in self.opt if key.startswith('network_') and key not in ignored]:
+            found = resume.weights_of(self.opt, state['iter'], f'net_{key[8:]}')
+            self.opt['path'][f'pretrain_{key}'] = str(found)
+        return {**state, 'epoch': 0}  # the stream knows its passes; BasicSR's own count would end the loop at once
+
+
+def _agree_on_seed(seed: int | None, dist: bool) -> int:
+    """Draw a seed where none is given; all processes take that of the first."""
+    seeds = [random.randint(1, 10000) if seed is None else seed]
+    if dist:
+        torch.distributed.broadcast_object_list(seeds)
+    return seeds[0]
