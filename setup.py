@@ -1,11 +1,30 @@
 """Packaging of reflash-sr."""
 
+import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-VERSION = (HERE / 'reflash_sr' / 'version.py').read_text(encoding='utf-8').split("'")[1]
+VERSION = re.search(r"__version__ = '(.+)'", (HERE / 'reflash_sr' / '__init__.py').read_text(encoding='utf-8'))[1]
+SHIPPED = ('options/*.yml', 'docs/evidence/weights/*.pth')  # a wheel has them in reflash_sr/shipped
+
+
+class BuildWithShippedFiles(build_py):
+    """Puts the option files and the small weights of the repository into the wheel (``reflash-sr options DIR``)."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return  # the repository itself is there
+        target = Path(self.build_lib, 'reflash_sr', 'shipped')
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for path in (path for pattern in SHIPPED for path in sorted(HERE.glob(pattern))):
+            shutil.copyfile(path, target / path.name)
+
 
 setup(
     name='reflash-sr',
@@ -15,6 +34,8 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['reflash_sr', 'reflash_sr.*']),
+    package_data={'reflash_sr': ['commands/*.j2', 'py.typed']},
+    cmdclass={'build_py': BuildWithShippedFiles},
     # Not 3.13: BasicSR 1.4.2 is installed from source, and its own build fails there.
     python_requires='>=3.10,<3.13',
     install_requires=[
@@ -23,23 +44,30 @@ setup(
         'torchvision',
         'numpy',
         'opencv-python',
+        'pandas>=2.0',
         'pillow>=9.1',
         'pyyaml',
+        'filelock',
+        'jinja2',
+        'lmdb',
         'safetensors',
         'scipy',
         'scikit-image',
         'scikit-learn',
         'matplotlib>=3.6',
+        'threadpoolctl',
+        'tifffile',
         'tqdm',
         'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
     ],
     extras_require={
-        'test': ['pytest>=7', 'hypothesis', 'ruff', 'onnx', 'onnxscript', 'spandrel', 'submitit'],
+        'test': ['pytest>=7', 'hypothesis', 'ruff', 'mypy', 'onnx', 'onnxscript', 'spandrel', 'submitit', 'nbclient',
+                 'nbformat', 'ipykernel'],
         'cluster': ['submitit'],
         'lpips': ['lpips'],
     },
     entry_points={
-        'console_scripts': ['basicsr = reflash_sr.cli:main'],
+        'console_scripts': ['basicsr = reflash_sr.cli:main', 'reflash-sr = reflash_sr.commands.console:main'],
         'basicsr.plugins': ['reflash_sr = reflash_sr'],
     },
 )

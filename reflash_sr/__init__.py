@@ -1,8 +1,11 @@
 """Dropout for image super-resolution in BasicSR (Kong et al., "Reflash Dropout in Image Super-Resolution", CVPR 2022).
 
-``import reflash_sr`` makes BasicSR importable on today's Python and registers the classes of this package in its
-registries; nothing else happens here.
+``import reflash_sr`` makes BasicSR importable on today's Python and registers the classes of this package in BasicSR's
+registries. The functions for notebooks (:mod:`reflash_sr.api`) are loaded when they are first used.
 """
+
+import importlib
+from typing import Any
 
 from reflash_sr.system import signals
 
@@ -14,6 +17,17 @@ compat.repair()
 
 from reflash_sr import archs, data, models  # noqa: E402, F401  (the repair comes first; importing registers)
 from reflash_sr.dropout import FeatureDropout, feature_dropout, insert_dropout  # noqa: E402
-from reflash_sr.version import __version__  # noqa: E402
 
-__all__ = ['FeatureDropout', '__version__', 'feature_dropout', 'insert_dropout']
+__version__ = '0.2.0'
+_API = ('ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale')
+__all__ = ['FeatureDropout', '__version__', 'feature_dropout', 'insert_dropout', *_API]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        return getattr(importlib.import_module('reflash_sr.api'), name)
+    raise AttributeError(f"module 'reflash_sr' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_API})

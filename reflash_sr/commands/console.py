@@ -1,0 +1,45 @@
+"""The ``reflash-sr`` command: every tool by a short name, after a plain install without the repository."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from reflash_sr.errors import suggest
+
+# Short name: module of this folder, and what it does.
+COMMANDS = {
+    'evaluate': ('evaluate_degradations', 'measure networks under degradations: tables and figures'),
+    'ablate': ('ablate_channels', 'remove channels of a layer and measure what is lost'),
+    'saliency': ('map_saliency', 'draw where each channel of a layer decides about detail'),
+    'clusters': ('cluster_degradations', 'measure how features cluster by degradation'),
+    'report': ('report', 'all of these on one HTML page'),
+    'upscale': ('upscale', 'upscale your own images'),
+    'sweep': ('sweep_dropout', 'train a grid of networks and compare them'),
+    'compare': ('compare_seeds', 'compare evaluations over several seeds'),
+    'prepare': ('prepare_data', 'cut photographs into sub-images for training'),
+    'options': ('copy_options', 'copy the shipped option files and weights into a folder'),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``reflash-sr NAME …``; the arguments behind the name are those of the tool.
+
+    Args:
+        argv: Arguments. Default: those of the process.
+
+    Returns:
+        The exit status of the tool; 2 for a name that is not known.
+    """
+    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ['--help']
+    if name in ('-h', '--help'):
+        print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; networks are trained with basicsr train.\n')
+        print('\n'.join(f'  {name:<10} {what}' for name, (_, what) in COMMANDS.items()))
+        print('\nreflash-sr COMMAND --help lists the arguments of a command.')
+        return 0
+    if name not in COMMANDS:
+        print(f"reflash-sr: error: there is no command '{name}'{suggest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    sys.argv = [f'reflash-sr {name}', *rest]  # what --help and error lines call the program
+    return importlib.import_module(f'reflash_sr.commands.{COMMANDS[name][0]}').main(rest)

@@ -1,0 +1,55 @@
+"""Copy the option files and the small weights that come with the package into a folder of the user's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from reflash_sr.errors import UserError
+from reflash_sr.system.files import atomic_write, relative
+from reflash_sr.system.run_command import run_command
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``reflash-sr options DIR``; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description='Copy the option files of reflash-sr to DIR and its small trained networks to DIR/weights. Files '
+        'that are there already are kept; one that differs is never replaced.')
+    parser.add_argument('folder', metavar='DIR', help='folder to write to; is made')
+    args = parser.parse_args(argv)
+    return run_command(lambda: print(copy_options(args.folder)), 'options')
+
+
+def copy_options(folder: str) -> str:
+    """Copy the shipped files.
+
+    Args:
+        folder: Where to: option files go into it, weights into ``weights`` inside.
+
+    Returns:
+        A line that says what was done.
+
+    Raises:
+        UserError: A file of the same name with another content is there; nothing was written.
+    """
+    out = Path(folder).expanduser()
+    targets = {out / ('weights' if path.suffix == '.pth' else '') / path.name: path for path in shipped_files()}
+    for target in (target for target, path in targets.items() if target.exists()):
+        if not target.is_file() or target.read_bytes() != targets[target].read_bytes():
+            raise UserError(f'{target}: exists and differs from the shipped file; rename it, or give another folder')
+    new = [target for target in targets if not target.exists()]
+    for target in new:
+        with atomic_write(target) as file:
+            file.write(targets[target].read_bytes())
+    return f'{len(new)} files written to {relative(out)}, {len(targets) - len(new)} were there'
+
+
+def shipped_files() -> list[Path]:
+    """The option files and weights that come with the package: of a wheel, or of the repository."""
+    in_wheel, repository = PACKAGE / 'shipped', PACKAGE.parent
+    if in_wheel.is_dir():
+        return sorted(in_wheel.iterdir())
+    return [*sorted(repository.glob('options/*.yml')), *sorted(repository.glob('docs/evidence/weights/*.pth'))]
