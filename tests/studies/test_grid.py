@@ -288,7 +288,7 @@ def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
 
 def test_the_readme_counts_the_cells_of_every_study():
     counted = {}
-    for line in (ROOT / 'README.md').read_text(encoding='utf-8').splitlines():
+    for line in (ROOT / 'docs/studies.md').read_text(encoding='utf-8').splitlines():
         if line.startswith('| `options/study_'):
             cells = [cell.strip() for cell in line.strip('|').split('|')]
             first, *others = re.findall(r'`([^`]+)`', cells[0])
