@@ -1,0 +1,120 @@
+"""The sections of a report: what the result folders of the four analyses hold, as tables and figures of a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reflash_sr.commands.html_page import Details, Figure, Section, Table
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS
+from reflash_sr.evaluation.scores import MEAN
+from reflash_sr.weights.trained_network import TrainedNetwork
+
+
+def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
+    """What each network is, and its file."""
+    head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
+    return Section('Networks', [Table(head, [
+        (one.label, str(one.network_g['type']), _number(one.known_p, 'g'), f'{one.parameters:,}',
+         f"{one.trained['iter']:,}" if one.trained.get('iter') else 'not stated', one.key, one.sha256[:12])
+        for one in networks], 2)])
+
+
+def evaluation_section(path: Path) -> Section:
+    """One table per metric, with gains; marked: a smaller network with dropout is better than a larger one without."""
+    with open(path / 'table.csv', encoding='utf-8', newline='') as file:
+        cells = list(csv.DictReader(file))
+    parts: list[str | Table | Figure | Details] = []
+    for metric in dict.fromkeys(cell['metric'] for cell in cells):
+        rows: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+        for cell in cells:
+            if cell['metric'] == metric:
+                rows.setdefault((cell['dataset'], cell['method']), {})[cell['degradation']] = cell
+        chosen = [cell for row in rows.values() for cell in row.values()]
+        columns = sorted(dict.fromkeys(cell['degradation'] for cell in chosen), key=lambda name: name != MEAN)
+        pairs = dict.fromkeys(f"{cell['method']} over {cell['baseline']}" for cell in chosen if cell['baseline'])
+        marked = frozenset((line, place) for line, row in enumerate(rows.values())
+                           for place, name in enumerate(columns, 2) if name in row and row[name]['beats'])
+        text = f"{metric.upper()}{f' ({UNITS[metric]})' if metric in UNITS else ''}, 8-bit RGB, 4 px border cropped."
+        if pairs:
+            text += (f" In brackets: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval over "
+                     'images.')
+        if marked:
+            text += ' Marked: a smaller network with dropout that is better than a larger one without.'
+        lines = [[*key, *(_cell(row[name], DECIMALS[metric], name == columns[0]) if name in row else ''
+                          for name in columns)] for key, row in rows.items()]
+        parts += [text, Table(('dataset', 'method', *columns), lines, 2, marked)]
+    # Without these figures: many networks, or no finite gain.
+    parts += [Figure(path / name, title) for name, title in (('gain_per_degradation.png', 'Gain per degradation'),
+                                                             ('absolute.png', 'Values per degradation'))
+              if (path / name).is_file()]
+    strips = sorted((path / 'strips').rglob('*.png'))
+    return Section('Evaluation', [*parts, *(Figure(strip, f'Crops of {strip.stem}') for strip in strips)])
+
+
+def ablation_section(path: Path) -> Section:
+    """How much each layer loses without channels."""
+    rows = [(model['label'], layer['layer'], _number(layer['psnr_db'], '.2f'), _number(layer['largest_drop_db'], '.3f'),
+             _number(layer['gini'], '.2f'), _number(layer.get('gini_of_sizes'), '.2f'),
+             _number(layer.get('share_rising'), '.0%'),
+             *(_number(share, '.0%') for share in layer['share_1db'].values()))
+            for model in _models(path) for layer in model['layers']]
+    return Section('Channel ablation', [
+        'A channel is set to zero and the others are rescaled to the sum of all (paper Sec. 6.1). A network whose '
+        'channels are equally important can lose many before it loses 1 dB, and its drops have a small Gini '
+        'coefficient. A channel whose removal raises PSNR counts as 0 in the first coefficient, and with its absolute '
+        'value in the second. PSNR is of the middle part that --crop cuts out of each image, without cropping a '
+        'border: it is not that of the evaluation.',
+        Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'of their sizes',
+               'PSNR rises without', 'may go (index)', 'may go (random)'), rows, 2),
+        *_figures(path)])
+
+
+def saliency_section(path: Path) -> Section:
+    """Saliency maps."""
+    return Section('Channel saliency', [
+        'How much each value of a feature map moves the detail of the result (paper Sec. 6.1), all channels of a layer '
+        'on one scale.', *_figures(path)])
+
+
+def clusters_section(path: Path) -> Section:
+    """CHI of each network, with figures."""
+    rows = [(model['label'], model['layer'], '' if model['p'] is None else f"{model['p']:g}", _number(model['chi']),
+             _number(model['chi_std']), _number(model['chi_pca'])) for model in _models(path)]
+    return Section('Degradation clusters', [
+        'How strongly the features of a layer cluster by degradation (paper Sec. 6.2): the lower the Calinski-Harabasz '
+        'index (CHI), the less they depend on it. The spread is over starts of t-SNE.',
+        Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)'), rows, 2), *_figures(path)])
+
+
+def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
+    """All options of the networks and of the report."""
+    parts = [Details(one.label, {'weights': one.path, 'sha256': one.sha256, 'network_g': one.network_g,
+                                 'trained': one.trained}) for one in networks]
+    own = {key: value for key, value in settings.items() if key not in ('networks', 'sets')}
+    return Section('Options', [*parts, Details('this report', own)])
+
+
+def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:
+    """The value and its gain; where it stands for a whole row, with the interval."""
+    value, gain, low, high = (f'{float(cell[key]):{sign}.{decimals}f}' if cell[key] else '' for key, sign in (
+        ('value', ''), ('gain', '+'), ('gain_low', '+'), ('gain_high', '+')))
+    if not value:
+        return '–'
+    interval = f" [{low}, {high}], n = {cell['images']}" if whole and low else ''
+    return f'{value} ({gain}{interval})' if gain else value
+
+
+def _figures(path: Path) -> list[Figure]:
+    return [Figure(figure, figure.stem.replace('_', ' ')) for figure in sorted(path.glob('*.png'))]
+
+
+def _models(path: Path) -> list[dict[str, Any]]:
+    return json.loads((path / 'summary.json').read_text(encoding='utf-8'))['models']
+
+
+def _number(value: float | None, form: str = '.3g') -> str:
+    return '–' if value is None else f'{value:{form}}'
