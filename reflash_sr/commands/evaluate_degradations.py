@@ -77,7 +77,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
             one.check(smallest, why)
         return ResultFolder(out, TOOL, identity(networks, sets, settings, device), overwrite, inputs)
 
-    folder = processes.first(open_folder)
+    folder = processes.on_rank_0(open_folder)
     places = Places(folder.path, [method.label for method in methods], {one.name: one.names for one in sets},
                     {one.name: one.degradations for one in sets})
     found = _measure_all(networks, sets, settings, device, folder, places)
@@ -95,7 +95,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
 
 def _measure_all(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet | PairedSet], settings: Settings,
                  device: torch.device, folder: ResultFolder, places: Places) -> dict[Unit, list[Score]]:
-    found = processes.first(lambda: load(folder.path))
+    found = processes.on_rank_0(lambda: load(folder.path))
     units = [(one, place) for one in sets for place in range(len(one))]
     wanted = [(one, place) for one, place in units
               if (one.name, one.names[place]) not in found or _lacks_images(one, place, settings, places, networks)]

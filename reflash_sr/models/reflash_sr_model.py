@@ -230,7 +230,7 @@ class ReflashSRModel(SRModel):
         """
         self._guard.check()
         self._windows = processes.gather(self._guard.window())
-        processes.first(lambda: self._save_all(epoch, current_iter))
+        processes.on_rank_0(lambda: self._save_all(epoch, current_iter))
 
     def _save_all(self, epoch: int, current_iter: int) -> None:
         super().save(epoch, current_iter)

@@ -66,11 +66,11 @@ class Validation:
             return
         self._scores[name] = self._measure(model, dataset, name, current_iter, save_img)
         if set(self._scores) >= set(self.sets) and any(self._scores.values()):
-            processes.first(lambda: self._report(current_iter, tb_logger))
+            processes.on_rank_0(lambda: self._report(current_iter, tb_logger))
 
     def is_done(self, iteration: int) -> bool:
         """Whether the round at an iteration is complete, by this process or by the one that it continues."""
-        return processes.first(self.table_path(iteration).is_file)
+        return processes.on_rank_0(self.table_path(iteration).is_file)
 
     def leave_out(self, iteration: int) -> None:
         """Do not measure at an iteration again."""

@@ -83,7 +83,7 @@ def world_size() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
-def first(work: Callable[[], Found]) -> Found:
+def on_rank_0(work: Callable[[], Found]) -> Found:
     """Do something in the first process alone; all get what came of it, a mistake of the user's included."""
     outcome: list = [None]
     if rank() == 0:

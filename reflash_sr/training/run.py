@@ -109,7 +109,7 @@ class Run:
                     time.sleep(1)  # the name would be taken
                 make_exp_dirs(opt)
 
-        processes.first(make)
+        processes.on_rank_0(make)
 
     def copy_opt_file(self, opt_file: str, experiments_root: str) -> None:
         """Keep the option file with the experiment, as it was read: by now it may have been put aside with it."""
@@ -119,7 +119,7 @@ class Run:
             with atomic_write(Path(experiments_root, Path(opt_file).name)) as file:
                 file.write(head.encode(errors='backslashreplace') + self._file)
 
-        processes.first(write)
+        processes.on_rank_0(write)
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
         """Build the loaders: one stream for the whole run, in the middle of which a continued run starts."""
@@ -224,13 +224,13 @@ class Run:
 
         self.lock = RunLock(self.opt['path']['experiments_root'])
         self.cleanup.callback(self.lock.release)
-        processes.first(claim)
+        processes.on_rank_0(claim)
 
     def _find_state(self) -> dict[str, Any] | None:
         """Read the state to continue from, if any, and name its weights in the options."""
         path = self.opt['path'].get('resume_state')
         if self.opt['auto_resume']:
-            path = processes.first(lambda: resume.newest_whole(self.opt))
+            path = processes.on_rank_0(lambda: resume.newest_whole(self.opt))
         if path is None:
             return None
         state = resume.read(path, self.opt)
