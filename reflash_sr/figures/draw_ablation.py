@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reflash_sr.figures.style import COLOURS, DASHES, WIDTH, legend_below, new_figure, plain, short
+from reflash_sr.figures.style import WIDTH, band, colour, dash, legend_below, new_figure, plain, short
 from reflash_sr.figures.tiles import ceiling, draw_tiles
 
 
 def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = '',
                    over: str = 'images and random orders') -> Figure:
-    """PSNR over the number of channels removed, one panel for each order, one line for each model.
+    """PSNR over the number of channels removed: one panel for each order, one line for each model.
 
     Args:
         curves: By order, by model: (images or seeds, C + 1), dB.
-        title: Of the figure.
+        title: Title of the figure.
         over: What the rows of a curve are.
     """
     figure = new_figure(title, WIDTH, 4.4)
@@ -29,13 +28,12 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
     several = False
     for axes, (order, models) in zip(panels, curves.items()):
         plain(axes).set_title(order.replace('-', ' ') + ('' if 'first' in order else ' order'), size=10)
-        for psnr, style in zip(models.values(), _styles(len(models))):
+        for psnr, style in zip(models.values(), _styles(models)):
             psnr = np.where(np.isfinite(psnr), psnr, np.nan)
             psnr = psnr[np.isfinite(psnr).all(1)] if np.isfinite(psnr).all(1).any() else psnr
-            mean, removed = psnr.mean(0), np.arange(psnr.shape[1])
+            mean, spread, removed = psnr.mean(0), (psnr - psnr[:, :1]).std(0), np.arange(psnr.shape[1])
             several |= len(psnr) > 1
-            spread = (psnr - psnr[:, :1]).std(0)
-            axes.fill_between(removed, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+            band(axes, removed, mean - spread, mean + spread, style['color'])
             axes.axhline(mean[0], color=style['color'], linewidth=0.8, alpha=0.5)
             axes.plot(removed, mean, **style)
         axes.set_xlim(0, max(psnr.shape[1] for psnr in models.values()) - 1)
@@ -44,24 +42,24 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
     panels[0].set_ylabel('PSNR, dB')
     note = 'thin: nothing removed'
     note += f'; band: standard deviation of what is lost, over {over}' if several else ''
-    legend_below(figure, _lines(curves[next(iter(curves))]), note)
+    legend_below(figure, _lines(next(iter(curves.values()))), note)
     return figure
 
 
 def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
-    """What is lost without each channel, sorted, one line for each model.
+    """PSNR lost without each channel, sorted: one line for each model.
 
     Args:
         drops: By model: (images, C), dB.
-        title: Of the figure.
+        title: Title of the figure.
     """
     figure = new_figure(title)
     axes = plain(figure.subplots())
     axes.axhline(0, color='0.6', linewidth=0.9)
-    for lost, style in zip(drops.values(), _styles(len(drops))):
+    for lost, style in zip(drops.values(), _styles(drops)):
         ranked = np.sort(np.nan_to_num(lost, posinf=0, neginf=0), axis=1)[:, ::-1]
         mean, spread, rank = ranked.mean(0), ranked.std(0), np.arange(1, lost.shape[1] + 1)
-        axes.fill_between(rank, mean - spread, mean + spread, color=style['color'], alpha=0.15, linewidth=0)
+        band(axes, rank, mean - spread, mean + spread, style['color'])
         axes.plot(rank, mean, **style, marker='.', markersize=5)
     axes.set_xlim(0.5, max(lost.shape[1] for lost in drops.values()) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -77,9 +75,9 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
 
     Args:
         features: (C, H, W); the magnitude is drawn.
-        drops: (C,): what is lost without each channel, dB.
-        title: Of the figure.
-        columns: How many in a row.
+        drops: (C,): PSNR lost without each channel, dB.
+        title: Title of the figure.
+        columns: Maps in a row.
     """
     order = np.argsort(-np.nan_to_num(drops), kind='stable')
     rows = -(-len(order) // columns)
@@ -88,7 +86,8 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
     figure = new_figure(title, WIDTH, min(0.75 + rows * (min(ratio, 1.5) + 0.2), 60))
     axes = figure.subplots()
     magnitude = np.abs(features[order])
-    captions = [f'{channel}: {_signed(drops[channel])} dB' for channel in order]
+    # + 0: what rounds to -0 is written as 0.
+    captions = [f'{channel}: {round(float(drops[channel]), 2) + 0:.2f} dB'.replace('-', '−') for channel in order]
     image = draw_tiles(axes, magnitude, columns, captions, (0, ceiling(magnitude)), 'magma')
     bar = figure.colorbar(image, ax=axes, shrink=min(4 / rows, 0.9), aspect=40, pad=0.01, extend='max')
     bar.set_label('|feature|', size=9)
@@ -97,41 +96,31 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
 
 def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: Sequence[str],
                   title: str = '') -> Figure:
-    """Numbers of each layer, one panel for each kind, one line for each model.
+    """Numbers of each layer: one panel for each quantity, one line for each model.
 
     Args:
-        values: By what the axis says, by model: one for each layer.
-        layers: Their names.
-        title: Of the figure.
+        values: By the label of the axis, by model: a number for each layer.
+        layers: Names of the layers.
+        title: Title of the figure.
     """
     figure = new_figure(title, WIDTH, 2.2 + 2.4 * len(values))
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (what, models) in zip(panels, values.items()):
         plain(axes).set_ylabel(what)
-        for one, style in zip(models.values(), _styles(len(models))):
+        for one, style in zip(models.values(), _styles(models)):
             axes.plot(range(len(layers)), one, **style, marker='.')
-    _name_layers(panels[-1], layers)
-    legend_below(figure, _lines(values[next(iter(values))]))
+    flat = max(map(len, layers)) < 6
+    panels[-1].set_xticks(range(len(layers)), layers, size=9, rotation=0 if flat else 30,
+                          ha='center' if flat else 'right')
+    panels[-1].set_xlabel('layer')
+    legend_below(figure, _lines(next(iter(values.values()))))
     return figure
 
 
-def _name_layers(axes: Axes, layers: Sequence[str]) -> None:
-    axes.set_xticks(range(len(layers)), layers, size=9, rotation=0 if max(map(len, layers)) < 6 else 30,
-                    ha='center' if max(map(len, layers)) < 6 else 'right')
-    axes.set_xlabel('layer')
+def _styles(models: Iterable[str]) -> list[dict[str, Any]]:
+    """How the line of each model looks, in the axes and in the legend."""
+    return [{'color': colour(place), 'linestyle': dash(place), 'linewidth': 1.8} for place, _ in enumerate(models)]
 
 
-def _signed(value: float) -> str:
-    text = f'{value:.2f}'
-    return '0.00' if text == '-0.00' else text.replace('-', '−')
-
-
-def _styles(count: int) -> list[dict[str, Any]]:
-    """How the lines of so many models look, each its own way."""
-    return [{'color': COLOURS[place % len(COLOURS)], 'linestyle': DASHES[place % len(DASHES)], 'linewidth': 1.8}
-            for place in range(count)]
-
-
-def _lines(models: Mapping[str, object]) -> list[Line2D]:
-    """The lines of the legend."""
-    return [Line2D([], [], **style, label=short(label)) for label, style in zip(models, _styles(len(models)))]
+def _lines(models: Iterable[str]) -> list[Line2D]:
+    return [Line2D([], [], **style, label=short(label)) for label, style in zip(models, _styles(models))]

@@ -1,4 +1,4 @@
-"""Figures of evaluations: absolute values per degradation (the paper's Fig. 1), gains, gains over time."""
+"""Figures of evaluations: values per degradation (paper Fig. 1), gains, gains over iterations."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from reflash_sr.figures.style import (
-    COLOURS,
-    HEIGHT,
-    LONGEST,
-    count_text,
-    legend_below,
-    new_figure,
-    plain,
-    save,
-    short,
-)
+from reflash_sr.figures import style
 
 BICUBIC_COLOUR = '0.72'
 PANEL = 2.6  # inches: height of each further panel
-MOST_TICKS = 5  # of iterations that were measured, on the axis of a panel
-LABELLED = 20  # bars in a panel, beside which there is room for figures
+MOST_TICKS = 5  # measured iterations that are few enough for a tick each
+LABELLED = 20  # bars in a panel that leave room for numbers
 
 
 @dataclass(frozen=True)
@@ -34,13 +24,13 @@ class Bar:
     """A gain.
 
     Attributes:
-        series: What its colour stands for.
+        series: Name in the legend; decides the colour.
         group: Where it stands on the axis.
-        panel: Which panel it is in; may be empty.
+        panel: Its panel; may be empty.
         mean: In the metric's unit.
-        low: Lower end of its interval; None where there is none.
+        low: Lower end of its interval; None: no interval.
         high: Upper end.
-        images: How many images it rests on.
+        images: Number of images behind it.
         points: Single results behind the mean, drawn as dots: seeds, for instance.
     """
 
@@ -56,11 +46,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Curve:
-    """Gains while networks were trained.
+    """Gains during training.
 
     Attributes:
-        series: What its colour stands for.
-        panel: Which panel it is in.
+        series: Name in the legend; decides the colour.
+        panel: Its panel.
         points: Iteration, and the gain of each seed.
     """
 
@@ -71,130 +61,119 @@ class Curve:
 
 def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str, Mapping[str, np.ndarray]],
                   path: str | os.PathLike, axis: str, title: str, decimals: int = 2) -> None:
-    """Draw a panel for each set: groups of bars for degradations, a bar for each method, bicubic in grey.
+    """Draw a panel for each dataset: groups of bars for degradations, a bar for each method, bicubic in grey.
 
     Args:
-        degradations: Names, by set.
-        panels: For each set, by method, a value for each degradation.
+        degradations: Names, by dataset.
+        panels: For each dataset, by method, a value for each degradation.
         path: PNG file to write.
         axis: What is drawn, with its unit.
-        title: Of the figure.
-        decimals: Of the values beside the bars.
+        title: Title of the figure.
+        decimals: Of the numbers at the bars.
     """
-    figure = new_figure(title, height=1.6 + PANEL * len(panels))
-    grid = figure.subplots(len(panels), 1, squeeze=False).ravel()
+    figure = style.new_figure(title, height=1.6 + PANEL * len(panels))
     methods = list(next(iter(panels.values())))
     colours = _colours(methods)
-    for axes, (dataset, values) in zip(grid, panels.items()):
-        plain(axes).set_title(dataset, size=11)
-        width = 0.84 / len(methods)
+    width = 0.84 / len(methods)
+    for axes, (dataset, values) in zip(style.add_panels(figure, list(panels)), panels.items()):
         everything = np.concatenate(list(values.values()))
         everything = everything[np.isfinite(everything)] if np.isfinite(everything).any() else np.zeros(1)
-        low = everything.min() - 0.15 * max(np.ptp(everything), 0.1)
+        low, extent = everything.min(), max(np.ptp(everything), 0.1)
+        low = low - 0.15 * extent
         for place, method in enumerate(methods):
             x = np.arange(len(values[method])) - 0.42 + (place + 0.5) * width
             axes.bar(x, values[method] - low, 0.94 * width, low, color=colours[method])
             if len(methods) * len(values[method]) <= LABELLED:
-                for left, value in zip(x, values[method]):
-                    axes.annotate(f'{value:.{decimals}f}', (left, value), (0, 2), textcoords='offset points',
-                                  ha='center', va='bottom', size=8)
-        axes.set_xticks(range(len(degradations[dataset])), degradations[dataset])
-        spare = max(0, 4 - len(degradations[dataset])) / 2
-        axes.set_xlim(-0.6 - spare, len(degradations[dataset]) - 0.4 + spare)
-        axes.set_ylim(low, everything.max() + 0.12 * max(np.ptp(everything), 0.1))
-        axes.set_ylabel(axis)
-        axes.grid(visible=False, axis='x')
-    handles = [Patch(color=colours[method], label=short(method)) for method in methods]
-    legend_below(figure, handles, 'the axes do not begin at 0')
-    save(figure, path)
+                for middle, value in zip(x, values[method]):
+                    style.bar_label(axes, middle, value, f'{value:.{decimals}f}', size=8, gap=2)
+        axes.set_ylim(low, everything.max() + 0.12 * extent)
+        style.plain(axes).set_ylabel(axis)
+        style.group_axis(axes, degradations[dataset])
+    handles = [Patch(color=colours[method], label=style.short(method)) for method in methods]
+    style.legend_below(figure, handles, 'the axes do not begin at 0')
+    style.save(figure, path)
 
 
 def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str,
                decimals: int = 2, sharey: bool = False) -> None:
     """Draw gains as bars from 0, with their intervals; the number of images stands in the panel's title.
 
-    Without a gain there is no figure: every image of every set may have been restored without error somewhere.
+    Without bars there is no figure: no gain is finite if some image of every dataset was restored without error.
 
     Args:
         bars: The gains.
         path: PNG file to write.
         axis: What is drawn, with its unit.
-        title: Of the figure.
+        title: Title of the figure.
         note: What the error bars are.
-        decimals: Of the values beside the bars.
+        decimals: Of the numbers at the bars.
         sharey: Whether all panels have one scale.
     """
     if not bars:
         return
-    panels, series = (list(dict.fromkeys(getattr(bar, key) for bar in bars)) for key in ('panel', 'series'))
-    figure = new_figure(title, height=HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
+    panels, series = style.values_of(bars, 'panel'), style.values_of(bars, 'series')
+    figure = style.new_figure(title, height=style.HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
     colours = _colours(series)
     width = 0.84 / len(series)
     several = any(len(bar.points) > 1 for bar in bars)
-    for axes, panel in zip(figure.subplots(len(panels), 1, sharey=sharey, squeeze=False).ravel(), panels):
+    for axes, panel in zip(style.add_panels(figure, panels, sharey=sharey), panels):
         inside = [bar for bar in bars if bar.panel == panel]
-        groups = list(dict.fromkeys(bar.group for bar in inside))
+        groups = style.values_of(inside, 'group')
         counts = {group: max(bar.images for bar in inside if bar.group == group) for group in groups}
         same = len(set(counts.values())) == 1
-        plain(axes)
         axes.set_title(' '.join([panel, f'(n = {counts[groups[0]]})' if same else '']).strip(), size=11)
         for bar in inside:
             x = groups.index(bar.group) - 0.42 + (series.index(bar.series) + 0.5) * width
-            error = None if bar.low is None else [[bar.mean - bar.low], [bar.high - bar.mean]]
+            low, high = (bar.mean if end is None else end for end in (bar.low, bar.high))
+            error = None if bar.low is None else [[bar.mean - low], [high - bar.mean]]
             axes.bar(x, bar.mean, 0.94 * width, color=colours[bar.series], yerr=error, ecolor='0.25', capsize=3)
             if bar.points and several:
                 beside = x + np.linspace(-0.2, 0.2, len(bar.points)) * width
                 axes.plot(beside, bar.points, 'o', color='black', markersize=2.5)
             elif len(inside) <= LABELLED:
-                end = bar.mean if bar.low is None else (bar.high if bar.mean >= 0 else bar.low)
-                axes.annotate(f'{bar.mean:+.{decimals}f}', (x, end), (0, 3 if bar.mean >= 0 else -3), ha='center',
-                              va='bottom' if bar.mean >= 0 else 'top', textcoords='offset points', size=8.5)
+                up = bar.mean >= 0
+                style.bar_label(axes, x, high if up else low, f'{bar.mean:+.{decimals}f}', up)
         axes.axhline(0, color='black', linewidth=1.2)
-        axes.set_xticks(range(len(groups)), groups if same else [f'{one}\n(n = {counts[one]})' for one in groups])
-        spare = max(0, 4 - len(groups)) / 2
-        axes.set_xlim(-0.6 - spare, len(groups) - 0.4 + spare)
         axes.margins(y=0.16)
-        axes.set_ylabel(axis)
-        axes.grid(visible=False, axis='x')
-    legend_below(figure, [Patch(color=colours[name], label=short(name, 3 * LONGEST)) for name in series], note)
-    save(figure, path)
+        style.plain(axes).set_ylabel(axis)
+        style.group_axis(axes, groups if same else [f'{one}\n(n = {counts[one]})' for one in groups])
+    handles = [Patch(color=colours[name], label=style.short(name, 3 * style.LONGEST)) for name in series]
+    style.legend_below(figure, handles, note)
+    style.save(figure, path)
 
 
 def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str, title: str) -> None:
-    """Draw gains over iterations: the mean over seeds, and a band from the least to the largest.
+    """Draw gains over iterations: the mean over seeds, and a band from the smallest to the largest.
 
     Args:
         curves: The gains.
         path: PNG file to write.
         axis: What is drawn, with its unit.
-        title: Of the figure.
+        title: Title of the figure.
     """
-    panels, series = (list(dict.fromkeys(getattr(curve, key) for curve in curves)) for key in ('panel', 'series'))
-    figure = new_figure(title)
+    panels, series = style.values_of(curves, 'panel'), style.values_of(curves, 'series')
+    figure = style.new_figure(title)
     colours = _colours(series)
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
     measured = sorted({iteration for curve in curves for iteration, _ in curve.points})
     ticks = FixedLocator(measured) if len(measured) <= MOST_TICKS else MaxNLocator(4, integer=True)
+    grid = style.add_panels(figure, panels, len(panels), sharey=True)
     for axes, panel in zip(grid, panels):
-        plain(axes).set_title(panel, size=11)
+        style.plain(axes)
         for curve in (one for one in curves if one.panel == panel):
             iterations = [iteration for iteration, _ in curve.points]
-            low, middle, high = (np.array([kind(gains) for _, gains in curve.points]) for kind in (min, np.mean, max))
-            axes.plot(iterations, middle, 'o-', color=colours[curve.series], markersize=3.5)
-            if (high > low).any():
-                axes.fill_between(iterations, low, high, color=colours[curve.series], alpha=0.15, linewidth=0)
+            low, mean, high = (np.array([kind(gains) for _, gains in curve.points]) for kind in (min, np.mean, max))
+            axes.plot(iterations, mean, 'o-', color=colours[curve.series], markersize=3.5)
+            style.band(axes, iterations, low, high, colours[curve.series])
         axes.axhline(0, color='black', linewidth=1.2)
-        axes.set_xlabel('iteration')
-        axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
-        axes.xaxis.set_major_locator(ticks)
+        style.iteration_axis(axes, ticks)
     grid[0].set_ylabel(axis)
     counts = {len(gains) for curve in curves for _, gains in curve.points}
-    note = f'line: mean of {count_text(counts)} seeds, band: from the least to the largest'
+    note = f'line: mean of {style.count_text(counts)} seeds, band: from the least to the largest'
     note = note if max(counts) > 1 else 'one seed'
-    legend_below(figure, [Line2D([], [], color=colours[name], lw=2, label=name) for name in series], note)
-    save(figure, path)
+    style.legend_below(figure, [Line2D([], [], color=colours[name], lw=2, label=name) for name in series], note)
+    style.save(figure, path)
 
 
 def _colours(names: Sequence[str]) -> dict[str, str]:
     others = [name for name in names if name != 'bicubic']
-    return {'bicubic': BICUBIC_COLOUR, **{name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}}
+    return {'bicubic': BICUBIC_COLOUR, **{name: style.colour(place) for place, name in enumerate(others)}}

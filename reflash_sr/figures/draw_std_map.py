@@ -1,4 +1,4 @@
-"""A map of standard deviations: a pixel for a pixel, with its scale below."""
+"""A map of standard deviations, pixel by pixel, with its scale below."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAP = 'magma'  # lightness rises evenly; legible in grey and with every kind of 
 STRIP = 40  # px: height of the scale
 BAR = 14  # px: of its colours
 SIZE = 13  # px: of its letters
-NARROWEST = 300  # px: what the scale's words take
+NARROWEST = 300  # px: room for the words of the scale
 
 
 def draw_deviation(deviation: np.ndarray) -> Image.Image:
@@ -22,19 +22,19 @@ def draw_deviation(deviation: np.ndarray) -> Image.Image:
         deviation: (H, W), grey levels of 255.
 
     Returns:
-        The map, a pixel for a pixel in the upper left corner, and below it the scale from 0 to the largest value; at
-        least 300 px wide.
+        The map in the upper left corner, one pixel per value, and below it the scale from 0 to the largest value;
+        at least 300 px wide.
     """
-    colours = matplotlib.colormaps[MAP]
     height, width = deviation.shape
     top = float(deviation.max())
     drawn = Image.new('RGB', (max(width, NARROWEST), height + STRIP), 'white')
-    drawn.paste(Image.fromarray(colours(deviation / (top or 1), bytes=True)[..., :3].copy()), (0, 0))
     bar = np.linspace(0, 1, drawn.width)[None].repeat(BAR, 0)
-    drawn.paste(Image.fromarray(colours(bar, bytes=True)[..., :3].copy()), (0, height + 4))
+    for values, upper in ((deviation / (top or 1), 0), (bar, height + 4)):
+        rgba = matplotlib.colormaps[MAP](values, bytes=True)
+        drawn.paste(Image.fromarray(rgba[..., :3].copy()), (0, upper))
     font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')), SIZE)
     pen, line = ImageDraw.Draw(drawn), height + STRIP - 3
-    pen.text((3, line), '0', 'black', font, anchor='ls')
-    pen.text((drawn.width / 2, line), 'std, grey levels of 255', 'black', font, anchor='ms')
-    pen.text((drawn.width - 3, line), f'{top:.3g}', 'black', font, anchor='rs')
+    for x, text, anchor in ((3, '0', 'ls'), (drawn.width / 2, 'std, grey levels of 255', 'ms'),
+                            (drawn.width - 3, f'{top:.3g}', 'rs')):
+        pen.text((x, line), text, 'black', font, anchor=anchor)
     return drawn

@@ -1,4 +1,4 @@
-"""Crops side by side, as in the paper's Fig. 5."""
+"""Crops side by side (paper Fig. 5)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reflash_sr.figures.style import WIDTH, new_figure, save
+from reflash_sr.figures import style
 
-LETTERS = 100  # of 9 pt that go beside each other in a figure's width, with room between columns
+LETTERS = 100  # of 9 pt that fit into the width of a figure, with room between columns
 TITLE, LINE, SIDE, GAP = 0.4, 0.2, 0.3, 0.06  # inches: for the title, a line of text, the rows' names, between crops
 
 
 def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]], path: str | os.PathLike,
                 title: str) -> None:
-    """Draw rows of crops: what each is above the first row, its number below it.
+    """Draw rows of crops: names of the columns above the first row, a text below each crop.
 
     Args:
         rows: Name of the row, and its cells: name of the column, (H, W, 3) uint8, text below.
         path: PNG file to write.
-        title: Of the figure.
+        title: Title of the figure.
     """
     columns = len(rows[0][1])
-    cell = (WIDTH - SIDE) / columns
+    cell = (style.WIDTH - SIDE) / columns
     heads = [heading(column, LETTERS // columns) for column, _, _ in rows[0][1]]
     top = TITLE + LINE * max(head.count('\n') + 1 for head in heads)
     step = cell + LINE
     height = top + len(rows) * step
-    figure = new_figure(height=height)
+    figure = style.new_figure(height=height)
     figure.set_layout_engine('none')
     axes = figure.add_axes((0, 0, 1, 1))  # in inches from the top left; axes for each crop take seconds to lay out
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0))
+    axes.set(xlim=(0, style.WIDTH), ylim=(height, 0))
     axes.set_axis_off()
-    axes.text(WIDTH / 2, TITLE / 2, title, size=12, ha='center', va='center')
+    axes.text(style.WIDTH / 2, TITLE / 2, title, size=12, ha='center', va='center')
     for row, (name, cells) in enumerate(rows):
         y = top + row * step
         axes.text(SIDE / 2, y + cell / 2, name, size=10, rotation=90, ha='center', va='center')
@@ -47,8 +47,8 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
             axes.text(x + cell / 2, y + cell, below, size=9, ha='center', va='top')
             if row == 0:
                 axes.text(x + cell / 2, y, heads[place], size=9, ha='center', va='bottom')
-    axes.set(xlim=(0, WIDTH), ylim=(height, 0))  # imshow has moved them
-    save(figure, path)
+    axes.set(xlim=(0, style.WIDTH), ylim=(height, 0))  # imshow has moved them
+    style.save(figure, path)
 
 
 def heading(name: str, letters: int) -> str:

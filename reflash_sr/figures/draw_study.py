@@ -1,10 +1,11 @@
-"""Figures of a study: results as bars (the paper's Fig. 4) and PSNR over iterations (Fig. 2)."""
+"""Figures of a study: results as bars (paper Fig. 4) and PSNR over iterations (Fig. 2)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
-from reflash_sr.figures.style import COLOURS, DASHES, HEIGHT, count_text, legend_below, new_figure, plain, save
+from reflash_sr.figures import style
 
 MARKED = 20  # validations that are few enough for a dot each
-LABELLED = 12  # bars in a panel of half the width, beside which there is room for their gain in figures
+LABELLED = 12  # bars in a panel of half the width that leave room for numbers
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Series:
     """One cell of a study.
 
     Attributes:
-        name: Of the cell.
-        panel: Which panel it belongs to, such as ``'channel dropout'``; may be empty, as the next two.
+        name: Name of the cell.
+        panel: Its panel, such as ``'channel dropout'``; may be empty, as the next two.
         group: What its colour, or its group of bars, stands for, such as ``'last-conv'``.
         shade: What is told apart within a group, such as ``'p = 0.3'``.
         iterations: (T,), ascending.
@@ -55,25 +56,25 @@ class Series:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the values that are there; NaN where none is."""
+    """Mean of what is not NaN; NaN if no value is finite."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
 def std(values: np.ndarray) -> float | None:
-    """Standard deviation of the values that are there; None where there are fewer than two."""
+    """Standard deviation of what is not NaN; None if fewer than two values are finite."""
     return float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None
 
 
 def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
-    """Draw PSNR over iterations (the paper's Fig. 2): a line per cell, its mean over seeds, and a band of ± 1 std.
+    """Draw PSNR over iterations (paper Fig. 2): a line per cell, its mean over seeds, and a band of ± 1 std.
 
     Args:
         series: The cells; references are drawn along with them.
         path: PNG file to write.
-        title: Of the figure: the study, and what its PSNR is measured on.
+        title: Title of the figure: the study, and what its PSNR is measured on.
     """
     figure, panels = _figure(series, title)
-    groups, shades = _values(series, 'group'), _values(series, 'shade')
+    groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
     ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # colours are free for the shades
     for axes, name in panels:
         inside = [one for one in series if one.panel == name]
@@ -82,23 +83,21 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
             _line(axes, reference, 'black', 'solid', 2.2, faint)
         for one in inside:
             shade = shades.index(one.shade)
-            colour = COLOURS[groups.index(one.group) % len(COLOURS)] if ramp is None else ramp[shade]
-            _line(axes, one, colour, DASHES[shade % len(DASHES)], 1.6, faint)
-        axes.set_xlabel('iteration')
-        axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            own = style.colour(groups.index(one.group)) if ramp is None else ramp[shade]
+            _line(axes, one, own, style.dash(shade), 1.6, faint)
+        style.iteration_axis(axes, MaxNLocator(5, integer=True))
     handles = [Line2D([], [], color='black', lw=2.2, label='p = 0')] if _references(series) else []
-    handles += [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=3, label=group)
+    handles += [Line2D([], [], color=style.colour(i), lw=3, label=group)
                 for i, group in enumerate(groups) if group and ramp is None]
-    handles += [Line2D([], [], color='0.35' if ramp is None else ramp[i], lw=1.6, ls=DASHES[i % len(DASHES)],
+    handles += [Line2D([], [], color='0.35' if ramp is None else ramp[i], lw=1.6, ls=style.dash(i),
                        label=shade if ramp is None or not groups[0] else f'{groups[0]}, {shade}')
                 for i, shade in enumerate(shades) if shade]
-    legend_below(figure, handles, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
-    save(figure, path)
+    style.legend_below(figure, handles, _seeds(series, 'line: mean of {} seeds, band: ± 1 std'))
+    style.save(figure, path)
 
 
 def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
-    """Draw the results as bars (the paper's Fig. 4): groups by position, shades by p, the p = 0 line across.
+    """Draw the results as bars (paper Fig. 4): groups by position, shades by p, the p = 0 line across.
 
     A bar stands on, or hangs from, the line of its reference: its length is the gain. Error bars are ± 1 std over seeds
     of the gain over p = 0 with the same seed; without a reference, of the PSNR.
@@ -106,68 +105,57 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
     Args:
         series: The cells; cells without a result yet leave a gap.
         path: PNG file to write.
-        title: Of the figure: the study, and what its PSNR is measured on.
+        title: Title of the figure: the study, and what its PSNR is measured on.
     """
-    groups, shades = _values(series, 'group'), _values(series, 'shade')
+    groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
     crowded = len(groups) > 4 or len(groups) * len(shades) > LABELLED
     figure, panels = _figure(series, title, columns=1 if crowded else 3)
     colours = _ramp(shades)
     width = 0.8 / len(shades)
-    ends = [value for one in series for value in (*_reach(one), _base(one)) if np.isfinite(value)]
+    bars = [(one, *_bar(one)) for one in series]
+    ends = [value for _, base, end, spread in bars for value in (base, end - (spread or 0), end + (spread or 0))
+            if np.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     margin = max(0.12 * (high - low), 0.02)
     for axes, name in panels:
-        inside = [one for one in series if one.panel == name and np.isfinite(_end(one))]
-        for one in inside:
+        for one, base, end, spread in bars:
+            if one.panel != name or not np.isfinite(end):
+                continue
             place, shade = groups.index(one.group), shades.index(one.shade)
             x = place - 0.4 + (shade + 0.5) * width
-            base, end = _base(one), _end(one)
-            if not np.isfinite(base):
-                axes.bar(x, end - low + margin, 0.92 * width, low - margin, color=colours[shade], yerr=std(one.last()),
-                         ecolor='0.25', capsize=3, zorder=2)
-                continue
-            spread = std(one.gain())
-            axes.bar(x, end - base, 0.92 * width, base, color=colours[shade], yerr=spread, ecolor='0.25', capsize=3,
+            foot = low - margin if one.reference is None else base
+            axes.bar(x, end - foot, 0.92 * width, foot, color=colours[shade], yerr=spread, ecolor='0.25', capsize=3,
                      zorder=2)
-            axes.hlines(base, place - 0.5, place + 0.5, 'black', linewidth=1.8, zorder=3)
-            if not crowded:
-                up = end >= base
-                axes.annotate(f'{end - base:+.2f}', (x, end + (spread or 0) * (1 if up else -1)), (0, 3 if up else -3),
-                              textcoords='offset points', ha='center', va='bottom' if up else 'top', size=8.5)
-        axes.set_xticks(range(len(groups)), groups)
-        spare = max(0, 3 - len(groups)) / 2  # one or two groups do not become as wide as the figure
-        axes.set_xlim(-0.5 - spare, len(groups) - 0.5 + spare)
+            if one.reference is not None:
+                axes.hlines(base, place - 0.5, place + 0.5, 'black', linewidth=1.8, zorder=3)
+                if not crowded:
+                    up = end >= base
+                    style.bar_label(axes, x, end + (spread or 0) * (1 if up else -1), f'{end - base:+.2f}', up)
         axes.set_ylim(low - margin, high + margin)
-        axes.grid(visible=False, axis='x')
-    handles = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
+        style.group_axis(axes, groups, side=0.5, fewest=3)
+    handles: list[Any] = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
+    of_what = ' of the gain over p = 0' if handles else ''
     handles += [Patch(color=colours[i], label=shade) for i, shade in enumerate(shades) if shade]
-    of_what = ' of the gain over p = 0' if _references(series) else ''
-    legend_below(figure, handles, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
-    save(figure, path)
+    style.legend_below(figure, handles, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
+    style.save(figure, path)
 
 
 def _figure(series: Sequence[Series], title: str, columns: int = 3) -> tuple[Figure, list[tuple[Axes, str]]]:
-    names = _values(series, 'panel')
+    names = style.values_of(series, 'panel')
     columns = min(len(names), columns)
-    rows = -(-len(names) // columns)
-    figure = new_figure(title, height=HEIGHT * (1 + 0.75 * (rows - 1)))
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    for axes, name in zip(grid, names):
-        plain(axes).set_title(name, size=11)
-    for axes in grid[::columns]:
+    figure = style.new_figure(title, height=style.HEIGHT * (1 + 0.75 * ((len(names) - 1) // columns)))
+    panels = [style.plain(axes) for axes in style.add_panels(figure, names, columns, sharey=True)]
+    for axes in panels[::columns]:
         axes.set_ylabel('PSNR (dB)')
-    for axes in grid[len(names):]:
-        axes.set_visible(False)
-    return figure, list(zip(grid, names))
+    return figure, list(zip(panels, names))
 
 
-def _line(axes: Axes, one: Series, colour: str, dashes: object, width: float, faint: float) -> None:
+def _line(axes: Axes, one: Series, colour: Any, dashes: Any, width: float, faint: float) -> None:
     middle = np.array([mean(column) for column in one.psnr.T])
     spread = np.array([std(column) or 0.0 for column in one.psnr.T])
     axes.plot(one.iterations, middle, color=colour, linestyle=dashes, linewidth=width,
               marker='o' if len(middle) <= MARKED else None, markersize=3)
-    if spread.any():
-        axes.fill_between(one.iterations, middle - spread, middle + spread, color=colour, alpha=faint, linewidth=0)
+    style.band(axes, one.iterations, middle - spread, middle + spread, colour, faint)
 
 
 def _ramp(shades: Sequence[str]) -> np.ndarray:
@@ -175,29 +163,19 @@ def _ramp(shades: Sequence[str]) -> np.ndarray:
     return colormaps['viridis'](np.linspace(0.85, 0.15, len(shades)) if len(shades) > 1 else [0.4])
 
 
-def _values(series: Sequence[Series], key: str) -> list[str]:
-    return list(dict.fromkeys(getattr(one, key) for one in series))
-
-
 def _references(series: Sequence[Series]) -> list[Series]:
     return list({id(one.reference): one.reference for one in series if one.reference is not None}.values())
 
 
-def _reach(one: Series) -> tuple[float, float]:
-    """How far a bar goes with its error bar."""
-    spread = std(one.last() if one.reference is None else one.gain()) or 0.0
-    return _end(one) - spread, _end(one) + spread
-
-
-def _end(one: Series) -> float:
-    """Where a bar ends: at the gain of the seeds that both have, above its reference."""
-    return mean(one.last()) if one.reference is None else _base(one) + mean(one.gain())
-
-
-def _base(one: Series) -> float:
-    return mean(one.reference.last()) if one.reference is not None else np.nan
+def _bar(one: Series) -> tuple[float, float, float | None]:
+    """Base, end and error bar; the base is NaN without a reference, the end NaN without a result."""
+    gain = one.gain()
+    if gain is None or one.reference is None:
+        return np.nan, mean(one.last()), std(one.last())
+    base = mean(one.reference.last())  # the gain is the mean over the seeds that both have
+    return base, base + mean(gain), std(gain)
 
 
 def _seeds(series: Sequence[Series], note: str) -> str:
     counts = {int(np.isfinite(one.psnr).any(axis=1).sum()) for one in series} - {0}
-    return note.format(count_text(counts)) if max(counts, default=1) > 1 else 'one seed'
+    return note.format(style.count_text(counts)) if max(counts, default=1) > 1 else 'one seed'

@@ -1,4 +1,4 @@
-"""Many small maps side by side, on one scale, each with a line of text above it."""
+"""Many small maps side by side, on one colour scale, each with a line of text above it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ TEXT = 22  # px above a tile, for its caption
 
 
 def draw_tiles(axes: Axes, maps: np.ndarray, columns: int, captions: Sequence[str], limits: tuple[float, float],
-               colours: str, size: int = 7) -> AxesImage:
+               colours: str) -> AxesImage:
     """Draw maps in rows.
 
     Args:
-        axes: Where; their frame is taken away.
+        axes: Where they are drawn; loses its frame.
         maps: (K, H, W).
-        columns: How many in a row.
+        columns: Maps in a row.
         captions: A text for each map; may be empty.
-        limits: The values that the first and the last colour stand for.
+        limits: Values of the first and the last colour.
         colours: Name of the colour map.
-        size: Of the text, pt.
 
     Returns:
         The image, for a colour bar.
@@ -39,7 +38,7 @@ def draw_tiles(axes: Axes, maps: np.ndarray, columns: int, captions: Sequence[st
         top = (place // columns) * (height + GAP + above) + above
         left = (place % columns) * (width + GAP)
         sheet[top:top + height, left:left + width] = tile
-        axes.text(left + width / 2 - 0.5, top - 5, caption, size=size, ha='center', va='bottom')
+        axes.text(left + width / 2 - 0.5, top - 5, caption, size=7, ha='center', va='bottom')
     axes.set_axis_off()
     return axes.imshow(sheet, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation='nearest')
 
@@ -53,6 +52,6 @@ def _fit(values: np.ndarray) -> np.ndarray:
 
 
 def ceiling(values: np.ndarray) -> float:
-    """What the last colour of a map of magnitudes stands for: nearly the largest value, never zero."""
+    """Value of the last colour for magnitudes: the 99.8th percentile, or the largest value, or 1; never zero."""
     top = float(np.percentile(values, 99.8)) if values.size else 0.0
     return top or float(values.max(initial=0)) or 1.0

@@ -54,7 +54,7 @@ def test_networks_of_several_widths_are_shown_whole(rng):
     assert ablation.figure_single(drops).axes[0].get_xlim() == (0.5, 16.5)
 
 
-def test_a_image_without_error_does_not_hide_the_others():
+def test_an_image_without_error_does_not_hide_the_others():
     curves = {'one': np.array([[np.inf, 40, 30], [30, 29, 28]])}
     line = ablation.figure_in_turn({'index': curves}).axes[0].lines[-1]
     assert list(line.get_ydata()) == [30, 29, 28]

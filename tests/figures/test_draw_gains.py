@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from reflash_sr.figures import draw_gains as gains
 from reflash_sr.figures import draw_study as study
+from reflash_sr.figures import style
 from reflash_sr.figures.draw_gains import Bar, Curve, draw_absolute, draw_gain_curves, draw_gains
 from reflash_sr.figures.style import new_figure
 
@@ -20,8 +20,7 @@ LONG = 'study_dropout_cpu_p0.5_seed0_iteration_6000 [params_ema] over study_drop
 def drawn(monkeypatch):
     """Figures in place of their files."""
     figures = []
-    for module in (gains, study):
-        monkeypatch.setattr(module, 'save', lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(style, 'save', lambda figure, path: figures.append(figure))
     return figures
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reflash_sr.figures import draw_strips as strips
+from reflash_sr.figures import style
 
 LONG = ('study_dropout_cpu_p0_seed0', 'study_dropout_cpu_p0.7_seed0 [params_ema]', 'Checkpoint' * 3,
         'two words, and more of them')
@@ -14,7 +15,7 @@ LONG = ('study_dropout_cpu_p0_seed0', 'study_dropout_cpu_p0.7_seed0 [params_ema]
 @pytest.mark.parametrize('columns', [4, 5, 7])
 def test_names_of_columns_do_not_run_into_each_other(columns, monkeypatch, tmp_path):
     kept = []
-    monkeypatch.setattr(strips, 'save', lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(style, 'save', lambda figure, path: kept.append(figure))
     crop = np.zeros((8, 8, 3), np.uint8)
     names = [LONG[place % len(LONG)] for place in range(columns)]
     strips.draw_strips([('clean', [(name, crop, '30.00 dB') for name in names])], tmp_path / 'strip.png', 'Title')
