@@ -1,7 +1,7 @@
-"""The one file that knows what is broken in BasicSR 1.4.2 on today's Python.
+"""The one file that knows what is broken in BasicSR 1.4.2 with today's Python and torchvision.
 
-Each function repairs one thing and says what, how it tells that the repair is needed, and when it can go. ``repair()``
-runs when ``reflash_sr`` is imported, before anything of BasicSR is, and so again in every spawned worker.
+Each function repairs one thing, and says how it sees that the repair is needed and when it can be deleted. ``repair()``
+runs when ``reflash_sr`` is imported, before anything imports BasicSR; so it does in every spawned worker.
 """
 
 from __future__ import annotations
@@ -17,43 +17,37 @@ from typing import Any
 
 
 def repair() -> None:
-    """Apply every repair that ``import basicsr`` needs. Doing it twice changes nothing."""
+    """Apply every repair that ``import basicsr`` needs. A second call changes nothing."""
     _alias_functional_tensor()
     _alias_distutils()
 
 
 def _alias_functional_tensor() -> None:
-    """``basicsr.data.degradations`` imports ``torchvision.transforms.functional_tensor``, gone since torchvision 0.17.
+    """``basicsr.data.degradations`` imports ``rgb_to_grayscale`` from a module that torchvision 0.17 removed.
 
-    Needed where that module cannot be found; it can go once BasicSR imports ``torchvision.transforms.functional``.
+    Needed if that module cannot be found. Delete it once BasicSR imports ``torchvision.transforms.functional``.
     """
     name = 'torchvision.transforms.functional_tensor'
-    if name in sys.modules or importlib.util.find_spec(name) is not None:
-        return
-    functional = importlib.import_module('torchvision.transforms.functional')
-    alias = types.ModuleType(name)
-    alias.rgb_to_grayscale = functional.rgb_to_grayscale
-    sys.modules[name] = alias
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
+        sys.modules[name] = importlib.import_module('torchvision.transforms.functional')
 
 
 def _alias_distutils() -> None:
-    """``basicsr.archs.arch_util`` imports ``distutils.version``, gone since Python 3.12.
+    """``basicsr.archs.arch_util`` imports ``distutils.version``, which Python 3.12 removed; setuptools has a copy.
 
-    Needed where neither Python nor setuptools' import hook provides it; setuptools keeps a copy under another name.
-    It can go once BasicSR compares versions with ``packaging``.
+    Needed if neither Python nor setuptools' import hook provides it. Delete it once BasicSR compares versions with
+    ``packaging``.
     """
-    if 'distutils' in sys.modules or importlib.util.find_spec('distutils') is not None:
-        return
-    for name in ('distutils', 'distutils.version'):
-        sys.modules[name] = importlib.import_module(f'setuptools._{name}')
+    if 'distutils' not in sys.modules and importlib.util.find_spec('distutils') is None:
+        for name in ('distutils', 'distutils.version'):
+            sys.modules[name] = importlib.import_module(f'setuptools._{name}')
 
 
 @contextlib.contextmanager
 def several_validation_sets() -> Iterator[None]:
-    """``train_pipeline`` warns before validating on several sets that only ``SRModel`` knows what to do with them.
+    """Hide a false warning of BasicSR's ``train_pipeline``: that only ``SRModel`` can validate on several datasets.
 
-    ``ReflashSRModel`` does, and so does any other: they are handed out one after another. The warning is kept back
-    for a while; this can go once BasicSR asks the model, or says nothing.
+    Every model can: it gets them one after the other. Delete it once BasicSR asks the model, or does not warn.
     """
 
     def is_true(record: logging.LogRecord) -> bool:
@@ -69,23 +63,16 @@ def several_validation_sets() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced(module: types.ModuleType, **names: Any) -> Iterator[None]:
-    """Replace names in a module for a while.
+    """Replace names in a module, and restore them at the end.
 
-    BasicSR's pipelines look their helpers up in their own module, so one helper can be exchanged there without
-    copying the pipeline.
-
-    Args:
-        module: The module whose names are replaced.
-        **names: The new objects by name; each name must exist in the module.
+    BasicSR's pipelines look their helpers up in their own module: one can be replaced without a copy of the pipeline.
 
     Raises:
-        AttributeError: The module does not have one of the names: this BasicSR is not the one that is known here.
+        AttributeError: The module has no such name: this version of BasicSR is not known here.
     """
     before = {name: getattr(module, name) for name in names}
     try:
-        for name, value in names.items():
-            setattr(module, name, value)
+        vars(module).update(names)
         yield
     finally:
-        for name, value in before.items():
-            setattr(module, name, value)
+        vars(module).update(before)

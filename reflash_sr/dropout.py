@@ -1,13 +1,14 @@
-"""Dropout in a super-resolution network: what to drop, where, how much (paper Sec. 4).
+"""Dropout in a super-resolution network: what to drop, where, and how much (paper Sec. 4).
 
-Dropout is inserted from outside, by hooks, and owns neither parameters nor buffers: state-dict keys never change, and a
-checkpoint trained with dropout is a checkpoint of the plain network.
+Hooks insert the dropout from outside. They own neither parameters nor buffers, so state-dict keys never change: a
+checkpoint that was trained with dropout is a checkpoint of the plain network.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,17 +22,17 @@ DIMS = ('channel', 'element')
 
 
 def feature_dropout(x: torch.Tensor, p: float = 0.5, dim: str = 'channel', training: bool = True) -> torch.Tensor:
-    """Drop whole channels or single elements of a feature, and scale the rest by 1 / (1 - p).
+    """Drop channels or single elements of features, and scale the others by 1 / (1 - p).
 
     Args:
-        x: Features, (B, C, H, W), or tokens, (B, N, C).
-        p: Share that is dropped, 0 ≤ p < 1; 0 is the identity.
-        dim: ``'channel'`` drops feature maps, (B, C, 1, 1), and of tokens the same channels everywhere, (B, 1, C),
-            never a token; ``'element'`` drops single values (paper Sec. 4.2).
+        x: Features (B, C, H, W), or tokens (B, N, C).
+        p: Probability that a channel or element is dropped, 0 ≤ p < 1; 0 is the identity.
+        dim: ``'channel'`` drops whole feature maps of a sample, and of tokens the same channels in every token;
+            ``'element'`` drops single values (paper Sec. 4.2).
         training: False is the identity.
 
     Returns:
-        A tensor of the shape and type of ``x``; ``x`` itself where nothing is to be dropped.
+        A tensor of the shape and type of ``x``; ``x`` itself if nothing can be dropped.
 
     Raises:
         UserError: ``p`` or ``dim`` is not one of the above, or ``x`` has neither 3 nor 4 dimensions.
@@ -48,12 +49,7 @@ def feature_dropout(x: torch.Tensor, p: float = 0.5, dim: str = 'channel', train
 
 
 class FeatureDropout(nn.Module):
-    """:func:`feature_dropout` as a layer, switched by ``train()`` and ``eval()``.
-
-    Args:
-        p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off.
-        dim: ``'channel'`` or ``'element'``.
-    """
+    """:func:`feature_dropout` as a layer: ``train()`` switches it on, ``eval()`` off."""
 
     def __init__(self, p: float = 0.5, dim: str = 'channel'):
         super().__init__()
@@ -68,44 +64,44 @@ class FeatureDropout(nn.Module):
         return f'p={self.p}, dim={self.dim}'
 
 
-class DropoutHook:
-    """Drops in front of, or behind, the module it is registered on.
+def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', dim: str = 'channel', p: float = 0.5,
+                   stage: str = 'branch') -> DropoutHandle:
+    """Insert dropout into any network, in place.
 
-    An object rather than a closure, and without a reference to a network: a deep copy or a pickle of the network
-    carries a copy of it, and the ``training`` flag it obeys is always that of the module it is called for.
+    Args:
+        net: The network.
+        position: Where to drop: a name of the paper (Sec. 4.1), the path of a module, or a list of these; see
+            :func:`reflash_sr.positions.find_sites`.
+        dim: What to drop: ``'channel'`` or ``'element'`` (Sec. 4.2).
+        p: Drop probability, 0 ≤ p < 1; 0 inserts nothing.
+        stage: Where ``all-part``, ``half-part`` and ``quarter-part`` drop inside a block: after its residual branch
+            (``'branch'``) or after the first stage of this branch (``'first'``).
+
+    Returns:
+        A handle that removes the dropout again.
+
+    Raises:
+        UserError: An argument is out of its range, or the network does not have the position.
     """
-
-    def __init__(self, p: float, dim: str):
-        self.p = p
-        self.dim = dim
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(p={self.p}, dim={self.dim!r})'
-
-    def drop(self, x: object, module: nn.Module) -> torch.Tensor:
-        """Drop from features of a module, if the module trains."""
-        if not isinstance(x, torch.Tensor):
-            raise UserError(f'dropout_position: what {type(module).__name__} takes or gives there is a '
-                            f'{type(x).__name__}, not features')
-        return feature_dropout(x, self.p, self.dim, module.training)
-
-
-class _InputDropout(DropoutHook):
-
-    def __call__(self, module: nn.Module, args: tuple) -> tuple:
-        return (self.drop(args[0] if args else None, module), *args[1:])
-
-
-class _OutputDropout(DropoutHook):
-
-    def __call__(self, module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        return self.drop(output, module)
+    _check(p, dim)
+    sites = find_sites(net, position, stage)
+    if p == 0:
+        return DropoutHandle([])
+    places = ', '.join(f'{site.side} of {site.module}' for site in sites)
+    description = f'{dim} dropout, p = {p:g}, at {places}'
+    logging.getLogger('basicsr').info('%s: %s', type(net).__name__, description)
+    handles = []
+    for site in sites:
+        module = net.get_submodule(site.module)
+        register = module.register_forward_pre_hook if site.side == 'input' else module.register_forward_hook
+        handles.append(register(DropoutHook(p, dim)))
+    return DropoutHandle(handles, description)
 
 
 class DropoutHandle:
-    """What :func:`insert_dropout` put into a network; takes it out again. Also a context manager."""
+    """Removes the dropout that :func:`insert_dropout` inserted. Also a context manager."""
 
-    def __init__(self, handles: Iterable, description: str = 'no dropout'):
+    def __init__(self, handles: Iterable[Any], description: str = 'no dropout'):
         self._handles = list(handles)
         self._description = description
 
@@ -116,7 +112,7 @@ class DropoutHandle:
         return len(self._handles)
 
     def remove(self) -> None:
-        """Take the dropout out; the network is as it was before. Doing it twice changes nothing."""
+        """Restore the network as it was before. A second call changes nothing."""
         while self._handles:
             self._handles.pop().remove()
 
@@ -127,44 +123,35 @@ class DropoutHandle:
         self.remove()
 
 
-def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', dim: str = 'channel', p: float = 0.5,
-                   stage: str = 'branch') -> DropoutHandle:
-    """Insert dropout into any network, in place.
+class DropoutHook:
+    """Drops from the first input or from the output of the module on which it is registered.
 
-    Args:
-        net: The network.
-        position: Where: a name of the paper (Sec. 4.1), a module's path, or a list of them; see
-            :func:`reflash_sr.positions.find_sites`.
-        dim: ``'channel'`` or ``'element'`` (Sec. 4.2).
-        p: Share that is dropped, 0 ≤ p < 1; at 0 nothing is inserted.
-        stage: Where inside the dropped residual blocks of ``all-part``, ``half-part`` and ``quarter-part``: at the end
-            of the residual branch (``'branch'``) or after its first stage (``'first'``).
-
-    Returns:
-        A handle that takes the dropout out again.
-
-    Raises:
-        UserError: An argument is out of its range, or the network does not have the position.
+    It is an object without a reference to a network, not a closure: a deep copy or a pickle of the network has its own
+    hook, which obeys the ``training`` flag of its own module.
     """
-    _check(p, dim)
-    sites = find_sites(net, position, stage)
-    if p == 0:
-        return DropoutHandle([])
-    register = {
-        'input': lambda module: module.register_forward_pre_hook(_InputDropout(p, dim)),
-        'output': lambda module: module.register_forward_hook(_OutputDropout(p, dim)),
-    }
-    places = ', '.join(f'{site.side} of {site.module}' for site in sites)
-    description = f'{dim} dropout, p = {p:g}, at {places}'
-    logging.getLogger('basicsr').info('%s: %s', type(net).__name__, description)
-    return DropoutHandle([register[site.side](net.get_submodule(site.module)) for site in sites], description)
+
+    def __init__(self, p: float, dim: str):
+        self.p = p
+        self.dim = dim
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(p={self.p}, dim={self.dim!r})'
+
+    def __call__(self, module: nn.Module, args: tuple, *output: object) -> Any:
+        """Drop from ``output``, which PyTorch gives to a forward hook, or from ``args`` as a forward pre-hook."""
+        x = output[0] if output else args[0] if args else None
+        if not isinstance(x, torch.Tensor):
+            raise UserError(f'dropout_position: {type(module).__name__} takes or gives a {type(x).__name__} there, not '
+                            'features; choose another position')
+        x = feature_dropout(x, self.p, self.dim, module.training)
+        return x if output else (x, *args[1:])
 
 
 def drop_rate(net: nn.Module) -> float:
-    """The p of the dropout in a network, the largest where there are several; 0 without any."""
-    hooks = [hook for module in net.modules()
-             for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())]
-    return max((hook.p for hook in hooks if isinstance(hook, DropoutHook)), default=0.0)
+    """The p of the dropout in a network, the largest if there are several; 0 without dropout."""
+    return max((hook.p for module in net.modules()
+                for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+                if isinstance(hook, DropoutHook)), default=0.0)
 
 
 def _check(p: float, dim: str) -> None:

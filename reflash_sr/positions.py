@@ -1,12 +1,12 @@
-"""Where in a network dropout may sit (paper Sec. 4.1): names of positions, and how they are found in each network."""
+"""Where in a network dropout may sit (paper Sec. 4.1): the names of the positions, and how a network is searched."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ class Site:
     """A place in a network: the input or the output of one of its modules.
 
     Attributes:
-        module: Path of the module, as in ``net.get_submodule``.
+        module: Path of the module, as for ``net.get_submodule``.
         side: ``'input'`` or ``'output'``.
     """
 
@@ -31,13 +31,13 @@ class Site:
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a family of networks that the positions are named after.
+    """The parts of a family of networks to which the names of the positions refer.
 
     Attributes:
-        trunk: Path of the list of units (blocks); ``Bk`` is its k-th unit, counted from 1.
-        stages: Inside a unit, what a dropped residual block drops: the end of the residual branch, before its outer
-            skip addition (``'branch'``), or the branch's first stage (``'first'``).
-        last_conv: The input of the last convolution.
+        trunk: Path of the list of blocks; ``Bk`` is the output of the k-th block, counted from 1.
+        stages: What the ``…-part`` positions drop inside a block: the end of its residual branch, before the skip
+            connection is added (``'branch'``), or the first stage of this branch (``'first'``).
+        last_conv: Finds the input of the last convolution.
     """
 
     trunk: str
@@ -45,30 +45,26 @@ class Layout:
     last_conv: Callable[[nn.Module], Site]
 
     def fits(self, net: nn.Module) -> bool:
-        """Whether a network has these parts: other projects have classes of the same names."""
+        """Whether a network has these parts: other projects have classes with the same names."""
         modules = dict(net.named_modules())
         trunk = modules.get(self.trunk)
         return isinstance(trunk, (nn.Sequential, nn.ModuleList)) and self.last_conv(net).module in modules
 
 
-def _input_of(module: str) -> Callable[[nn.Module], Site]:
-    return lambda net: Site(module, 'input')
-
-
-def _swinir_last_conv(net: nn.Module) -> Site:
-    # 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle
+def _conv_last(net: nn.Module) -> Site:
+    # SwinIR's 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle.
     direct = getattr(net, 'upsampler', None) == 'pixelshuffledirect'
     return Site('upsample' if direct else 'conv_last', 'input')
 
 
-# By the name of BasicSR's class, looked up along the bases of a network's class.
+# By the name of BasicSR's class, which is looked up among the bases of a network's class.
 LAYOUTS = {
-    'MSRResNet': Layout('body', {'branch': 'conv2', 'first': 'conv1'}, _input_of('conv_last')),
-    'RRDBNet': Layout('body', {'branch': 'rdb3', 'first': 'rdb1'}, _input_of('conv_last')),
-    'SwinIR': Layout('layers', {'branch': 'conv', 'first': 'residual_group'}, _swinir_last_conv),
+    'MSRResNet': Layout('body', {'branch': 'conv2', 'first': 'conv1'}, _conv_last),
+    'RRDBNet': Layout('body', {'branch': 'rdb3', 'first': 'rdb1'}, _conv_last),
+    'SwinIR': Layout('layers', {'branch': 'conv', 'first': 'residual_group'}, _conv_last),
 }
 STAGES = ('branch', 'first')
-PARTS = {'all-part': 1, 'half-part': 2, 'quarter-part': 4}  # the last ⌈N / d⌉ of N units
+PARTS = {'all-part': 1, 'half-part': 2, 'quarter-part': 4}  # the last ⌈N / d⌉ of N blocks
 _PATH = re.compile(r'(?:(?P<side>input|output) of )?(?P<module>[\w.]+)')
 
 
@@ -77,8 +73,8 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
 
     Args:
         net: The network.
-        position: ``'last-conv'`` and ``'every-conv'`` (any network with convolutions); ``'B1'``, ``'B2'``, …,
-            ``'all-part'``, ``'half-part'``, ``'quarter-part'`` (SRResNet, RRDB, SwinIR); or a module's path, as in
+        position: ``'last-conv'`` or ``'every-conv'`` (any network with convolutions); ``'B1'``, ``'B2'``, …,
+            ``'all-part'``, ``'half-part'``, ``'quarter-part'`` (SRResNet, RRDB, SwinIR); or the path of a module, as in
             ``'body.7'``, ``'output of body.7'`` (the same) or ``'input of conv_last'``. A list means all of them.
         stage: Of the ``…-part`` positions: ``'branch'`` or ``'first'``, see :class:`Layout`.
 
@@ -86,7 +82,7 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
         The sites, each once, at least one.
 
     Raises:
-        UserError: The network does not have the position; lists those it has.
+        UserError: The network does not have the position; the message lists those that it has.
     """
     if stage not in STAGES:
         raise UserError(f'dropout_stage: must be one of {", ".join(STAGES)}, not {stage!r}')
@@ -97,54 +93,42 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
 
 
 def family_of(net: nn.Module) -> str | None:
-    """The name in :data:`LAYOUTS` of a network's class or of one that it is derived from; None where there is none.
-
-    A class of that name that does not have the layout's parts does not count.
-    """
+    """The key in :data:`LAYOUTS` of a network's class or one of its bases; None if no layout fits the network."""
     names = [cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS]
     return next((name for name in names if LAYOUTS[name].fits(net)), None)
 
 
 def site_at(net: nn.Module, path: str) -> Site | None:
-    """Read a module's path, as in ``'body.7'``, ``'output of body.7'`` (the same) or ``'input of conv_last'``.
-
-    Returns:
-        The site; None where the network has no such module.
-    """
+    """Read the path of a module, as in ``'body.7'`` or ``'input of conv_last'``; None if there is no such module."""
     match = _PATH.fullmatch(path)
-    found = match and match['module'] in dict(net.named_modules())
-    return Site(match['module'], match['side'] or 'output') if found else None
+    if match is None or match['module'] not in dict(net.named_modules()):
+        return None
+    return Site(match['module'], match['side'] or 'output')
 
 
-def _find(net: nn.Module, position: str, stage: str) -> Iterable[Site]:
-    layout = LAYOUTS.get(family_of(net))
-    if position == 'last-conv':
-        return [_last_conv(net, layout)]
-    if position == 'every-conv':
-        return _every_conv(net, _last_conv(net, layout).module)
+def _find(net: nn.Module, position: str, stage: str) -> list[Site]:
+    names = ['last-conv', 'every-conv']
+    family = family_of(net)
+    layout = None if family is None else LAYOUTS[family]
+    if position in names:
+        last = Site(last_convolution(net), 'input') if layout is None else layout.last_conv(net)
+        return [last] if position == 'last-conv' else _every_conv(net, last.module)
     if layout is not None:
-        count = len(net.get_submodule(layout.trunk))
+        count = len(cast(nn.Sequential, net.get_submodule(layout.trunk)))
         if position in PARTS:
             first = count - -(-count // PARTS[position])
             return [Site(f'{layout.trunk}.{i}.{layout.stages[stage]}', 'output') for i in range(first, count)]
         number = re.fullmatch(r'B(\d+)', position)
         if number and 1 <= int(number[1]) <= count:
             return [Site(f'{layout.trunk}.{int(number[1]) - 1}', 'output')]
+        names += [*PARTS, f'B1 to B{count}']
     site = site_at(net, position)
     if site is not None:
         return [site]
-    raise UserError(_missing(net, position, layout))
-
-
-def _missing(net: nn.Module, position: str, layout: Layout | None) -> str:
-    names = ['last-conv', 'every-conv']
-    if layout is not None:
-        names += [*PARTS, f'B1 to B{len(net.get_submodule(layout.trunk))}']
     modules = [name for name, _ in net.named_modules() if name]
     near = '' if re.fullmatch(r'B\d+', position) else suggest(position, [*names, *modules])
-    near = near if near.endswith('?') else ';'
-    return (f"dropout_position: {type(net).__name__} has no position '{position}'{near} it has {', '.join(names)}, and "
-            'the paths of its modules')
+    raise UserError(f"dropout_position: {type(net).__name__} has no position '{position}'"
+                    f"{near if near.endswith('?') else ';'} it has {', '.join(names)}, and the paths of its modules")
 
 
 def _every_conv(net: nn.Module, last: str) -> list[Site]:
@@ -156,79 +140,73 @@ def _every_conv(net: nn.Module, last: str) -> list[Site]:
     return sites
 
 
-def _last_conv(net: nn.Module, layout: Layout | None) -> Site:
-    return layout.last_conv(net) if layout is not None else Site(last_convolution(net), 'input')
-
-
 def last_convolution(net: nn.Module) -> str:
     """Find the module that does the last convolution, by running the network once on a small image.
 
-    Networks that fuse parallel convolutions in eval mode (ECBSR) name the block that does it. A convolution of the
-    image itself, such as the mean shift at the end of RIDNet, does not count. The network is left as it was: modes,
-    hooks and random numbers.
+    In a network that fuses parallel convolutions in eval mode (ECBSR), it is the block that does so. A convolution of
+    the image itself, such as the mean shift at the end of RIDNet, does not count. Modes, hooks and random numbers stay
+    as they were.
 
     Args:
-        net: Any network of one image.
+        net: Any network that takes one image.
 
     Returns:
-        The module's path.
+        The path of the module.
 
     Raises:
         UserError: There is no convolution, or the network cannot be run on one image.
     """
+    name = type(net).__name__
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
-        raise UserError(f'dropout_position: {type(net).__name__} has no convolution; give the path of a module')
+        raise UserError(f'dropout_position: {name} has no convolution; give the path of a module')
     failure = ''
     for channels in dict.fromkeys((3, first.in_channels, 1)):
         image = first.weight.new_zeros(1, channels, 32, 32)
-        with _watched(net, channels) as watch, keep_rng(image.device), torch.no_grad():
-            try:
-                net(image)
-                break
-            except Exception as error:  # whatever a network of somebody else's raises
-                failure = failure or f'{tuple(image.shape)}: {error}'
+        try:
+            with keep_rng(image.device), torch.no_grad():
+                last = _run(net, image)
+            break
+        except Exception as error:  # a network of another project may raise anything
+            failure = failure or f'{tuple(image.shape)}: {error}'
     else:
-        raise UserError(f'dropout_position: {type(net).__name__} could not be run on an image to find its last '
-                        f"convolution ({failure}); give the path of a module, as in 'input of conv_last'")
-    if watch.last is None:
-        raise UserError(f'dropout_position: {type(net).__name__} convolves nothing but the image; give the path of a '
-                        'module')
-    return watch.last
+        raise UserError(f'dropout_position: {name} could not be run on an image to find its last convolution '
+                        f"({failure}); give the path of a module, as in 'input of conv_last'")
+    if last is None:
+        raise UserError(f'dropout_position: {name} convolves nothing but the image; give the path of a module')
+    return last
 
 
-class _Watch(TorchFunctionMode):
-    """Remembers inside which module the last convolution of features took place."""
+def _run(net: nn.Module, image: torch.Tensor) -> str | None:
+    """Run a network in eval mode; returns the path of the module inside which features were convolved last."""
+    running: list[str] = []  # the modules that run at the moment, the innermost last
+    last = None
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.channels = channels
-        self.inside: list[str] = []
-        self.last: str | None = None
+    class Watch(TorchFunctionMode):
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.conv2d:
-            features = args[0] if args else kwargs['input']
-            if features.shape[1] > self.channels:
-                self.last = self.inside[-1]
-        return func(*args, **kwargs)
+        def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+            nonlocal last
+            kwargs = kwargs or {}
+            if func is torch.conv2d and (args[0] if args else kwargs['input']).shape[1] > image.shape[1]:
+                last = running[-1]
+            return func(*args, **kwargs)
 
+    def enter(name: str, *_: object) -> None:
+        running.append(name)
 
-@contextmanager
-def _watched(net: nn.Module, channels: int) -> Iterator[_Watch]:
+    def leave(*_: object) -> None:
+        running.pop()
+
     modes = {module: module.training for module in net.modules()}
-    watch = _Watch(channels)
-    handles = []
-    for name, module in net.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda module, args, name=name: watch.inside.append(name)))
-        handles.append(module.register_forward_hook(lambda module, args, output: watch.inside.pop() and None))
+    hooks = [hook for name, module in net.named_modules()
+             for hook in (module.register_forward_pre_hook(partial(enter, name)), module.register_forward_hook(leave))]
     try:
         net.eval()
-        with watch:
-            yield watch
+        with Watch():
+            net(image)
     finally:
-        for handle in handles:
-            handle.remove()
+        for hook in hooks:
+            hook.remove()
         for module, training in modes.items():
             module.training = training
+    return last

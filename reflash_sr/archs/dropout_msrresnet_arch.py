@@ -1,41 +1,18 @@
 """SRResNet with dropout."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from functools import partialmethod
 
 from basicsr.archs.srresnet_arch import MSRResNet
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from reflash_sr.dropout import insert_dropout
+from reflash_sr.archs.dropout_arch import DropoutArch
 
 
 @ARCH_REGISTRY.register()
-class DropoutMSRResNet(MSRResNet):
-    """BasicSR's ``MSRResNet`` with dropout put into it: same outputs in eval mode, same state-dict keys.
+class DropoutMSRResNet(DropoutArch, MSRResNet):
+    """BasicSR's ``MSRResNet`` with dropout (arguments: :class:`DropoutArch`).
 
-    Units are its residual blocks.
-
-    Args:
-        *args: As for ``MSRResNet``.
-        dropout_position: Where (paper Sec. 4.1): ``last-conv``, ``B1``, ``B2``, …, ``all-part``, ``half-part``,
-            ``quarter-part``, ``every-conv``, or a list. Default: in front of the last convolution.
-        dropout_dim: ``'channel'`` or ``'element'`` (Sec. 4.2).
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. Default: as in the paper.
-        dropout_stage: Where inside the blocks of the ``…-part`` positions: ``'branch'``, after conv2, or ``'first'``,
-            after conv1.
-        **kwargs: As for ``MSRResNet``.
-
-    Raises:
-        UserError: A dropout argument is out of its range, or the network does not have the position.
+    Blocks are its residual blocks; ``dropout_stage`` is ``'branch'``, after conv2, or ``'first'``, after conv1.
     """
 
-    def __init__(self,
-                 *args,
-                 dropout_position: str | Sequence[str] = 'last-conv',
-                 dropout_dim: str = 'channel',
-                 dropout_p: float = 0.7,
-                 dropout_stage: str = 'branch',
-                 **kwargs):
-        super().__init__(*args, **kwargs)
-        insert_dropout(self, dropout_position, dropout_dim, dropout_p, dropout_stage)
+    __init__ = partialmethod(DropoutArch.__init__, dropout_p=0.7)  # the paper's default

@@ -1,42 +1,20 @@
 """SwinIR with dropout."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from functools import partialmethod
 
 from basicsr.archs.swinir_arch import SwinIR
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from reflash_sr.dropout import insert_dropout
+from reflash_sr.archs.dropout_arch import DropoutArch
 
 
 @ARCH_REGISTRY.register()
-class DropoutSwinIR(SwinIR):
-    """BasicSR's ``SwinIR`` with dropout put into it: same outputs in eval mode, same state-dict keys.
+class DropoutSwinIR(DropoutArch, SwinIR):
+    """BasicSR's ``SwinIR`` with dropout (arguments: :class:`DropoutArch`).
 
-    Units are its residual Swin groups, whose tokens lose channels, never whole tokens. The last convolution is
-    ``conv_last``, or the upsampler itself for ``pixelshuffledirect``.
-
-    Args:
-        *args: As for ``SwinIR``.
-        dropout_position: Where (paper Sec. 4.1): ``last-conv``, ``B1``, ``B2``, …, ``all-part``, ``half-part``,
-            ``quarter-part``, ``every-conv``, or a list. Default: in front of the last convolution.
-        dropout_dim: ``'channel'`` or ``'element'`` (Sec. 4.2).
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off.
-        dropout_stage: Where inside the groups of the ``…-part`` positions: ``'branch'``, after their convolution, or
-            ``'first'``, after their Swin layers.
-        **kwargs: As for ``SwinIR``.
-
-    Raises:
-        UserError: A dropout argument is out of its range, or the network does not have the position.
+    Blocks are its residual Swin groups; ``dropout_stage`` is ``'branch'``, after their convolution, or ``'first'``,
+    after their Swin layers. Tokens lose channels, and no token is dropped. The last convolution is ``conv_last``, or
+    the upsampler itself for ``pixelshuffledirect``.
     """
 
-    def __init__(self,
-                 *args,
-                 dropout_position: str | Sequence[str] = 'last-conv',
-                 dropout_dim: str = 'channel',
-                 dropout_p: float = 0.5,
-                 dropout_stage: str = 'branch',
-                 **kwargs):
-        super().__init__(*args, **kwargs)
-        insert_dropout(self, dropout_position, dropout_dim, dropout_p, dropout_stage)
+    __init__ = partialmethod(DropoutArch.__init__, dropout_p=0.5)  # as for RRDB

@@ -1,4 +1,4 @@
-"""Dropout in any registered network, by one block in an option file."""
+"""Dropout in any registered network, by one section of an option file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,20 @@ from reflash_sr.options.registry import registered
 
 
 @ARCH_REGISTRY.register()
-def WithDropout(base: Mapping[str, Any],
-                dropout_position: str | Sequence[str] = 'last-conv',
-                dropout_dim: str = 'channel',
-                dropout_p: float = 0.5,
-                dropout_stage: str = 'branch',
+def WithDropout(base: Mapping[str, Any], dropout_position: str | Sequence[str] = 'last-conv',
+                dropout_dim: str = 'channel', dropout_p: float = 0.5, dropout_stage: str = 'branch',
                 window_size: int | None = None) -> nn.Module:
-    """Build a registered network and put dropout into it.
+    """Build a registered network and insert dropout.
 
-    A function, not a class around the network: what comes back is the network itself, so its weights have the keys
-    they always had.
+    A function, not a class around the network: it returns the network itself, so the state-dict keys stay.
 
     Args:
         base: ``type`` and arguments of the network, as under ``network_g``.
-        dropout_position: Where: ``last-conv`` (found by running the network once), ``every-conv``, a module's path such
-            as ``body.7`` or ``input of conv_last``, or a list; and the paper's names in networks that have them.
-        dropout_dim: ``'channel'`` or ``'element'`` (paper Sec. 4.2).
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off.
-        dropout_stage: As for ``DropoutMSRResNet``.
-        window_size: Not used here; BasicSR's ``SwinIRModel`` looks for the network's window size in this place.
-
-    Returns:
-        The network.
+        dropout_position: Where to drop: ``'last-conv'`` (found by running the network once), ``'every-conv'``, the path
+            of a module such as ``'body.7'`` or ``'input of conv_last'``, or a list of these; in SRResNet, RRDB and
+            SwinIR also the paper's other names.
+        dropout_dim: As for :class:`DropoutArch`; so are ``dropout_p`` and ``dropout_stage``.
+        window_size: Not used here. BasicSR's ``SwinIRModel`` reads the window size of the network in this place.
 
     Raises:
         UserError: The network is not registered or has no such position, or an argument is out of its range.

@@ -1,4 +1,4 @@
-"""What a value in an option file may be: small named rules, used in tables of keys."""
+"""What a value in an option file may be: small named rules for the tables of keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Rule:
     """A condition on one value.
 
     Attributes:
-        wanted: What to write, in words: completes the sentence "must be …".
+        wanted: What to write, in words; completes the sentence "must be …".
         holds: Whether a value satisfies the rule. Never raises.
     """
 
@@ -21,7 +21,7 @@ class Rule:
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite int or float (a bool is not a number); never raises, however large it is."""
+    """Whether ``value`` is a finite int or float (a bool is not a number). Never raises, however large it is."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
@@ -30,14 +30,31 @@ def is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
 
 
-def _is_list_of(value: object, holds: Callable[[Any], bool]) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(holds(v) for v in value)
+def one_of(*choices: object) -> Rule:
+    """The rule that a value is one of ``choices``."""
+    return Rule('one of ' + ', '.join(map(str, choices)), lambda v: v in choices)
+
+
+def up_to(most: int, least: int = 1) -> Rule:
+    """The rule that a value is a whole number from ``least`` to ``most``: more would fill the memory of a machine."""
+    return Rule(f'a whole number, {least} to {most:,}', lambda v: is_int(v) and least <= v <= most)
+
+
+def or_none(rule: Rule) -> Rule:
+    """The rule that a value is nothing (``~``) or what ``rule`` says."""
+    return Rule(f'{rule.wanted}, or ~', lambda v: v is None or rule.holds(v))
+
+
+def list_of(rule: Rule, wanted: str, most: int | None = None) -> Rule:
+    """The rule that a value is a list of one to ``most`` values that satisfy ``rule``."""
+    return Rule(f'a list of {wanted}',
+                lambda v: isinstance(v, (list, tuple)) and 0 < len(v) <= (most or len(v)) and all(map(rule.holds, v)))
 
 
 ANY = Rule('anything', lambda v: True)
 BOOL = Rule('true or false', lambda v: isinstance(v, bool))
 TEXT = Rule('text', lambda v: isinstance(v, str) and v != '')
-TEXT_OR_NONE = Rule('text or ~', lambda v: v is None or (isinstance(v, str) and v != ''))
+TEXT_OR_NONE = or_none(TEXT)
 POSITIVE = Rule('a number above 0', lambda v: is_number(v) and v > 0)
 NOT_NEGATIVE = Rule('a number, 0 or above', lambda v: is_number(v) and v >= 0)
 INT = Rule('a whole number', is_int)
@@ -46,17 +63,7 @@ COUNT = Rule('a whole number, 0 or above', lambda v: is_int(v) and v >= 0)
 PROBABILITY = Rule('a probability in [0, 1]', lambda v: is_number(v) and 0 <= v <= 1)
 DROP_RATE = Rule('a probability in [0, 1)', lambda v: is_number(v) and 0 <= v < 1)
 SECTION = Rule('a section (key: value lines, indented)', lambda v: isinstance(v, dict))
+NUMBERS = list_of(NOT_NEGATIVE, 'numbers, 0 or above')
 RANGE = Rule('two numbers [low, high] with 0 <= low <= high',
-             lambda v: _is_list_of(v, is_number) and len(v) == 2 and 0 <= v[0] <= v[1])
-WEIGHTS = Rule('a list of numbers, 0 or above and not all 0',
-               lambda v: _is_list_of(v, lambda w: is_number(w) and w >= 0) and sum(v) > 0)
-
-
-def one_of(*choices: object) -> Rule:
-    """The rule that a value is one of ``choices``."""
-    return Rule('one of ' + ', '.join(str(c) for c in choices), lambda v: v in choices)
-
-
-def up_to(most: int) -> Rule:
-    """The rule that a value is a whole number from 1 to ``most``: what is beyond would take a machine's memory."""
-    return Rule(f'a whole number, 1 to {most:,}', lambda v: is_int(v) and 0 < v <= most)
+             lambda v: NUMBERS.holds(v) and len(v) == 2 and v[0] <= v[1])
+WEIGHTS = Rule('a list of numbers, 0 or above and not all 0', lambda v: NUMBERS.holds(v) and sum(v) > 0)

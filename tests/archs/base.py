@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import pickle
 
 import pytest
 import torch
@@ -13,13 +15,14 @@ from reflash_sr.dropout import DIMS
 
 
 class ArchTester:
-    """Subclasses name the network, its plain counterpart, and small arguments."""
+    """Subclasses name the network, the plain network, small arguments, and the default p."""
 
     dropout_class: type[nn.Module]
     plain_class: type[nn.Module]
     kwargs: dict
     scale_key: str
     scales: tuple[int, ...]
+    default_p: float
 
     def build(self, cls: type[nn.Module] | None = None, **kwargs) -> nn.Module:
         torch.manual_seed(0)
@@ -33,6 +36,21 @@ class ArchTester:
         net, plain = self.build(**kwargs), self.build(self.plain_class)
         plain.load_state_dict(net.state_dict())
         return net, plain
+
+    def test_defaults_are_those_of_the_paper(self):
+        defaults = {p.name: p.default for p in inspect.signature(self.dropout_class).parameters.values()}
+        assert defaults.items() >= {'dropout_p': self.default_p, 'dropout_position': 'last-conv',
+                                    'dropout_dim': 'channel', 'dropout_stage': 'branch'}.items()
+        assert self.build().conv_last._forward_pre_hooks.popitem()[1].p == self.default_p
+
+    def test_pickle_keeps_weights_and_dropout(self):
+        net = self.build(dropout_p=0.5)
+        again = pickle.loads(pickle.dumps(net))
+        torch.manual_seed(0)
+        before = net.train()(self.input())
+        torch.manual_seed(0)
+        assert torch.equal(again.train()(self.input()), before)
+        assert torch.equal(again.eval()(self.input()), net.eval()(self.input()))
 
     def test_keys_are_those_of_the_plain_network_and_load_both_ways(self):
         net, plain = self.build(dropout_p=0.5), self.build(self.plain_class)

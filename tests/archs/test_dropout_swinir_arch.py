@@ -15,6 +15,7 @@ class TestDropoutSwinIR(ArchTester):
               'upscale': 4, 'upsampler': 'pixelshuffle', 'drop_path_rate': 0}
     scale_key = 'upscale'
     scales = (2, 3, 4)
+    default_p = 0.5
 
     @pytest.mark.parametrize(('upsampler', 'upscale'), [('pixelshuffle', 4), ('nearest+conv', 4),
                                                         ('pixelshuffledirect', 2), ('', 1)])

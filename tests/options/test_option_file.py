@@ -106,7 +106,7 @@ BAD = [
     ('totl_iter', ('train', 'totl_iter'), 3, "train: totl_iter: is not a known key; did you mean 'total_iter'"),
     ('top', ('scael',), 4, "scael: is not a known key; did you mean 'scale'"),
     ('degradation at the top', ('noise_range2',), [1, 25], 'noise_range2: .*; write it under datasets: train'),
-    ('no counterpart', ('queue_size',), 180, 'queue_size: is not a key here; take it away'),
+    ('no counterpart', ('queue_size',), 180, 'queue_size: is not a key here; remove it'),
     ('another place', ('l1_gt_usm',), True, 'l1_gt_usm: .*; write gt_usm under datasets: train'),
     ('val', ('val', 'val_frq'), 4, "val: val_frq: is not a known key; did you mean 'val_freq'"),
     ('logger', ('logger', 'print_frq'), 4, "logger: print_frq: .*'print_freq'"),

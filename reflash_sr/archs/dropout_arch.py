@@ -1,0 +1,34 @@
+"""What the networks with dropout share: the dropout arguments, and the line that inserts the dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from reflash_sr.dropout import insert_dropout
+
+
+class DropoutArch(nn.Module):
+    """Adds dropout to the network that follows it among the bases of a class: ``class X(DropoutArch, MSRResNet)``.
+
+    The state-dict keys are those of the plain network; in eval mode, so are the outputs.
+
+    Args:
+        *args: As for the plain network.
+        dropout_position: Where to drop (paper Sec. 4.1): ``'last-conv'``, ``'B1'``, ``'B2'``, …, ``'all-part'``,
+            ``'half-part'``, ``'quarter-part'``, ``'every-conv'``, the path of a module, or a list of these.
+        dropout_dim: What to drop (Sec. 4.2): ``'channel'`` or ``'element'``.
+        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. Default: the paper's for this network.
+        dropout_stage: Where the ``…-part`` positions drop inside a block: after its residual branch (``'branch'``) or
+            after the first stage of this branch (``'first'``).
+        **kwargs: As for the plain network.
+
+    Raises:
+        UserError: A dropout argument is out of its range, or the network does not have the position.
+    """
+
+    def __init__(self, *args, dropout_position: str | Sequence[str] = 'last-conv', dropout_dim: str = 'channel',
+                 dropout_p: float = 0.5, dropout_stage: str = 'branch', **kwargs):
+        super().__init__(*args, **kwargs)
+        insert_dropout(self, dropout_position, dropout_dim, dropout_p, dropout_stage)
