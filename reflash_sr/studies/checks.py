@@ -1,4 +1,4 @@
-"""Everything that can be wrong with the cells of a study, found before one of them runs."""
+"""Checks of a study: every mistake in its cells is found before one of them runs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
 
     Args:
         study: The study.
-        root: Folder under which ``experiments`` stands.
-        here: Whether the cells will run on this machine, so that their device must be there.
+        root: Folder that holds ``experiments``.
+        here: Whether the cells will run on this machine, which must then have their device.
 
     Raises:
         UserError: What is wrong, in which cell.
@@ -33,14 +33,14 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
     opened = []
     for cell in study.cells:
         if cell.seed != study.seeds[0]:
-            break  # the others differ in the seed alone
+            break  # the other cells differ only in their seed
         opt = deepcopy(cell.options)
         where = f'{study.file}: cell {cell.name}'
         option_checks.check(opt, where, is_train=True)
         try:
             psnr_metric(opt)
-            if is_owned(registered(MODEL_REGISTRY, opt['model_type'], 'model_type')) and (
-                    opt['model_type'] != 'ReflashSRModel'):
+            owned = is_owned(registered(MODEL_REGISTRY, opt['model_type'], 'model_type'))
+            if owned and opt['model_type'] != 'ReflashSRModel':
                 raise UserError(f"model_type: {opt['model_type']}: writes no table of its validation, which a study "
                                 'compares by; write ReflashSRModel')
             opt.update(dist=False, rank=0, world_size=1)
@@ -59,12 +59,12 @@ def psnr_metric(opt: Mapping[str, Any]) -> str:
     """Find the name of the metric that is PSNR among those of the validation.
 
     Raises:
-        UserError: There is none, or no set to validate on.
+        UserError: There is no such metric, or no validation dataset.
     """
     metrics = (opt.get('val') or {}).get('metrics') or {}
     name = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), None)
     if name is None or not any(key.split('_')[0] == 'val' for key in opt['datasets']):
-        raise UserError('val: a study compares by PSNR: it needs a set under datasets: val, val: val_freq, and '
+        raise UserError('val: a study compares by PSNR: it needs a dataset under datasets: val, val: val_freq, and '
                         'val: metrics: psnr: {type: calculate_psnr, crop_border: 4}')
     return name
 
@@ -74,4 +74,5 @@ def _check_compared(wanted: list[str], datasets: Mapping[str, Any]) -> None:
              for name in getattr(dataset, 'degradations', [AS_GIVEN])}
     for name in wanted:
         if name not in known:
-            raise UserError(f"study: compare_on: no validation set has the degradation '{name}'{suggest(name, known)}")
+            raise UserError('study: compare_on: no validation dataset has the degradation '
+                            f"'{name}'{suggest(name, known)}")

@@ -25,7 +25,7 @@ from reflash_sr.weights.file_formats import suffix_of
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
         'cluster': SECTION}
 MOST_SEEDS = 1000
-# Axes with a short name, and how their values stand in the name of a cell; other axes are keys of the option file.
+# Axes with a short name, and how the name of a cell writes their values; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
 RESERVED = {'name': 'it is made of the values of the axes', 'study': 'it is the grid itself',
             'manual_seed': 'all cells share it, which is what makes them comparable; repeat them with --seeds N'}
@@ -36,10 +36,10 @@ class Cell:
     """One cell of the grid, with one seed: an experiment.
 
     Attributes:
-        name: Of the cell, such as ``'last-conv_channel_p0.3'``; safe in file names.
-        values: What the cell sets, by axis. A cell with p = 0 sets neither position nor dimension.
+        name: Name of the cell, such as ``'last-conv_channel_p0.3'``; safe in file names.
+        values: Values of the axes. A cell with p = 0 has neither position nor dimension.
         seed: ``manual_seed`` of the experiment.
-        options: Of the experiment, as its option file holds them.
+        options: Content of the experiment's option file.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Study:
 
     Attributes:
         file: The option file.
-        name: Of the study.
+        name: Name of the study.
         options: The option file's content without the section ``study``.
         axes: Values by axis.
         cells: Every cell with every seed, seed by seed, p = 0 first.
@@ -98,8 +98,8 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         The study; its cells are not checked yet (see :func:`reflash_sr.studies.checks.check`).
 
     Raises:
-        UserError: No cells, an axis that is no key of the file, or one that is changed by force_yml as well, two cells
-            of one name, or no seed.
+        UserError: There are no cells or no seed, an axis is no key of the file or is changed by force_yml too, or two
+            cells have the same name.
     """
     opt = options.load(file)
     options.force(opt, force_yml)
@@ -115,30 +115,33 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
                 raise UserError(f'study: {key}: is not a known key{suggest(key, KEYS)}')
             if not KEYS[key].holds(value):
                 raise UserError(f'study: {key}: must be {KEYS[key].wanted}, not {value!r}')
-        _check_seed(opt)
+        for key, rule in (('name', known_keys.NAME), ('manual_seed', known_keys.TOP['manual_seed'])):
+            if not rule.holds(opt.get(key)):
+                raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
         axes = _axes(section.get('axes'), opt)
         _check_forced(force_yml, axes)
         with_p0 = section.get('with_p0', any(axis in DROPOUT for axis in axes))
-        values = list(_combinations(axes, with_p0, opt))
-        _check_names(values)
-        cells = [_cell(opt, one, opt['manual_seed'] + i) for i in range(seeds) for one in values]
+        by_name: dict[str, dict[str, Any]] = {}
+        for values in _combinations(axes, with_p0, opt):
+            name = _name(values)
+            if name in by_name:
+                raise UserError(f"study: two cells are called '{name}': {by_name[name]} and {values}; remove one of "
+                                'them')
+            by_name[name] = values
+        cells = [_cell(opt, name, values, opt['manual_seed'] + i) for i in range(seeds)
+                 for name, values in by_name.items()]
     except UserError as error:
         raise UserError(f'{file}: {error}') from error
     return Study(str(file), opt['name'], opt, axes, cells, section.get('compare_on', []), section.get('cluster', {}))
 
 
 def folder_of(cell: Cell, root: str | os.PathLike = '.') -> Path:
-    """Where the experiment of a cell stands."""
+    """The folder of a cell's experiment."""
     return Path(root, 'experiments', cell.experiment)
 
 
 def status(cell: Cell, root: str | os.PathLike = '.') -> str:
-    """Tell how far a cell is.
-
-    Returns:
-        ``'finished'``; ``'begun'``, to be continued; ``'new'``; or ``'changed'``: what is there was trained with other
-        options than the study has now.
-    """
+    """Tell how far a cell is: ``'new'``, ``'begun'``, ``'finished'``, or ``'changed'``: trained with other options."""
     folder = folder_of(cell, root)
     ending = suffix_of(cell.options)
     if not any(folder.glob(f'models/*{ending}')) and not any(folder.glob('training_states/*.state')):
@@ -150,24 +153,14 @@ def status(cell: Cell, root: str | os.PathLike = '.') -> str:
 
 
 def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
-    """List in what the options that an experiment was trained with differ from those of its cell.
-
-    BasicSR puts a copy of the option file into the folder of the experiment.
-    """
+    """List where a cell's options differ from the option file that BasicSR copied into the experiment's folder."""
     try:
-        before = options.load(folder_of(cell, root) / f'{cell.experiment}.yml')
+        before = dict(_flat(options.load(folder_of(cell, root) / f'{cell.experiment}.yml')))
     except UserError:
-        return ['its option file is not there']
-    before, now = dict(_flat(before)), dict(_flat(cell.options))
-    return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}'
-            for key in [*before, *(key for key in now if key not in before)]
+        return ['its option file does not exist']
+    now = dict(_flat(cell.options))
+    return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}' for key in before | now
             if key not in before or key not in now or before[key] != now[key]]
-
-
-def _check_seed(opt: Mapping[str, Any]) -> None:
-    for key, rule in (('name', known_keys.NAME), ('manual_seed', known_keys.TOP['manual_seed'])):
-        if not rule.holds(opt.get(key)):
-            raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
 
 
 def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
@@ -204,39 +197,30 @@ def _check_forced(force_yml: Sequence[str], axes: Mapping[str, list]) -> None:
                             f'study:axes:{axis}=[…] instead')
 
 
-def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the values of every cell; without dropout, position and dimension do not matter, and one cell is enough."""
+def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """List the values of every cell. Without dropout, position and dimension do not matter: one such cell is enough."""
     network = opt.get('network_g')
     base_p = network.get('dropout_p') if isinstance(network, dict) else None
-    others = {axis: values for axis, values in axes.items() if axis not in DROPOUT}
+    others = [axis for axis in axes if axis not in DROPOUT]
     grid = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
     if with_p0:
-        grid = [dict(zip(others, values)) | {'dropout_p': 0} for values in itertools.product(*others.values())] + grid
-    done = []
+        grid = [{'dropout_p': 0, **dict(zip(others, values))}
+                for values in itertools.product(*(axes[axis] for axis in others))] + grid
+    cells: list[dict[str, Any]] = []
     for values in grid:
         p = values.get('dropout_p', base_p)
         if p == 0 and not isinstance(p, bool):
-            values = {'dropout_p': 0} | {axis: value for axis, value in values.items() if axis in others}
-            if values in done:
+            values = {'dropout_p': 0, **{axis: values[axis] for axis in others}}
+            if values in cells:
                 continue
-            done.append(values)
-        yield values
+        cells.append(values)
+    return cells
 
 
-def _check_names(cells: list[dict[str, Any]]) -> None:
-    seen: dict[str, dict[str, Any]] = {}
-    for values in cells:
-        name = _name(values)
-        if name in seen:
-            raise UserError(f"study: two cells are called '{name}': {seen[name]} and {values}; take one of them out")
-        seen[name] = values
-
-
-def _cell(opt: Mapping[str, Any], values: dict[str, Any], seed: int) -> Cell:
+def _cell(opt: Mapping[str, Any], name: str, values: dict[str, Any], seed: int) -> Cell:
     cell_opt = deepcopy(dict(opt))
-    keys = {axis: f'network_g:{axis}' if axis in DROPOUT else axis for axis in values}
-    options.force(cell_opt, [f'{keys[axis]}={json.dumps(value)}' for axis, value in values.items()], 'study: axes')
-    name = _name(values)
+    entries = [f"{'network_g:' if axis in DROPOUT else ''}{axis}={json.dumps(value)}" for axis, value in values.items()]
+    options.force(cell_opt, entries, 'study: axes')
     cell_opt.update(name=f"{opt['name']}_{name}_seed{seed}", manual_seed=seed)
     return Cell(name, values, seed, cell_opt)
 
@@ -247,7 +231,7 @@ def _name(values: Mapping[str, Any]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Write a value of an axis as it stands in names and figures: ``0.3``, ``true``, ``B4+B8``."""
+    """Write a value of an axis for names and figures: ``0.3``, ``true``, ``B4+B8``."""
     if isinstance(value, list):
         return '+'.join(text_of(one) for one in value)
     if isinstance(value, float):

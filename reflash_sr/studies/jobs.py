@@ -8,6 +8,7 @@ import os
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +22,39 @@ from reflash_sr.system.files import atomic_write
 from reflash_sr.system.locks import lock
 from reflash_sr.training import pipeline
 
-# Of submitit. SLURM cuts jobs off after timeout_min, and they go on in the queue (CellJob.checkpoint); on this machine
-# nothing cuts them off.
+# Parameters of submitit. SLURM stops jobs after timeout_min, and queues them again (CellJob.checkpoint); on this
+# machine nothing stops them.
 DEFAULTS = {'timeout_min': 60 * 24, 'name': 'study'}
 FIXED = {'local': {'timeout_min': 60 * 24 * 365}}
 REQUEUES = 1000
 
 
+@dataclass
 class CellJob:
     """Trains one cell through ``basicsr train``'s pipeline, in a process of its own; goes on where it stopped.
 
-    Args:
+    Attributes:
         cell: The cell.
         folder: Of the study's results; locks and option files are put there.
         environment: Variables to set before anything runs.
         wait: Whether to wait for another process that trains the cell already, or to fail.
     """
 
-    def __init__(self, cell: study.Cell, folder: Path, environment: Mapping[str, str], wait: bool):
-        self.cell = cell
-        self.folder = folder
-        self.environment = environment
-        self.wait = wait
+    cell: study.Cell
+    folder: Path
+    environment: Mapping[str, str]
+    wait: bool
 
     def __call__(self) -> str | None:
-        """Train.
-
-        Returns:
-            What went wrong, in one line; None where nothing did.
-        """
+        """Train; returns what went wrong, in one line, or None."""
         os.environ.update(self.environment)
         torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())))
-        name = self.cell.experiment
         try:
-            with _locked(self.folder / 'jobs' / f'{name}.lock', self.wait):
-                if study.status(self.cell) == 'finished':
-                    return None
-                load_plugins()
-                pipeline.train(write_options(self.cell, self.folder), auto_resume=study.status(self.cell) == 'begun')
+            with _locked(self.folder / 'jobs' / f'{self.cell.experiment}.lock', self.wait):
+                state = study.status(self.cell)
+                if state != 'finished':
+                    load_plugins()
+                    pipeline.train(write_options(self.cell, self.folder), auto_resume=state == 'begun')
         except UserError as error:
             return str(error)
         except Exception as error:
@@ -67,7 +63,7 @@ class CellJob:
         return None
 
     def checkpoint(self) -> Any:
-        """What SLURM's next job is to do when the time of this one is up: the same, which goes on where this stops."""
+        """The job that SLURM queues when the time of this one is up: the same one, which continues the training."""
         from submitit.helpers import DelayedSubmission
         return DelayedSubmission(self)
 
@@ -80,23 +76,27 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
         cells: What to run, in this order.
         folder: Of the study's results; submitit's files and logs go to ``jobs`` inside.
         engine: submitit's executor: ``'local'`` or ``'slurm'``.
-        at_once: How many at the same time.
+        at_once: Number of jobs at the same time.
         cluster: Further parameters of ``submitit.AutoExecutor``.
 
     Yields:
         Every cell when it has ended, and what went wrong, or None.
 
     Raises:
-        UserError: submitit is not installed or refuses a parameter, or SLURM is not there or refuses the jobs.
+        UserError: submitit is not installed or refuses a parameter, or SLURM does not exist or refuses the jobs.
     """
     executor = make_executor(folder, engine, at_once, cluster)
+    from submitit.core.utils import FailedJobError
     from submitit.helpers import as_completed
-    waiting, running, slots = list(cells), {}, []
-    if engine == 'slurm':  # one array of jobs, in which SLURM starts so many at once
-        jobs = _submit_array(executor, [CellJob(cell, folder, {}, wait=False) for cell in cells])
+    waiting, slots = list(cells), list(_slots(at_once))
+    running: dict[Any, tuple[study.Cell, dict[str, str]]] = {}
+    if engine == 'slurm':  # one array of jobs; SLURM keeps the number that run at the same time
+        try:
+            with executor.batch():
+                jobs = [executor.submit(CellJob(cell, folder, {}, wait=False)) for cell in cells]
+        except FailedJobError as error:
+            raise UserError(f'--engine slurm: the jobs were not taken: {error}') from error
         running, waiting = {job: (cell, {}) for job, cell in zip(jobs, cells)}, []
-    else:
-        slots = list(_slots(at_once))
     while waiting or running:
         while waiting and slots:
             cell, slot = waiting.pop(0), slots.pop(0)
@@ -114,7 +114,7 @@ def check_engine(engine: str, cluster: Mapping[str, Any]) -> None:
 
 
 def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:
-    """Make submitit's executor, with a folder of its own for every call of the tool.
+    """Make submitit's executor; each one has a folder of its own for logs.
 
     Raises:
         UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
@@ -135,25 +135,16 @@ def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str,
 
 
 def write_options(cell: study.Cell, folder: Path) -> str:
-    """Write the option file of a cell; BasicSR copies it into the experiment. Returns its path."""
+    """Write the option file of a cell, which BasicSR copies into the experiment; returns its path."""
     path = folder / 'options' / f'{cell.experiment}.yml'
     with atomic_write(path, 'w') as file:
         yaml.safe_dump(cell.options, file, sort_keys=False, allow_unicode=True)
     return str(path)
 
 
-def _submit_array(executor: Any, work: Sequence[CellJob]) -> list:
-    from submitit.core.utils import FailedJobError
-    try:
-        with executor.batch():
-            return [executor.submit(one) for one in work]
-    except FailedJobError as error:
-        raise UserError(f'--engine slurm: the jobs were not taken: {error}') from error
-
-
 def threads(at_once: int) -> int:
     """Threads of a cell on this machine, where so many run at once."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, cores // at_once)
 
 
@@ -172,7 +163,7 @@ def _outcome(job: Any) -> str | None:
         return job.result()
     except UncompletedJobError:
         return f'its process ended without a word, as a killed one does; log: {job.paths.stderr}'
-    except Exception as error:  # what went wrong outside of CellJob: submitit tells it with a traceback
+    except Exception as error:  # an error outside of CellJob comes with submitit's traceback
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f'{lines[-1] if lines else type(error).__name__}; log: {job.paths.stderr}'
 

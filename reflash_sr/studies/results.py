@@ -1,15 +1,16 @@
-"""What came out of a study: one table of all validations, a summary and two figures, made anew at every call."""
+"""The results of a study: one table of all validations, a summary and two figures, written anew at every call."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from reflash_sr.figures import draw_study as figures
 from reflash_sr.studies.checks import psnr_metric
@@ -26,96 +27,98 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
     Args:
         study: The study.
         folder: Where the files go.
-        failed: What went wrong, by experiment.
-        root: Folder under which ``experiments`` stands.
+        failed: Reasons of failures, by experiment.
+        root: Folder that holds ``experiments``.
 
     Returns:
         The cells' PSNR and their gain over p = 0, as a table to print.
     """
-    rows = collect(study, root)
+    table = collect(study, root)
     with atomic_write(folder / 'table.csv', 'w') as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
-        writer.writeheader()
-        writer.writerows({**row, 'psnr': f"{row['psnr']:.6f}"} for row in rows)
-    shown = [row for row in rows if not study.compare_on or row['degradation'] in study.compare_on]
+        table.to_csv(file, index=False, float_format='%.6f', na_rep='nan', lineterminator='\n')
+    shown = table[table['degradation'].isin(study.compare_on)] if study.compare_on else table
     series = make_series(study, shown)
     means = {name: _summary(one) for name, one in series.items()}
+    cells: dict[str, Any] = {}
+    for cell in study.cells:
+        entry = cells.setdefault(cell.name, {'values': cell.values, 'experiments': [], **means.get(cell.name, {})})
+        entry['experiments'].append(f'experiments/{cell.experiment}')
+    summary = {'study': study.name, 'option_file': study.file, 'seeds': study.seeds, 'versions': versions(),
+               'cells': cells, 'failed': dict(failed), 'axes': study.axes, 'options': study.options}
     with atomic_write(folder / 'summary.json', 'w') as file:
-        json.dump(_describe(study, means, failed), file, indent=2, ensure_ascii=False)
-        file.write('\n')
-    what = _what(shown)
-    drawn = [one for name, one in series.items() if not _is_reference(one, series)]
+        file.write(json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
+    names = [(shown[key].unique(), word) for key, word in (('set', 'sets'), ('degradation', 'degradations'))]
+    what = ', '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word} ({", ".join(some)})'
+                     for some, word in names if len(some))
+    references = [id(one.reference) for one in series.values()]
+    drawn = [one for one in series.values() if id(one) not in references]
     if drawn:
         figures.draw_curves(drawn, folder / 'curves.png', f'{study.name}: {what}')
         figures.draw_bars(drawn, folder / 'bars.png', f'{study.name}: {what}')
     return _format(means, f'PSNR in dB, {what}; gain over p = 0')
 
 
-def collect(study: Study, root: str | os.PathLike = '.') -> list[dict[str, Any]]:
+def collect(study: Study, root: str | os.PathLike = '.') -> pd.DataFrame:
     """Read the validations of every cell.
 
     Returns:
-        Rows with the keys of :data:`COLUMNS`, ``psnr`` in dB; cells in the order of the study. Cells that were trained
-        with other options than the study has now are left out.
+        A table with the columns :data:`COLUMNS`, ``psnr`` in dB; cells in the order of the study. Cells that were
+        trained with other options than those of the study are skipped.
     """
     metric = psnr_metric(study.options)
-    rows = []
+    rows: list[tuple] = []
     for cell in study.cells:
         if status(cell, root) not in ('finished', 'begun'):
             continue
-        tables = (folder_of(cell, root) / 'validation').glob('iter_*.csv')
-        for table in sorted(tables, key=_iteration):
-            with open(table, encoding='utf-8', newline='') as file:
-                rows += [{'cell': cell.name, 'seed': cell.seed, 'iteration': _iteration(table), 'set': line['dataset'],
-                          'degradation': line['degradation'], 'psnr': float(line['value'])}
+        files = {int(file.stem.removeprefix('iter_')): file
+                 for file in (folder_of(cell, root) / 'validation').glob('iter_*.csv')}
+        for iteration, path in sorted(files.items()):
+            with open(path, encoding='utf-8', newline='') as file:
+                rows += [(cell.name, cell.seed, iteration, line['dataset'], line['degradation'], float(line['value']))
                          for line in csv.DictReader(file) if line['method'] == 'network' and line['metric'] == metric]
-    return rows
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def make_series(study: Study, rows: Iterable[Mapping[str, Any]]) -> dict[str, figures.Series]:
-    """Average over sets and degradations, and arrange the cells for the figures.
+def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
+    """Average over datasets and degradations, and arrange the cells for the figures.
 
     Args:
         study: The study.
-        rows: As :func:`collect` gives them.
+        table: As :func:`collect` returns it.
 
     Returns:
-        A series for each cell of which there are validations, by the cell's name. Panels are dimensions, groups
-        positions, shades values of p; axes of the study's own take the places that are free.
+        A series for each cell with validations, by the cell's name. Panels are dimensions, groups positions, shades
+        values of p; other axes take the places that are free.
     """
-    found: dict[tuple[str, int, int], list[float]] = {}
-    for row in rows:
-        found.setdefault((row['cell'], row['seed'], row['iteration']), []).append(row['psnr'])
+    means = table.groupby(['cell', 'seed', 'iteration'])['psnr'].mean()
     places = _places(study.axes)
     own = [axis for axis in study.axes if axis not in DROPOUT]
     series: dict[str, figures.Series] = {}
     for cell in study.cells:  # cells with p = 0 come first
-        iterations = sorted({iteration for name, _, iteration in found if name == cell.name})
-        if not iterations or cell.name in series:
+        if cell.name in series or cell.name not in means.index:
             continue
-        psnr = np.array([[np.mean(found.get((cell.name, seed, iteration), [np.nan])) for iteration in iterations]
-                         for seed in study.seeds])
+        psnr = means[cell.name].unstack().reindex(study.seeds)  # a row for each seed, a column for each iteration
         reference = None if cell.is_p0 else next(
             (series[other.name] for other in study.cells
              if other.is_p0 and other.name in series and all(other.values[axis] == cell.values[axis] for axis in own)),
             None)
         labels = {place: _label(cell, axes) for place, axes in places.items()}
-        series[cell.name] = figures.Series(cell.name, **labels, iterations=np.array(iterations), psnr=psnr,
-                                           total=int(study.options['train']['total_iter']), reference=reference)
+        series[cell.name] = figures.Series(cell.name, **labels, iterations=psnr.columns.to_numpy(),
+                                           psnr=psnr.to_numpy(), total=int(study.options['train']['total_iter']),
+                                           reference=reference)
     return series
 
 
 def _places(axes: Iterable[str]) -> dict[str, list[str]]:
     """Say which axes a figure tells apart by panel, by group and by shade."""
-    free = [axis for axis in axes if axis not in ('dropout_position', 'dropout_dim', 'dropout_p')]
-
-    def take(axis: str) -> list[str]:
-        if axis in axes:
-            return [axis]
-        return [free.pop(0)] if free else []
-
-    places = {'group': take('dropout_position'), 'shade': take('dropout_p')}
-    return {'panel': [axis for axis in ('dropout_dim',) if axis in axes] + free, **places}
+    usual = {'panel': 'dropout_dim', 'group': 'dropout_position', 'shade': 'dropout_p'}
+    free = [axis for axis in axes if axis not in usual.values()]
+    places = {place: [axis] if axis in axes else [] for place, axis in usual.items()}
+    for place in ('group', 'shade'):
+        if not places[place] and free:
+            places[place].append(free.pop(0))
+    places['panel'] += free
+    return places
 
 
 def _label(cell: Cell, axes: Iterable[str]) -> str:
@@ -124,54 +127,28 @@ def _label(cell: Cell, axes: Iterable[str]) -> str:
                      for axis in axes if axis in cell.values)
 
 
-def _is_reference(one: figures.Series, series: Mapping[str, figures.Series]) -> bool:
-    return any(other.reference is one for other in series.values())
-
-
 def _summary(one: figures.Series) -> dict[str, Any]:
-    gain = np.array([]) if one.gain() is None else one.gain()
-    numbers = {'psnr': figures.mean(one.last()), 'psnr_std': figures.std(one.last()),
+    last, gain = one.last(), one.gain()
+    gain = np.array([]) if gain is None else gain
+    numbers = {'psnr': figures.mean(last), 'psnr_std': figures.std(last),
                'gain': figures.mean(gain), 'gain_std': figures.std(gain)}
-    return {'seeds_finished': int(np.isfinite(one.last()).sum()), **{key: _round(v) for key, v in numbers.items()}}
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(value, 4)
-
-
-def _describe(study: Study, means: Mapping[str, Any], failed: Mapping[str, str]) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
-    for cell in study.cells:
-        entry = cells.setdefault(cell.name, {'values': cell.values, 'experiments': [], **means.get(cell.name, {})})
-        entry['experiments'].append(f'experiments/{cell.experiment}')
-    return {'study': study.name, 'option_file': study.file, 'seeds': study.seeds, 'versions': versions(),
-            'cells': cells, 'failed': dict(failed), 'axes': study.axes, 'options': study.options}
-
-
-def _what(rows: Sequence[Mapping[str, Any]]) -> str:
-    sets, degradations = (list(dict.fromkeys(row[key] for row in rows)) for key in ('set', 'degradation'))
-    return ', '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word} ({", ".join(some)})'
-                     for some, word in ((sets, 'sets'), (degradations, 'degradations')) if some)
+    return {'seeds_finished': int(np.isfinite(last).sum()),
+            **{key: None if value is None or not np.isfinite(value) else round(value, 4)
+               for key, value in numbers.items()}}
 
 
 def _format(means: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    spread = any(one['psnr_std'] is not None for one in means.values())
-    uneven = len({one['seeds_finished'] for one in means.values()}) > 1
-    head = ['cell'] + ['seeds'] * uneven + ['PSNR'] + ['± std'] * spread + ['gain'] + ['± std'] * spread
-    lines = [head]
-    for name, one in means.items():
-        numbers = [_two(one['psnr'], '')] + [_two(one['psnr_std'], '')] * spread
-        seeds = [str(one['seeds_finished'])] * uneven
-        lines.append([name, *seeds, *numbers, _two(one['gain'], '+')] + [_two(one['gain_std'], '')] * spread)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    """Lay out the means as an aligned table; columns that say nothing are left away."""
+    columns = {'seeds_finished': ('seeds', ''), 'psnr': ('PSNR', '.2f'), 'psnr_std': ('± std', '.2f'),
+               'gain': ('gain', '+.2f'), 'gain_std': ('± std', '.2f')}
+    if len({one['seeds_finished'] for one in means.values()}) < 2:
+        del columns['seeds_finished']
+    if all(one['psnr_std'] is None for one in means.values()):
+        del columns['psnr_std'], columns['gain_std']
+    lines = [['cell', *(name for name, _ in columns.values())]]
+    lines += [[name, *('' if one[key] is None else f'{one[key]:{form}}' for key, (_, form) in columns.items())]
+              for name, one in means.items()]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     text = ['  '.join([line[0].ljust(widths[0]), *(word.rjust(width) for word, width in zip(line[1:], widths[1:]))])
             for line in lines]
     return '\n'.join([title, *(line.rstrip() for line in text)])
-
-
-def _two(value: float | None, sign: str) -> str:
-    return '' if value is None else f'{value:{sign}.2f}'
-
-
-def _iteration(table: Path) -> int:
-    return int(table.stem.removeprefix('iter_'))

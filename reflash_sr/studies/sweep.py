@@ -1,4 +1,4 @@
-"""A study from start to end: check every cell, run those that are not finished, write what came out."""
+"""A study from start to end: check every cell, run those that are not finished, write the results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from basicsr.models import build_model
@@ -32,7 +33,7 @@ MEASURED_SECONDS = 2
 
 def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun_changed: bool = False,
           dry_run: bool = False, force_yml: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
-    """Run a study; what is finished already is not run again, what was begun is continued.
+    """Run a study: finished cells are skipped, interrupted ones continued.
 
     Args:
         file: An option file with a section ``study``.
@@ -63,13 +64,17 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     counts = ', '.join(f'{number} {state}' for state, number in Counter(states.values()).items())
     say(f'{grid.name}: {len(grid.cells) // seeds} cells × {seeds} {"seed" if seeds == 1 else "seeds"}: {counts}')
     if dry_run:
-        _list(grid.cells, states, say)
+        for cell in grid.cells:
+            done = [int(path.stem) for path in study.folder_of(cell).glob('training_states/*.state')
+                    if path.stem.isdigit()]
+            at = f' (iteration {max(done):,})' if states[cell.experiment] == 'begun' and done else ''
+            say(f'  {cell.experiment}: {states[cell.experiment]}{at}')
         if cells:
             say(_estimate(cells, engine, jobs))
         return
     study_jobs.check_engine(engine, grid.cluster)
     folder = Path('results', grid.name)
-    failed = _run(cells, folder, engine, jobs, grid, say)
+    failed = _run(cells, folder, engine, jobs, grid, say) if cells else {}
     say(study_results.write(grid, folder, failed))
     say(f'Results: {relative(folder)}/table.csv, summary.json, curves.png, bars.png')
     if failed:
@@ -79,11 +84,9 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
 
 def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid: study.Study,
          say: Callable[[str], None]) -> dict[str, str]:
-    if not cells:
-        return {}
-    say(f'{min(jobs, len(cells))} at a time; logs: experiments/{grid.name}_*/train_*.log')
-    failed = {}
-    at_once, start = min(jobs, len(cells)), time.monotonic()
+    """Run cells; returns what went wrong, by experiment."""
+    at_once, start, failed = min(jobs, len(cells)), time.monotonic(), {}
+    say(f'{at_once} at a time; logs: experiments/{grid.name}_*/train_*.log')
     for i, (cell, reason) in enumerate(study_jobs.run(cells, folder, engine, jobs, grid.cluster), 1):
         if reason is None and study.status(cell) != 'finished':
             reason = 'ended without its last validation'
@@ -96,33 +99,26 @@ def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid
     return failed
 
 
-def _list(cells: Sequence[study.Cell], states: dict[str, str], say: Callable[[str], None]) -> None:
-    for cell in cells:
-        done = [int(path.stem) for path in study.folder_of(cell).glob('training_states/*.state') if path.stem.isdigit()]
-        at = f' (iteration {max(done):,})' if states[cell.experiment] == 'begun' and done else ''
-        say(f'  {cell.experiment}: {states[cell.experiment]}{at}')
-
-
 def _estimate(cells: Sequence[study.Cell], engine: str, jobs: int) -> str:
-    """Estimate the time of cells from a few steps of each kind of network and data on this machine."""
+    """Estimate the time of cells from a few steps with each network and each training data, on this machine."""
     at_once = min(jobs, len(cells))
     threads = study_jobs.threads(at_once) if engine == 'local' else torch.get_num_threads()
-    known: list[tuple[dict, float]] = []
+    measured: list[tuple[dict[str, Any], float]] = []
     total = 0.0
     for cell in cells:
         kind = {key: value for key, value in cell.options.items() if key not in ('name', 'manual_seed')}
         kind['network_g'] = {key: value for key, value in kind['network_g'].items() if key not in study.DROPOUT}
-        seconds = next((seconds for other, seconds in known if other == kind), None)
-        if seconds is None:
-            seconds = _measure(cell, threads)
-            known.append((kind, seconds))
-        total += seconds
-    each = ' to '.join(_time(seconds) for seconds in sorted({min(s for _, s in known), max(s for _, s in known)}))
+        if not any(kind == other for other, _ in measured):
+            measured.append((kind, _measure(cell, threads)))
+        total += next(seconds for other, seconds in measured if other == kind)
+    times = [seconds for _, seconds in measured]
+    each = ' to '.join(_time(seconds) for seconds in sorted({min(times), max(times)}))
     where = 'on this machine' if engine == 'local' else 'if its machines are like this one'
     return f'Estimated time: {_time(total / at_once)} with {at_once} at a time ({each} each), {where}'
 
 
 def _measure(cell: study.Cell, threads: int) -> float:
+    """Estimate the seconds of one cell."""
     opt = deepcopy(cell.options)
     option_checks.check(opt, cell.experiment, is_train=True)
     opt.update(dist=False, rank=0, world_size=1)
@@ -131,12 +127,11 @@ def _measure(cell: study.Cell, threads: int) -> float:
     opt['device'], opt['num_gpu'] = device.type, int(device.type == 'cuda')
     torch.set_num_threads(threads)
     model = build_model(opt)
-    sets = preflight.open_datasets(opt)
-    section = opt['datasets']['train']
-    size = section['batch_size_per_gpu']
-    samples, loading = _timed(lambda i: sets['train'][Draw(i % len(sets['train']), i)], size)
-    batch = default_collate((samples * size)[:size])
-    model.feed_data(batch)
+    datasets: dict[str, Any] = preflight.open_datasets(opt)
+    train, section = datasets.pop('train'), opt['datasets']['train']
+    size, workers = section['batch_size_per_gpu'], section.get('num_worker_per_gpu', 0)
+    samples, loading = _timed(lambda i: train[Draw(i % len(train), i)], size)
+    model.feed_data(default_collate((samples * size)[:size]))
 
     def step(i: int) -> None:
         model.optimize_parameters(i + 1)
@@ -144,29 +139,26 @@ def _measure(cell: study.Cell, threads: int) -> float:
 
     step(0)
     _, stepping = _timed(step, 20)
-    workers = section.get('num_worker_per_gpu', 0)
     loading *= size / max(1, min(workers, threads if device.type == 'cpu' else workers))
     apart = device.type != 'cpu' and workers > 0
     per_iteration = max(stepping, loading) if apart else stepping + loading
     validating = 0.0
-    for key, dataset in sets.items():
-        if key != 'train':
+    for dataset in datasets.values():
 
-            def restore(i: int, dataset: object = dataset) -> None:
-                model.feed_data(default_collate([dataset[i]]))
-                model.test()
-                model.output.cpu()
+        def restore(i: int, dataset: Any = dataset) -> None:
+            model.feed_data(default_collate([dataset[i]]))
+            model.test()
+            model.output.cpu()
 
-            _, seconds = _timed(restore, len(dataset))
-            validating += seconds * len(dataset)
+        _, seconds = _timed(restore, len(dataset))
+        validating += seconds * len(dataset)
     total = opt['train']['total_iter']
-    rounds = -(-total // opt['val']['val_freq'])
-    return START_SECONDS + total * per_iteration + rounds * validating
+    return START_SECONDS + total * per_iteration + -(-total // opt['val']['val_freq']) * validating
 
 
-def _timed(work: Callable[[int], object], most: int) -> tuple[list, float]:
-    """Do a thing a few times; return what came of it, and the mean seconds."""
-    results = []
+def _timed(work: Callable[[int], Any], most: int) -> tuple[list[Any], float]:
+    """Do the work up to ``most`` times, or for two seconds; returns its results and the mean seconds."""
+    results: list[Any] = []
     start = time.perf_counter()
     while len(results) < most and (not results or time.perf_counter() - start < MEASURED_SECONDS):
         results.append(work(len(results)))

@@ -92,7 +92,7 @@ BAD = {
     'no metric': (lambda opt: opt['val'].pop('metrics'), 'val: a study compares by PSNR'),
     'no data': ({'datasets:train:dataroot_gt': ['gone']}, 'datasets: train: gone: no such folder'),
     'compared': (lambda opt: opt['study'].update(compare_on=['claen']),
-                 "no validation set has the degradation 'claen'; did you mean 'clean'?"),
+                 "no validation dataset has the degradation 'claen'; did you mean 'clean'?"),
     'cluster': (lambda opt: opt['study'].update(cluster={'slurm_partion': 'x'}), "Unknown argument 'partion'"),
     'another model': (lambda opt: opt.update(model_type='SRModel'),
                       'model_type: SRModel: writes no table of its validation'),
