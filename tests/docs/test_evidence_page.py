@@ -1,6 +1,5 @@
 """What docs/evidence.md says is what the tools make of the results that are kept beside it."""
 
-import csv
 import json
 import re
 import shutil
@@ -22,18 +21,6 @@ GRIDS = {'usm': ('study_dropout_cpu', 3), 'usm_sharpened': ('study_dropout_cpu',
          'no_usm': ('study_dropout_cpu_no_usm', 1),
          'short': ('study_dropout_cpu_short', 1)}  # option file, seeds
 UNFINISHED = '**In progress.**'
-SIGNED = re.compile(r'[+−-]\d\.\d\d')
-GAINS = re.compile(rf'({SIGNED.pattern}(?:(?:,|,? and)\s{SIGNED.pattern})*)(?=\sdB)')
-ALL, TWO, SHARP = ('mean of Set5, Set14, BSD100', 'mean of Set5, Set14', 'mean of Set5 sharpened, Set14 sharpened')
-PS = (0.3, 0.5, 0.7)
-CLAIMS = {  # file: for each place of its text that names gains: study, set, p; and a seed, where it is about one
-    'docs/evidence.md': [
-        [('usm', ALL, p) for p in PS], [('usm', 'RealSR', p) for p in PS],
-        [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5, 0)], [('no_usm', 'RealSR', 0.5), ('usm', 'RealSR', 0.5, 0)],
-        [('usm_sharpened', SHARP, p) for p in PS], [('usm', TWO, p) for p in PS]],
-    'README.md': [[('usm', ALL, 0.7)], [('no_usm', ALL, 0.5)], [('usm', ALL, 0.5, 0)], [('no_usm', 'RealSR', 0.5)],
-                  [('usm', 'RealSR', 0.5, 0)]],
-}
 NUMBER = re.compile(r'[+−-]?\d[\d,]*\.?\d*')
 
 
@@ -92,29 +79,3 @@ def test_weights_are_whole_and_say_what_they_are():
         network = open_network(path)
         assert network.trained['iter'] == network.trained['total_iter'] == 6000
         assert f'p{network.dropout_p:g}_' in name
-
-
-def test_images_and_links_of_the_page_are_there():
-    for target in re.findall(r'\]\((?!http)([^)#]+)', PAGE):
-        assert (ROOT / 'docs' / target).exists(), target
-
-
-@pytest.mark.parametrize(('file', 'claims'), CLAIMS.items(), ids=CLAIMS)
-def test_gains_in_running_text_are_those_of_the_tables(file, claims):
-    """Every gain that the text names, as in '+0.10, +0.14 dB', is that of the cell it speaks of; EMA, the end."""
-    text = re.sub(r'^\|.*$', '', (ROOT / file).read_text(encoding='utf-8'), flags=re.MULTILINE)
-    said = [[float(one) for one in SIGNED.findall(group.replace('−', '-'))] for group in GAINS.findall(text)]
-    wanted = []
-    for claim in claims:
-        wanted.append([])
-        for study, dataset, p, *seed in claim:
-            with open(EVIDENCE / study / 'gains/gains.csv', encoding='utf-8', newline='') as kept:
-                found = [row for row in csv.DictReader(kept) if (
-                    row['weights'], row['iteration'], row['dataset'], row['method']) == (
-                    'params_ema', '6000', dataset, f'p = {p}') and row['degradation'] in ('mean', 'as given')]
-            assert len(found) == 1
-            by_seed = dict(one.split(':') for one in found[0]['by_seed'].split())
-            wanted[-1].append(float(by_seed[str(*seed)] if seed else found[0]['gain']))
-    assert [len(some) for some in said] == [len(some) for some in wanted]
-    for some, others in zip(said, wanted):
-        assert some == pytest.approx(others, abs=0.0051)
