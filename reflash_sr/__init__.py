@@ -9,7 +9,7 @@ from typing import Any
 
 from reflash_sr.system import signals
 
-signals.leave_quietly_while_a_command_is_imported()
+signals.exit_on_ctrl_c_during_import()
 
 from reflash_sr import compat  # noqa: E402  (importing torch takes seconds; Ctrl-C in them is no traceback)
 

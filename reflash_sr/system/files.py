@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, tables, checksums, and refusing to read what is no file."""
+"""Files: written whole or not at all, tables, checksums, and refusing what is not a regular file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -18,12 +17,12 @@ from reflash_sr.errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
-    """Open a file for writing beside its place; flush it to the disk and rename it at the end.
+    """Open a new file in the same folder; at the end, flush it to the disk and rename it.
 
-    Whoever is killed or fails in between leaves the earlier file as it was.
+    If the process fails or is killed before that, the earlier file stays as it was.
 
     Args:
-        path: Where the file is to be. Its folder is made.
+        path: The file. Its folder is made if it does not exist.
         mode: ``'wb'``, or ``'w'`` for UTF-8 text.
 
     Yields:
@@ -34,17 +33,15 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.part')
+    part = path.with_name(f'.{path.name}.{os.urandom(4).hex()}.part')
     try:
-        with os.fdopen(handle, mode, encoding=None if 'b' in mode else 'utf-8') as file:
+        with open(part, mode.replace('w', 'x'), encoding=None if 'b' in mode else 'utf-8') as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_UMASK)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -57,7 +54,7 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; what is not known, None, stays empty."""
+    """Rows as CSV; None is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(header)
@@ -66,10 +63,10 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def check_regular(path: str | os.PathLike, what: str) -> None:
-    """Refuse what is no regular file: opening a pipe would wait for ever, a device may be endless.
+    """Refuse what is not a regular file: opening a pipe would wait for ever, a device may be infinite.
 
     Raises:
-        UserError: Says what stands there instead of the ``what``.
+        UserError: Says what is there instead of the ``what``.
     """
     try:
         mode = os.stat(path).st_mode
@@ -82,15 +79,6 @@ def check_regular(path: str | os.PathLike, what: str) -> None:
 
 
 def relative(path: str | os.PathLike) -> str:
-    """Write a path as a user in the working directory would; as it is where it lies elsewhere."""
+    """A path relative to the working directory if it is inside; else unchanged."""
     path = Path(path)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()  # once: to read it is to set it, for every thread of the process

@@ -1,27 +1,26 @@
-"""Locks on files, which end with the process that holds them."""
+"""Locks on files; they end with the process that holds them, even if it is killed."""
 
 from __future__ import annotations
 
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows has none
 
 
 def lock(file: int, wait: bool = False) -> None:
-    """Lock an open file, or a folder, for this process alone; nothing happens where the system has no such locks.
+    """Lock an open file or folder for this process; do nothing where the system has no such locks.
 
     Args:
-        file: Its descriptor; closing it lets go of the lock.
-        wait: Whether to wait until another process lets go of it.
+        file: Its descriptor; closing it releases the lock.
+        wait: Whether to wait until another process releases it.
 
     Raises:
         BlockingIOError: Another process holds the lock.
     """
-    if fcntl is None:
-        return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         raise
     except OSError:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from collections.abc import Iterator
 from pathlib import Path
 
 MEMINFO = Path('/proc/meminfo')
-CGROUPS = Path('/sys/fs/cgroup')  # of version 2
+CGROUPS = Path('/sys/fs/cgroup')  # version 2
 OWN_GROUP = Path('/proc/self/cgroup')
 
 
 def free_on_machine() -> int | None:
-    """Memory that this process could still take, bytes; None where that is not known."""
+    """Memory that this process could still take, bytes; None if unknown."""
     try:
         lines = (line.split(':') for line in MEMINFO.read_text(encoding='ascii').splitlines())
         available = int(dict(lines)['MemAvailable'].split()[0]) * 1024
@@ -22,28 +23,21 @@ def free_on_machine() -> int | None:
 
 
 def give_back_freed() -> None:
-    """Give back to the system what this process has freed and glibc keeps for it; elsewhere nothing is done."""
+    """Return to the system what this process has freed and glibc keeps for it; do nothing without glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL('libc.so.6').malloc_trim(0)
 
 
-def _free_in_groups() -> list[int]:
-    """What is left of the limits of this process' control group and of those around it, bytes."""
+def _free_in_groups() -> Iterator[int]:
+    """What the memory limits of this process' control group, and of those around it, leave; bytes."""
     try:
         lines = OWN_GROUP.read_text(encoding='utf-8').splitlines()
-        path = next(line[3:] for line in lines if line.startswith('0::'))
-    except (OSError, StopIteration):
-        return []
-    folder = CGROUPS / path.strip('/')
-    return [free for each in (folder, *folder.parents) if each.is_relative_to(CGROUPS)
-            for free in [_free_in_group(each)] if free is not None]
-
-
-def _free_in_group(folder: Path) -> int | None:
-    try:
-        limit = int((folder / 'memory.max').read_text(encoding='ascii'))
-        used = int((folder / 'memory.current').read_text(encoding='ascii'))
-        stat = dict(line.split() for line in (folder / 'memory.stat').read_text(encoding='ascii').splitlines())
-        return max(limit - used + int(stat['inactive_file']), 0)  # the kernel gives up its copies of files first
-    except (OSError, ValueError, KeyError):  # 'max': no limit
-        return None
+    except OSError:
+        return
+    for own in (CGROUPS / line[3:].strip('/') for line in lines if line.startswith('0::')):
+        for folder in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError, KeyError):  # 'max': no limit
+                limit, used, stat = ((folder / f'memory.{name}').read_text(encoding='ascii')
+                                     for name in ('max', 'current', 'stat'))
+                files = int(dict(line.split() for line in stat.splitlines())['inactive_file'])
+                yield max(int(limit) - int(used) + files, 0)  # the kernel drops its copies of files first

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted when they come, acted upon where a run can be continued exactly."""
+"""Ctrl-C and SIGTERM: during a run, in the workers of its loaders, and while a command is imported."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-SAME_PRESS_S = 3.0  # a terminal and torchrun both hand on one Ctrl-C
+SAME_PRESS_S = 3.0  # a terminal and torchrun both pass one Ctrl-C on
 WORKER_GRACE_S = 30.0  # for the step in which the signal came and the batch after it
 
 
@@ -31,92 +30,83 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Notes SIGINT and SIGTERM instead of stopping at once; a second Ctrl-C stops at once.
+    """Inside the ``with``, SIGINT and SIGTERM are only noted; a second Ctrl-C stops at once.
 
-    Handlers that are not Python's own stay: a program around the run (a scheduler's, for one) knows better. The same
-    holds outside of the main thread.
+    Handlers that are not Python's own stay: a program around the run, such as a scheduler, knows better. Outside of
+    the main thread nothing is noted.
 
     Args:
-        several: The run has several processes: one Ctrl-C may reach each of them twice, from the terminal and from the
-            launcher.
+        several: The run has several processes, so that one Ctrl-C may reach each of them twice.
+
+    Attributes:
+        received: The first signal that came; 0 before.
     """
 
     def __init__(self, several: bool = False):
         self.received = 0
-        self._several = several
+        self._again_after = SAME_PRESS_S if several else 0.0
         self._since = 0.0
-        self._before: dict[int, Any] = {}
+        self._noted: list[signal.Signals] = []
 
-    def install(self) -> None:
-        """Begin to note signals."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, default in DEFAULTS.items():
-            if signal.getsignal(number) == default:
-                self._before[number] = signal.signal(number, self._note)
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._noted = [number for number, default in DEFAULTS.items() if signal.getsignal(number) == default]
+        for number in self._noted:
+            signal.signal(number, self._note)
+        return self
 
-    def remove(self) -> None:
-        """Put the handlers back that were there."""
-        while self._before:
-            signal.signal(*self._before.popitem())
+    def __exit__(self, *error: object) -> None:
+        for number in self._noted:
+            signal.signal(number, DEFAULTS[number])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.received == signal.SIGINT == number
-        if again and not (self._several and time.monotonic() - self._since < SAME_PRESS_S):
+        if self.received == signal.SIGINT == number and time.monotonic() - self._since >= self._again_after:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a third one does not even wait for Python
             raise KeyboardInterrupt
         if not self.received:
-            self.received, self._since = int(number), time.monotonic()
+            self.received, self._since = number, time.monotonic()
 
 
-def leave_quietly_while_a_command_is_imported() -> None:
-    """Make Ctrl-C end the process at once, with status 130, until :func:`raise_again` is called.
+def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> None:
+    """Keep a loader's worker going when a signal reaches the whole process group: the run decides when to stop.
+
+    Args:
+        worker: Number of the worker, as ``worker_init_fn`` gets it.
+        then: What else to call with it.
+    """
+    if then is not None:
+        then(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _exit_later)
+
+
+def exit_on_ctrl_c_during_import() -> None:
+    """Make Ctrl-C end the process at once, with status 130, until :func:`restore_ctrl_c` is called.
 
     Only where this package is imported for one of its own commands (``basicsr``, ``python -m reflash_sr``, a file of
     ``tools/``) and the handler is Python's own. ``KeyboardInterrupt`` would not do: libraries that are being imported
     turn it into errors of other kinds.
     """
-    if _is_own_command(sys.argv[0], sys.orig_argv) and _python_handles_ctrl_c():
-        signal.signal(signal.SIGINT, _leave_at_once)
+    program = Path(sys.argv[0])
+    is_own = program.name == 'basicsr' or program.resolve().parent == Path(__file__).resolve().parents[2] / 'tools'
+    if sys.argv[0] == '-m':  # the package of a module is being imported
+        is_own = ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if is_own and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit_at_once)
 
 
-def raise_again() -> None:
-    """Make Ctrl-C a ``KeyboardInterrupt`` again: for a command that has been imported."""
-    if signal.getsignal(signal.SIGINT) is _leave_at_once:
+def restore_ctrl_c() -> None:
+    """Make Ctrl-C a ``KeyboardInterrupt`` again, once a command is imported."""
+    if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _is_own_command(program: str, words: Sequence[str]) -> bool:
-    """Whether a process is ours: by ``sys.argv[0]``, or ``sys.orig_argv`` while a module's package is imported."""
-    if program == '-m':
-        return ('-m', 'reflash_sr') in itertools.pairwise(words)
-    path = Path(program)
-    return path.name == 'basicsr' or path.resolve().parent == Path(__file__).resolve().parents[2] / 'tools'
-
-
-def _python_handles_ctrl_c() -> bool:
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def _leave_at_once(number: int, frame: FrameType | None) -> None:
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def leave_to_parent(worker: int, then: Callable[[int], object] | None = None) -> None:
-    """Go on working for now: for a loader's worker, which a signal to the whole process group reaches too.
-
-    Args:
-        worker: Number of the worker, as ``worker_init_fn`` gets it.
-        then: What else is to be done at the start of a worker.
-    """
-    if then is not None:
-        then(worker)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave_later)
-
-
-def _leave_later(number: int, frame: FrameType | None) -> None:
+def _exit_later(number: int, frame: FrameType | None) -> None:
     timer = threading.Timer(WORKER_GRACE_S, os._exit, (0,))
     timer.daemon = True
     timer.start()

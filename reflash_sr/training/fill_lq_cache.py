@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from reflash_sr.data.draw_stream import DrawStream
 from reflash_sr.data.lq_cache import BLOCK, PairsCache
 from reflash_sr.errors import UserError
-from reflash_sr.system.signals import leave_to_parent
+from reflash_sr.system.signals import ignore_signals
 
 SAY_EVERY_S = 30
 
@@ -44,7 +44,7 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
     logger.info('Degraded pairs: %s; %s of %s are there.', cache.folder, f'{(count - len(missing)) * BLOCK:,}',
                 f'{count * BLOCK:,}')
     # A generator of its own: from the global one initial weights are drawn next, and a loader would take a number.
-    loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=leave_to_parent,
+    loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=ignore_signals,
                         generator=torch.Generator())
     start = said = time.monotonic()
     for done, trouble in enumerate(loader, 1):

@@ -31,12 +31,12 @@ from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write
-from reflash_sr.system.signals import leave_to_parent
+from reflash_sr.system.signals import ignore_signals
 from reflash_sr.training import preflight, resume
 from reflash_sr.training.fill_lq_cache import make_pairs
 from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
 from reflash_sr.training.run_lock import RunLock
-from reflash_sr.training.stopping import Stopper
+from reflash_sr.training.stopping import stop_on_signals
 
 
 class Run:
@@ -137,7 +137,7 @@ class Run:
         exact = dataset if ours else SeededDraws(dataset, opt['manual_seed'])
         loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
                                   sampler=self.stream, seed=opt['manual_seed'])
-        loader.worker_init_fn = functools.partial(leave_to_parent, then=loader.worker_init_fn)
+        loader.worker_init_fn = functools.partial(ignore_signals, then=loader.worker_init_fn)
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
                     self.stream.epoch(total))
@@ -166,9 +166,7 @@ class Run:
 
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
         """Make the logger of the training loop, which is about to start; redo a validation that was interrupted."""
-        stopper = Stopper(start_iter, opt['logger']['save_checkpoint_freq'])
-        self.cleanup.callback(stopper.leave)
-        stopper.watch(self.model)
+        self.cleanup.enter_context(stop_on_signals(self.model, start_iter, opt['logger']['save_checkpoint_freq']))
         due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
         if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
             for loader in self.val_loaders:

@@ -16,7 +16,10 @@ NAME = 'run.lock'
 
 
 class RunLock:
-    """Holds ``run.lock`` in the folder of an experiment; the kernel lets go of it when the process ends.
+    """Holds ``run.lock`` in an experiment's folder; the kernel releases it when the process ends.
+
+    Not a ``FileLock`` of filelock: many versions of it empty the file that names the holder, and let forked workers,
+    which outlive a killed run by seconds, keep the lock; where there are no locks, its marker file outlives the run.
 
     Args:
         folder: The experiment's folder.
@@ -25,13 +28,11 @@ class RunLock:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self._file: int | None = None
-        # A loader's workers outlive a killed run by seconds; they must not hold its lock.
         reference = weakref.ref(self)
-        if hasattr(os, 'register_at_fork'):  # not on Windows, where nothing is forked
-            os.register_at_fork(after_in_child=lambda: reference() and reference().release())
+        os.register_at_fork(after_in_child=lambda: (run := reference()) and run.release())
 
     def take(self) -> None:
-        """Take the lock, where the folder is there; do nothing where it is held already.
+        """Take the lock if the folder exists; do nothing if it is held already.
 
         Raises:
             UserError: Another run holds it; says which.
@@ -52,19 +53,19 @@ class RunLock:
             raise UserError(f'{self.folder}: another run ({holder or "of this name"}) is at work in this folder; wait '
                             "for it, stop it, or write another 'name:'") from error
         self._file = file
-        with contextlib.suppress(OSError):  # a full disk: the words are for people, the lock holds without
+        with contextlib.suppress(OSError):  # a full disk: the text is for people, the lock holds without it
             os.ftruncate(file, 0)
             os.pwrite(file, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
-        """Let the folder be renamed and made anew inside the ``with``; the lock is that of the new one afterwards.
+        """Let the folder be renamed and made again inside the ``with``; afterwards the lock is that of the new one.
 
         Raises:
             UserError: As for :meth:`take`; then nothing was renamed.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        gate = os.open(self.folder.parent, os.O_RDONLY)  # between renaming and locking, no other run may look
+        gate = os.open(self.folder.parent, os.O_RDONLY)  # one run at a time renames and locks
         try:
             lock(gate, wait=True)
             self.take()
@@ -75,7 +76,7 @@ class RunLock:
             os.close(gate)
 
     def release(self) -> None:
-        """Let go of the lock; in a forked process, only this process's hold on the file."""
+        """Release the lock; in a forked process, only close its copy of the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

@@ -1,8 +1,9 @@
-"""Stopping a run where it can be continued exactly: between two iterations, or in a validation that is then redone."""
+"""Stopping a run where it can be continued exactly: between two iterations, or in a validation, which is redone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from basicsr.utils import get_root_logger
@@ -12,60 +13,45 @@ from reflash_sr.system import processes
 from reflash_sr.system.signals import Stopped, StopSignals
 
 
-class Stopper:
-    """Makes a model of any kind look for signals; all processes of a run stop at the same iteration.
+@contextlib.contextmanager
+def stop_on_signals(model: Any, start: int, save_freq: int) -> Iterator[None]:
+    """Have a model look for Ctrl-C and SIGTERM; all ranks of a run stop at the same iteration, which is saved.
 
-    BasicSR's training loop updates the learning rate first of all in an iteration, when the step before has been
-    logged, saved and validated: there a run stops, without a line or number lost.
+    BasicSR's training loop updates the learning rate first of all in an iteration, when the iteration before has been
+    logged, saved and validated: there the model raises ``Stopped``, without a line or number lost.
 
     Args:
+        model: A model of BasicSR or of a plugin; the training loop is about to start.
         start: Iterations done before this process.
         save_freq: ``logger: save_checkpoint_freq``; these iterations are saved by the training loop.
     """
+    group = processes.control_group()
+    update, validate = model.update_learning_rate, model.validation
 
-    def __init__(self, start: int, save_freq: int):
-        self._start = start
-        self._save_freq = save_freq
-        self._signals = StopSignals(several=processes.world_size() > 1)
-        self._group: Any = None
-        self._model: Any = None
-
-    def watch(self, model: Any) -> None:
-        """Begin to note signals, on behalf of a model; the training loop is about to start."""
-        self._model, self._group = model, processes.control_group()
-        update, validate = model.update_learning_rate, model.validation
-        model.update_learning_rate = lambda current_iter, *args, **kwargs: (self._look(current_iter - 1),
-                                                                            update(current_iter, *args, **kwargs))[1]
-        model.validation = self._stoppable(validate)
-        if hasattr(model, 'watch_for_stop'):
-            model.watch_for_stop(lambda: self._signals.received)
-        self._signals.install()
-
-    def leave(self) -> None:
-        """Put the signal handlers back."""
-        self._signals.remove()
-
-    def _stoppable(self, validate: Callable[..., None]) -> Callable[..., None]:
-
-        def validation(dataloader: Any, current_iter: int, *args: Any, **kwargs: Any) -> None:
-            try:
-                validate(dataloader, current_iter, *args, **kwargs)
-            except ValidationStopped:
-                self._look(current_iter)
-
-        return validation
-
-    def _look(self, iteration: int) -> None:
-        """Stop after ``iteration``, if any process was asked to; save first what is not saved yet."""
-        number = processes.largest(self._signals.received, self._group)
+    def stop_if_asked(iteration: int) -> None:
+        number = processes.largest(signals.received, group)
         if not number:
             return
-        if iteration > self._start and iteration % self._save_freq:
-            self._model.save(0, iteration)
+        if iteration > start and iteration % save_freq:
+            model.save(0, iteration)
+        done = (f'after iteration {iteration:,}, which is saved; continue with --auto_resume' if iteration else
+                'before the first iteration; start again')
         stopped = Stopped(number)
-        if iteration:
-            get_root_logger().info('Stopped by %s after iteration %s, which is saved; continue with --auto_resume.',
-                                   stopped, f'{iteration:,}')
-        else:
-            get_root_logger().info('Stopped by %s before the first iteration; start again.', stopped)
+        get_root_logger().info('Stopped by %s %s.', stopped, done)
         raise stopped
+
+    def update_learning_rate(current_iter: int, *args: Any, **kwargs: Any) -> None:
+        stop_if_asked(current_iter - 1)
+        update(current_iter, *args, **kwargs)
+
+    def validation(dataloader: Any, current_iter: int, *args: Any, **kwargs: Any) -> None:
+        try:
+            validate(dataloader, current_iter, *args, **kwargs)
+        except ValidationStopped:
+            stop_if_asked(current_iter)
+
+    with StopSignals(several=processes.world_size() > 1) as signals:
+        model.update_learning_rate, model.validation = update_learning_rate, validation
+        if hasattr(model, 'watch_for_stop'):
+            model.watch_for_stop(lambda: signals.received)
+        yield

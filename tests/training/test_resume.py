@@ -1,8 +1,11 @@
 """A run that is stopped, in whatever way, and continued is the run that was left alone."""
 
+import csv
 import fcntl
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +18,7 @@ import yaml
 from PIL import Image
 
 from reflash_sr.errors import UserError
-from reflash_sr.system.signals import StopSignals, leave_quietly_while_a_command_is_imported, raise_again
+from reflash_sr.system.signals import StopSignals, exit_on_ctrl_c_during_import, restore_ctrl_c
 from reflash_sr.training import resume
 from reflash_sr.weights.trained_network import open_network
 from tests import forked
@@ -23,6 +26,7 @@ from tests.conftest import smooth_image
 
 TOTAL = 40
 TOOLS = Path(__file__).parents[2] / 'tools'
+WRITTEN_BEFORE = Path(__file__).parent / 'written_by_0_1_0'
 KILLS = int(os.environ.get('REFLASH_KILLS', 20))
 
 
@@ -188,16 +192,16 @@ def test_ctrl_c_while_importing_is_no_traceback(command, imported, tmp_path):
 def test_ctrl_c_is_as_usual_for_programs_that_import_the_package(monkeypatch):
     for program in ('train.py', str(TOOLS.parent / 'elsewhere' / 'tools' / 'train.py')):
         monkeypatch.setattr(sys, 'argv', [program])
-        leave_quietly_while_a_command_is_imported()
+        exit_on_ctrl_c_during_import()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(sys, 'argv', ['-m'])  # their package imports ours
     monkeypatch.setattr(sys, 'orig_argv', ['python', '-m', 'their_project.train'])
-    leave_quietly_while_a_command_is_imported()
+    exit_on_ctrl_c_during_import()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
-    leave_quietly_while_a_command_is_imported()
+    exit_on_ctrl_c_during_import()
     assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    raise_again()
+    restore_ctrl_c()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -241,35 +245,26 @@ def test_the_option_file_of_an_experiment_starts_and_continues_it(options, tmp_p
 
 
 def test_a_second_ctrl_c_stops_at_once_and_handlers_of_others_stay():
-    signals = StopSignals()
-    signals.install()
-    try:
+    with StopSignals() as signals:
         signal.raise_signal(signal.SIGINT)
         assert signals.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    finally:
-        signals.remove()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     theirs = lambda number, frame: None  # noqa: E731
     before = signal.signal(signal.SIGTERM, theirs)
-    signals = StopSignals()
-    signals.install()
     try:
+        with StopSignals():
+            assert signal.getsignal(signal.SIGTERM) is theirs
         assert signal.getsignal(signal.SIGTERM) is theirs
     finally:
-        signals.remove()
         signal.signal(signal.SIGTERM, before)
 
 
 def test_one_ctrl_c_may_reach_each_of_several_processes_twice():
-    signals = StopSignals(several=True)
-    signals.install()
-    try:
+    with StopSignals(several=True) as signals:
         for _ in range(2):  # from the terminal and from the launcher
             signal.raise_signal(signal.SIGINT)
-    finally:
-        signals.remove()
     assert signals.received == signal.SIGINT
 
 
@@ -277,17 +272,15 @@ def test_one_ctrl_c_may_reach_each_of_several_processes_twice():
 def test_what_the_parent_has_ignored_stays_ignored(number, monkeypatch):
     """As SIGINT is for a command that a script starts in the background."""
     before = signal.signal(number, signal.SIG_IGN)
-    signals = StopSignals()
-    signals.install()
     try:
-        monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
-        leave_quietly_while_a_command_is_imported()
-        signal.raise_signal(number)
-        assert signals.received == 0
-        assert signal.getsignal(number) is signal.SIG_IGN
+        with StopSignals() as signals:
+            monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
+            exit_on_ctrl_c_during_import()
+            signal.raise_signal(number)
+            assert signals.received == 0
+            assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signals.remove()
-        raise_again()
+        restore_ctrl_c()
         signal.signal(number, before)
 
 
@@ -329,6 +322,40 @@ def test_weights_saved_as_safetensors_are_those_of_pth(options, left_alone, tmp_
         network = open_network(models / f'net_g_{TOTAL}.safetensors', key)
         forked.assert_same(dict(left_alone[name]), dict(network.net.state_dict()))
         assert (network.label, network.dropout_p, network.trained['iter']) == ('tiny', 0.5, TOTAL)
+
+
+@pytest.mark.parametrize('moments', [1, 0])
+def test_a_state_written_by_0_1_0_is_continued_as_by_0_1_0(tmp_path, moments):
+    """Where 0.1.0 itself came from it is the measure; it is missed if the optimiser's moments are lost."""
+    run = tmp_path / 'experiments' / 'before'
+    for name, folder in (('net_g_3.pth', 'models'), ('3.state', 'training_states')):
+        (run / folder).mkdir(parents=True)
+        shutil.copy(WRITTEN_BEFORE / name, run / folder)
+    if not moments:
+        state = torch.load(WRITTEN_BEFORE / '3.state', weights_only=True)
+        for values in state['optimizers'][0]['state'].values():
+            values['exp_avg'].zero_()
+        torch.save(state, run / 'training_states/3.state')
+    shutil.copy(WRITTEN_BEFORE / 'run.yml', tmp_path)
+    status, said = forked.train(tmp_path, '--auto_resume')
+    assert status == 0, said
+    assert 'Resuming training from epoch: 0, iter: 3.' in said
+    assert [path.name for path in run.parent.iterdir()] == ['before']
+    expected, reached = (torch.load(path, weights_only=True)
+                         for path in (WRITTEN_BEFORE / 'net_g_6.pth', run / 'models/net_g_6.pth'))
+    assert [list(expected[key]) for key in ('params', 'params_ema')] == [
+        list(reached[key]) for key in ('params', 'params_ema')]
+    difference = max(float((expected[key][name] - value).abs().max()) for key in ('params', 'params_ema')
+                     for name, value in reached[key].items())
+    assert (difference < 1e-5) == bool(moments)  # another CPU may round differently
+    rate = torch.load(run / 'training_states/6.state', weights_only=True)['optimizers'][0]['param_groups'][0]['lr']
+    assert rate == pytest.approx(1e-7 + (1e-3 - 1e-7) * (1 + math.cos(math.pi * 5 / 6)) / 2)
+    if moments:
+        before, after = (list(csv.DictReader(path.read_text(encoding='utf-8').splitlines()))
+                         for path in (WRITTEN_BEFORE / 'iter_6.csv', run / 'validation/iter_6.csv'))
+        for one, two in zip(before, after, strict=True):
+            assert float(two.pop('value')) == pytest.approx(float(one.pop('value')), abs=0.01)
+            assert one == two
 
 
 def test_a_network_that_is_not_saved_is_not_asked_for(tmp_path):
