@@ -30,8 +30,8 @@ from sklearn.decomposition import PCA
 
 from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.features import find_layer
+from reflash_sr.analysis.measure_clusters import fill
 from reflash_sr.analysis.pca import pca
-from reflash_sr.commands.cluster_degradations import fill
 from reflash_sr.system.devices import NAMES, has_bf16, keep_freed_memory, select_device
 
 WAYS = ('plain', 'ours_float32', 'ours_bf16')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -13,21 +14,22 @@ import torch
 from reflash_sr.analysis.pca import block_width
 from reflash_sr.errors import RunError, UserError
 
-# A file is read in these types; bfloat16, which NumPy does not know, travels as integers of its size.
+# The type in the file; NumPy does not know bfloat16, which is stored as integers of the same size.
 _STORED = {torch.float32: torch.float32, torch.float16: torch.float16, torch.bfloat16: torch.int16}
 
 
 class FeatureFile:
     """The flattened features of n samples, in a temporary file without a name.
 
-    The file takes n · d · 4 bytes (half of that for 16-bit features, which are kept as they are). It lies block after
-    block, each block (n, columns), so that writing goes through it once and reading a block is one read. Memory: one
-    batch of features while writing, one block while reading. The system drops the file when it is closed, also when the
-    process is killed.
+    The file takes n · d · 4 bytes; 16-bit features stay 16-bit and take half of that. It holds blocks of columns,
+    (n, columns) each, so a block is one read. Memory: one batch of features while writing, one block while reading. The
+    system removes the file when it is closed, also when the process is killed.
+
+    Not a memory map: its pages would count as memory of the process, and a full disk would kill the process.
 
     Args:
         samples: n.
-        folder: Where the file is to lie. Default: the system's folder for temporary files.
+        folder: Folder for the file. Default: the system's folder for temporary files.
 
     Attributes:
         samples: n.
@@ -41,11 +43,10 @@ class FeatureFile:
         self.samples = samples
         self.size = 0
         self._folder = folder or tempfile.gettempdir()
-        self._width = block_width(samples)
         self._dtype = torch.float32
         self._written = 0
         try:
-            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  (closed by close)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  (closed by __exit__)
         except OSError as error:
             raise UserError(f'{self._folder}: cannot hold a temporary file ({error.strerror}); give another folder as '
                             'scratch') from error
@@ -54,12 +55,12 @@ class FeatureFile:
         """Write the features of the next samples.
 
         Args:
-            features: (B, C, H, W) or (B, …), of any floating type, on any device. The order of features within a sample
-                does not matter to a PCA: (B, C, H, W) is kept channels last, as it lies in memory already.
+            features: (B, C, H, W) or (B, …), of any floating type, on any device. (B, C, H, W) is written channels
+                last, as it is in memory: a PCA does not depend on the order of features within a sample.
 
         Raises:
             UserError: The disk has no room for the features of all samples.
-            RunError: It was filled by others meanwhile.
+            RunError: Other programs filled the disk meanwhile.
             ValueError: More samples than announced, or of another size than those before.
         """
         if features.dim() == 4:
@@ -69,12 +70,13 @@ class FeatureFile:
             self._open(features)
         if features.shape[1] != self.size or self._written + len(features) > self.samples:
             raise ValueError(f'{tuple(features.shape)} features after {self._written} of {self.samples} × {self.size}')
-        features = features.to(self._dtype).view(_STORED[self._dtype])
+        values = features.to(self._dtype).view(_STORED[self._dtype]).numpy()
         try:
-            for begin, offset, columns in self._places():
-                part = np.ascontiguousarray(features[:, begin:begin + columns].numpy())
-                self._file.seek(offset + self._written * columns * part.itemsize)
-                _write(self._file, part)
+            for begin, end in self._columns():
+                part = np.ascontiguousarray(values[:, begin:end])
+                self._file.seek((begin * self.samples + self._written * (end - begin)) * part.itemsize)
+                self._file.write(part)
+            self._file.flush()
         except OSError as error:
             raise RunError(f'{self._folder}: features cannot be written ({error.strerror}); give a folder on a larger '
                            'disk as scratch') from error
@@ -88,21 +90,19 @@ class FeatureFile:
         """
         if self._written != self.samples:
             raise ValueError(f'features of {self._written} samples, not of {self.samples}')
-        for _, offset, columns in self._places():
-            raw = torch.empty(self.samples, columns, dtype=_STORED[self._dtype])
-            self._file.seek(offset)
-            _read(self._file, raw.numpy())
+        self._file.seek(0)
+        for begin, end in self._columns():
+            raw = torch.empty(self.samples, end - begin, dtype=_STORED[self._dtype])
+            if self._file.readinto(raw.numpy()) != raw.nbytes:
+                raise RunError('the temporary file of features ends early; start again')
             yield raw.view(self._dtype).float().numpy()
-
-    def close(self) -> None:
-        """Drop the file."""
-        self._file.close()
 
     def __enter__(self) -> FeatureFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take was reported by append
+            self._file.close()
 
     def _open(self, features: torch.Tensor) -> None:
         self.size = features.shape[1]
@@ -112,22 +112,8 @@ class FeatureFile:
             raise UserError(f'{self._folder}: the features take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; '
                             'give a folder on a larger disk as scratch, or fewer or smaller samples')
 
-    def _places(self) -> Iterator[tuple[int, int, int]]:
-        """First column, place in the file and columns of each block."""
-        for begin in range(0, self.size, self._width):
-            yield (begin, begin * self.samples * self._dtype.itemsize, min(self._width, self.size - begin))
-
-
-def _write(file: tempfile._TemporaryFileWrapper, values: np.ndarray) -> None:
-    left = memoryview(values).cast('B')
-    while left:  # a raw file may take less than it is given
-        left = left[file.write(left):]
-
-
-def _read(file: tempfile._TemporaryFileWrapper, values: np.ndarray) -> None:
-    left = memoryview(values).cast('B')
-    while left:
-        got = file.readinto(left)
-        if not got:
-            raise RunError('the temporary file of features ends early; start again')
-        left = left[got:]
+    def _columns(self) -> Iterator[tuple[int, int]]:
+        """First column of each block, and the one behind its last."""
+        width = block_width(self.samples)
+        for begin in range(0, self.size, width):
+            yield begin, min(begin + width, self.size)

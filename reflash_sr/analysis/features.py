@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -120,6 +121,23 @@ def describe(features: torch.Tensor) -> str:
 def channel_dim(features: torch.Tensor) -> int:
     """The dimension that counts channels: 1 of (B, C, H, W), 2 of tokens (B, N, C)."""
     return 1 if features.dim() == 4 else 2
+
+
+def as_maps(features: torch.Tensor, size: Sequence[int]) -> np.ndarray:
+    """Features of one image as maps.
+
+    Args:
+        features: (1, C, H, W), or tokens (1, N, C).
+        size: Height and width of the image, px.
+
+    Returns:
+        (C, H, W) float32; of tokens (C, 1, N), unless there is one for each pixel of the image.
+    """
+    features = features.detach().float()
+    if features.dim() == 3:
+        height, width = size if features.shape[1] == size[0] * size[1] else (1, features.shape[1])
+        features = features.transpose(1, 2).unflatten(2, (height, width))
+    return features[0].contiguous().cpu().numpy()
 
 
 def check_features(layer: str, module: nn.Module, value: object, side: str) -> torch.Tensor:

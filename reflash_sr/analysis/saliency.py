@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from reflash_sr.analysis.features import tap
+from reflash_sr.analysis.features import as_maps, tap
 from reflash_sr.errors import UserError
 
 
@@ -22,12 +22,14 @@ class Saliency:
         features: What the layer holds, (C, H, W) float32; tokens are laid out as pixels where there is one for each
             pixel of the image, else (C, 1, N).
         maps: Saliency, (C, H, W) in [0, 1]: its maximum over the layer is 1, or every value is 0.
-        peak: By what it was divided.
+        peak: The maximum before normalisation.
+        drops: PSNR lost without each channel, dB, (C,); None if it was not measured.
     """
 
     features: np.ndarray
     maps: np.ndarray
     peak: float
+    drops: np.ndarray | None = None
 
     @property
     def scores(self) -> np.ndarray:
@@ -81,18 +83,9 @@ def _normalised(features: torch.Tensor, gradient: torch.Tensor | None, size: Seq
     length = torch.zeros_like(features) if gradient is None else gradient.abs()
     if not torch.isfinite(length).all():
         raise UserError('saliency: the gradient is not finite: the weights of the network are too large')
-    maps = _as_maps(length, size)
+    maps = as_maps(length, size)
     peak = float(maps.max(initial=0))
-    return Saliency(_as_maps(features.detach(), size), maps / peak if peak else maps, peak)
-
-
-def _as_maps(values: torch.Tensor, size: Sequence[int]) -> np.ndarray:
-    """(1, C, H, W) or (1, N, C) to (C, H, W)."""
-    values = values.detach().float()
-    if values.dim() == 3:
-        height, width = size if values.shape[1] == size[0] * size[1] else (1, values.shape[1])
-        values = values.transpose(1, 2).unflatten(2, (height, width))
-    return values[0].contiguous().cpu().numpy()
+    return Saliency(as_maps(features.detach(), size), maps / peak if peak else maps, peak)
 
 
 def rank_correlation(scores: np.ndarray, drops: np.ndarray) -> float | None:

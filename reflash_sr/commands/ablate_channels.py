@@ -1,217 +1,173 @@
-"""Ablate channels of networks over images: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 8)."""
+"""The command ``ablate``: networks and images to tables and figures of channel ablation (paper Fig. 6 and 8)."""
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from tqdm import tqdm
 
-from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop, gini, share_dispensable, share_rising
-from reflash_sr.analysis.features import channel_dim, features_until
+from reflash_sr.analysis.ablation import ORDERS, gini, share_dispensable, share_rising
+from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs
+from reflash_sr.analysis.measure_ablation import AblationPlan, LayerAblation, ablate, layer_maps
+from reflash_sr.analysis.on_device import CPU, check_layers
 from reflash_sr.commands.analysis_inputs import (
-    ImageSelection,
-    Pairs,
-    check_layers,
+    add_image_arguments,
     file_name,
     folder_names,
-    layers_of,
     mean,
-    running,
+    run_analysis,
+    say,
+    selection_of,
 )
-from reflash_sr.errors import UserError, suggest
+from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.figures import draw_ablation as figures
 from reflash_sr.figures.style import save
-from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'ablate_channels'
-DETAILED = 4  # layers up to which each has its own figures; above, one figure shows them all
-HINT = 'give a smaller --batch or --crop'
+DETAILED = 4  # layers up to which each has its own figures; with more, one figure shows them all
 
 
-@dataclass
-class Layer:
-    """What came out for one layer of one model; a list of arrays has one for each image."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status.
 
-    name: str
-    closed: bool = False
-    psnr: list[float] = field(default_factory=list)
-    single: list[np.ndarray] = field(default_factory=list)  # (C,), PSNR without each channel
-    drops: list[np.ndarray] = field(default_factory=list)  # (C,)
-    curves: dict[str, list[np.ndarray]] = field(default_factory=dict)  # by order, (C + 1,)
+    Args:
+        argv: Arguments. Default: those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        description='Remove the channels of a layer, each alone and one after the other, and measure what is lost '
+        '(paper Sec. 6.1, Fig. 6 and 8): PSNR of 8-bit RGB, no border cropped. A network whose channels are worth '
+        'the same can lose many of them; one that depends on a few cannot.')
+    add_network_arguments(parser)
+    add_image_arguments(parser)
+    parser.add_argument('--orders', nargs='*', default=['index', 'random'], metavar='ORDER',
+                        help=f"orders in which channels are removed in turn: {', '.join(ORDERS)}; empty: each channel "
+                        'alone only (default: index random)')
+    parser.add_argument('--random_orders', type=int, default=3, metavar='N',
+                        help='number of random orders, with the seeds --seed and on (default: 3)')
+    parser.add_argument('--batch', type=int, metavar='N', help='variants at a time (default: what memory allows)')
+    parser.add_argument('--no_closed_form', action='store_true',
+                        help='run the network also where the result can be computed without (to check it)')
+    add_run_arguments(parser)
+    return run_analysis(TOOL, parser, _command, argv)
 
 
-def run(selection: ImageSelection, layers: Sequence[str], orders: Sequence[str], random_orders: int,
-        networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
-        device: torch.device = torch.device('cpu'), amp: bool = False, batch: int | None = None,  # noqa: B008
-        closed_form: bool = True) -> ResultFolder:
+def _command(args: argparse.Namespace) -> None:
+    plan = AblationPlan(args.layer, args.orders, args.random_orders, args.seed, args.amp == 'bf16', args.batch,
+                        not args.no_closed_form)
+    networks = open_networks(args)
+    selection = selection_of(args)
+    run(selection, load_pairs(selection, networks), plan, networks, args.out, args.overwrite, open_device(args))
+
+
+def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AblationPlan, networks: Sequence[TrainedNetwork],
+        out: str | os.PathLike, overwrite: bool = False, device: torch.device = CPU) -> ResultFolder:
     """Ablate; write ``MODEL/single.csv``, ``MODEL/in_turn.csv``, figures and ``summary.json``.
 
     Args:
-        images: Which images.
-        layers: Names of layers, or ``'all'``.
-        orders: In which channels are removed in turn, of :data:`reflash_sr.analysis.ablation.ORDERS`; may be empty.
-        random_orders: How many random orders, seeded ``images.seed`` and on.
+        selection: Which images, for the summary.
+        pairs: The images (:func:`reflash_sr.analysis.image_pairs.load_pairs`).
+        plan: Layers, orders and how to run.
         networks: The networks.
         out: Folder for the results.
-        overwrite: Whether to put what is there aside.
+        overwrite: Whether to move earlier results aside.
         device: Where the networks run.
-        amp: Whether in bfloat16 mixed precision.
-        batch: Variants at a time. Default: what memory allows.
-        closed_form: Whether the last layer is computed without running the network, where it can be.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: Something asked for does not fit; before anything is written.
+        UserError: A layer or the folder does not fit; before anything is written.
         RunError: Memory or the disk ran out.
     """
-    for order in orders:
-        if order not in ORDERS:
-            raise UserError(f"--orders: '{order}' is not known{suggest(order, ORDERS)}")
-    for name, value in {'random_orders': random_orders, 'batch': 1 if batch is None else batch}.items():
-        if value < 1:
-            raise UserError(f'--{name}: {value}; give 1 or more')
-    names = layers_of(networks, layers)
-    pairs = Pairs(selection, networks)
-    loaded = list(pairs)
-    seeded = [(order, seed) for order in dict.fromkeys(orders)
-              for seed in (range(selection.seed, selection.seed + random_orders) if order == 'random' else (None,))]
-    settings = {**vars(selection), 'layers': names, 'orders': list(orders), 'random_orders': random_orders, 'amp': amp,
-                'closed_form': closed_form, 'networks': network_settings(networks)}
-    check_layers(networks, names, pairs.step)
+    settings = {**vars(selection), 'layers': check_layers(networks, plan.layers), 'orders': list(plan.orders),
+                'random_orders': plan.random_orders, 'amp': plan.amp, 'closed_form': plan.closed_form,
+                'networks': network_settings(networks)}
     folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
-    results = []
-    for network, some in zip(networks, names):
-        found = [Layer(layer) for layer in some]
-        steps = len(loaded) * len(found) * (1 + len(seeded))
-        with running(network.net, device, amp, HINT), tqdm(
-                total=steps, desc=network.label, disable=None, unit='run',
-                bar_format='{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}') as bar:
-            for pair in loaded:
-                for layer in found:
-                    _ablate(network, pair, layer, seeded, device, batch, closed_form, bar)
-        results.append(found)
-    _write(folder, networks, loaded, results, seeded, device)
+    results = [ablate(network, pairs, plan, device) for network in networks]
+    _write(folder, networks, pairs, results, device)
     return folder
-
-
-def _ablate(network: TrainedNetwork, pair: Any, layer: Layer, seeded: Sequence[tuple[str, int | None]],
-            device: torch.device, batch: int | None, closed_form: bool, bar: tqdm) -> None:
-    lq = pair.lq.to(device).contiguous(memory_format=torch.channels_last)
-    one = Ablation(network.net, lq, pair.gt, layer.name, batch, closed_form)
-    layer.closed = one.closed
-    layer.psnr.append(one.psnr)
-    layer.single.append(one.single(lambda count: bar.update(count / one.channels)))
-    layer.drops.append(drop(one.psnr, layer.single[-1]))
-    for name, seed in seeded:
-        order = channel_order(name, layer.drops[-1], seed or 0)
-        psnr = one.in_turn(order, lambda count: bar.update(count / one.channels))
-        layer.curves.setdefault(_order_name(name, seed), []).append(psnr)
-
-
-def _order_name(order: str, seed: int | None) -> str:
-    return order if seed is None else f'{order}:{seed}'
 
 
 # ---------------------------------------------------------------------- what is written
 
 
-def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequence[Any],
-           results: Sequence[Sequence[Layer]], seeded: Sequence[tuple[str, int | None]], device: torch.device) -> None:
+def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequence[Pair],
+           results: Sequence[Sequence[LayerAblation]], device: torch.device) -> None:
     models = []
     for network, layers, name in zip(networks, results, folder_names([one.label for one in networks])):
         (folder.path / name).mkdir(exist_ok=True)
-        folder.write(f'{name}/single.csv', csv_text(
-            ('image', 'layer', 'channel', 'psnr_db', 'drop_db'),
-            ((pair.name, one.name, channel, _db(psnr), _db(lost)) for one in layers for place, pair in enumerate(pairs)
-             for channel, (psnr, lost) in enumerate(zip(one.single[place], one.drops[place])))))
-        folder.write(f'{name}/in_turn.csv', csv_text(
-            ('image', 'layer', 'order', 'removed', 'psnr_db', 'drop_db'),
-            ((pair.name, one.name, order, removed, _db(psnr), _db(lost))
-             for one in layers for order, curves in one.curves.items() for place, pair in enumerate(pairs)
-             for removed, (psnr, lost) in enumerate(zip(curves[place], drop(curves[place][0], curves[place]))))))
-        models.append({'label': network.label, 'folder': name, 'layers': [_summary(one, seeded) for one in layers]})
-        if len(layers) <= DETAILED:
-            for one in layers:
-                _draw_features(folder, f'{name}/features_{file_name(one.name)}.png', network, one, pairs[0], device)
-    _draw(folder, [one.label for one in networks], results, seeded, models)
+        for file, tables in (('single', [one.single_table() for one in layers]),
+                             ('in_turn', [one.in_turn_table() for one in layers])):
+            text = pd.concat(tables).to_csv(index=False, float_format='%.4f', lineterminator='\n')
+            folder.write(f'{name}/{file}.csv', text)
+        for one in layers if len(layers) <= DETAILED else ():
+            maps = layer_maps(network, pairs[0], one.layer, device)
+            if maps is not None:
+                title = f'{one.layer} of {network.label}, {pairs[0].name}: the most important channel first'
+                save(figures.figure_features(maps, one.drops[0], title),
+                     folder.path / f'{name}/features_{file_name(one.layer)}.png')
+        models.append({'label': network.label, 'folder': name, 'layers': [_summary(one) for one in layers]})
+    by_layer: dict[str, dict[str, LayerAblation]] = {}
+    for network, layers in zip(networks, results):
+        for one in layers:
+            by_layer.setdefault(one.layer, {})[network.label] = one
+    if len(by_layer) > DETAILED:
+        _draw_layers(folder, [one.label for one in networks], [name for name, found in by_layer.items() if
+                                                               len(found) == len(networks)], models)
+    else:
+        for layer, found in by_layer.items():
+            _draw_layer(folder, layer, found)
     folder.finish(images=[pair.name for pair in pairs], models=models)
     for model in models:
         for layer in model['layers']:
-            print(f"{model['label']}, {layer['layer']}: {_say(layer['psnr_db'])} dB; Gini of drops "
-                  f"{_say(layer['gini'])}, of their sizes {_say(layer['gini_of_sizes'])}; PSNR rises without "
-                  f"{_say(layer['share_rising'])} of the channels; share that may go before 1 dB is lost: "
-                  + (', '.join(f'{order} {_say(share)}' for order, share in layer['share_1db'].items()) or '-'))
+            print(f"{model['label']}, {layer['layer']}: {say(layer['psnr_db'])} dB; Gini of drops "
+                  f"{say(layer['gini'])}, of their sizes {say(layer['gini_of_sizes'])}; PSNR rises without "
+                  f"{say(layer['share_rising'])} of the channels; share that may go before 1 dB is lost: "
+                  + (', '.join(f'{order} {say(share)}' for order, share in layer['share_1db'].items()) or '-'))
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
 
 
-def _summary(layer: Layer, seeded: Sequence[tuple[str, int | None]]) -> dict[str, Any]:
-    shares = {}
-    for order in dict.fromkeys(name for name, _ in seeded):
-        curves = [curve for name, seed in seeded if name == order for curve in layer.curves[_order_name(name, seed)]]
-        shares[order] = mean(share_dispensable(curve) for curve in curves)
-    drops = np.stack(layer.drops)
-    return {'layer': layer.name, 'channels': drops.shape[1], 'closed_form': layer.closed, 'psnr_db': mean(layer.psnr),
+def _summary(layer: LayerAblation) -> dict[str, Any]:
+    drops = layer.drops
+    return {'layer': layer.layer, 'channels': drops.shape[1], 'closed_form': layer.closed, 'psnr_db': mean(layer.psnr),
             'mean_drop_db': mean(drops.ravel()), 'largest_drop_db': mean(drops.max(1)),
-            'gini': mean(gini(one) for one in drops), 'gini_of_sizes': mean(gini(np.abs(one)) for one in drops),
-            'share_rising': mean(share_rising(one) for one in drops), 'share_1db': shares}
+            'gini': mean(map(gini, drops)), 'gini_of_sizes': mean(map(gini, np.abs(drops))),
+            'share_rising': mean(map(share_rising, drops)),
+            'share_1db': {kind: mean(map(share_dispensable, curves)) for kind, curves in layer.curves().items()}}
 
 
-def _draw(folder: ResultFolder, labels: Sequence[str], results: Sequence[Sequence[Layer]],
-          seeded: Sequence[tuple[str, int | None]], models: Sequence[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(layer.name for layers in results for layer in layers))
-    if len(names) > DETAILED:
-        common = [name for name in names if all(name in {one.name for one in layers} for layers in results)]
-        by_layer = [{one['layer']: one for one in model['layers']} for model in models]
-        values = {'Gini coefficient': {label: [found[name]['gini'] for name in common]
-                                       for label, found in zip(labels, by_layer)},
-                  'largest drop, dB': {label: [found[name]['largest_drop_db'] for name in common]
-                                       for label, found in zip(labels, by_layer)}}
-        for order in dict.fromkeys(name for name, _ in seeded):
-            values[f'share,\n{order.replace("-", " ")}'] = {
-                label: [found[name]['share_1db'][order] for name in common] for label, found in zip(labels, by_layer)}
-        if common:
-            save(figures.figure_layers(values, common, 'What single channels are worth, and the share of channels that '
-                                       'may go before 1 dB is lost'), folder.path / 'layers.png')
+def _draw_layer(folder: ResultFolder, layer: str, found: Mapping[str, LayerAblation]) -> None:
+    """Two figures of a layer; ``found`` by label of the network."""
+    name = file_name(layer)
+    save(figures.figure_single({label: one.drops for label, one in found.items()},
+                               f'Without a single channel of {layer}'), folder.path / f'single_{name}.png')
+    curves = {label: one.curves() for label, one in found.items()}
+    by_kind = {kind: {label: some[kind] for label, some in curves.items()} for kind in next(iter(curves.values()))}
+    if by_kind:
+        save(figures.figure_in_turn(by_kind, f'Without more and more channels of {layer}'),
+             folder.path / f'in_turn_{name}.png')
+
+
+def _draw_layers(folder: ResultFolder, labels: Sequence[str], layers: Sequence[str],
+                 models: Sequence[Mapping[str, Any]]) -> None:
+    """One figure of the layers that all networks have."""
+    if not layers:
         return
-    for name in names:
-        chosen = {label: next(one for one in layers if one.name == name) for label, layers in zip(labels, results)
-                  if any(one.name == name for one in layers)}
-        drops = {label: np.stack(one.drops) for label, one in chosen.items()}
-        save(figures.figure_single(drops, f'Without a single channel of {name}'),
-             folder.path / f'single_{file_name(name)}.png')
-        curves = {order: {label: np.stack([curve for each, seed in seeded if each == order
-                                           for curve in one.curves[_order_name(each, seed)]])
-                          for label, one in chosen.items()} for order in dict.fromkeys(order for order, _ in seeded)}
-        if curves:
-            save(figures.figure_in_turn(curves, f'Without more and more channels of {name}'),
-                 folder.path / f'in_turn_{file_name(name)}.png')
+    found = [{layer['layer']: layer for layer in model['layers']} for model in models]
 
+    def over_layers(value: Callable[[Mapping[str, Any]], float]) -> dict[str, list[float]]:
+        return {label: [value(some[layer]) for layer in layers] for label, some in zip(labels, found)}
 
-def _draw_features(folder: ResultFolder, path: str, network: TrainedNetwork, layer: Layer, pair: Any,
-                   device: torch.device) -> None:
-    with running(network.net, device, False, HINT):
-        features = features_until(network.net, pair.lq.to(device), layer.name).float().cpu()
-    if channel_dim(features) == 2:  # tokens
-        height, width = pair.lq.shape[-2:]
-        if features.shape[1] != height * width:
-            return
-        features = features.transpose(1, 2).unflatten(2, (height, width))
-    title = f'{layer.name} of {network.label}, {pair.name}: the most important channel first'
-    save(figures.figure_features(features[0].numpy(), layer.drops[0], title), folder.path / path)
-
-
-def _db(value: float) -> str:
-    return f'{value:.4f}'
-
-
-def _say(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'
+    values = {'Gini coefficient': over_layers(lambda one: one['gini']),
+              'largest drop, dB': over_layers(lambda one: one['largest_drop_db'])}
+    for kind in found[0][layers[0]]['share_1db']:
+        values[f"share,\n{kind.replace('-', ' ')}"] = over_layers(lambda one, kind=kind: one['share_1db'][kind])
+    save(figures.figure_layers(values, layers, 'What single channels are worth, and the share of channels that may go '
+                               'before 1 dB is lost'), folder.path / 'layers.png')

@@ -1,28 +1,29 @@
-"""Channel saliency maps of networks over images: numbers, tables, figures (paper Sec. 6.1, Fig. 6 and 7)."""
+"""The command ``saliency``: networks and images to tables and figures of channel saliency (paper Fig. 6 and 7)."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from reflash_sr.analysis.ablation import Ablation, drop
-from reflash_sr.analysis.saliency import Saliency, channel_saliency, rank_correlation
+from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs
+from reflash_sr.analysis.measure_saliency import saliency_by_image
+from reflash_sr.analysis.on_device import CPU, check_layers
+from reflash_sr.analysis.saliency import Saliency, rank_correlation
 from reflash_sr.commands.analysis_inputs import (
-    ImageSelection,
-    Pair,
-    Pairs,
-    check_layers,
+    add_image_arguments,
     file_name,
     folder_names,
-    layers_of,
     mean,
-    running,
+    run_analysis,
+    say,
+    selection_of,
 )
+from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.errors import UserError
 from reflash_sr.figures import draw_saliency as figures
 from reflash_sr.figures.style import save
@@ -31,20 +32,49 @@ from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'map_saliency'
-HINT = 'give a smaller --crop'
 
 
-def run(selection: ImageSelection, layers: Sequence[str], networks: Sequence[TrainedNetwork], out: str | os.PathLike,
-        overwrite: bool = False, device: torch.device = torch.device('cpu'), amp: bool = False,  # noqa: B008
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command. Returns its exit status.
+
+    Args:
+        argv: Arguments. Default: those of the process.
+    """
+    parser = argparse.ArgumentParser(
+        description='Map where each channel of a layer decides about the detail of the output (paper Sec. 6.1, Fig. 6 '
+        'and 7): the gradient of detail with respect to the features. All layers of an image come from one backward '
+        "pass, which keeps every feature in memory: hence --crop.")
+    add_network_arguments(parser)
+    add_image_arguments(parser, crop=72)
+    parser.add_argument('--channels', type=int, default=32, metavar='N',
+                        help='how many channels a sheet shows, the most salient first (default: 32)')
+    parser.add_argument('--sheets', type=int, default=1, metavar='N',
+                        help='draw sheets of the first N images (default: 1)')
+    parser.add_argument('--no_correlation', action='store_true',
+                        help='do not ablate every channel too, which the rank correlation with what is lost needs')
+    add_run_arguments(parser)
+    return run_analysis(TOOL, parser, _command, argv)
+
+
+def _command(args: argparse.Namespace) -> None:
+    networks = open_networks(args)
+    selection = selection_of(args)
+    run(selection, load_pairs(selection, networks), args.layer, networks, args.out, args.overwrite, open_device(args),
+        args.amp == 'bf16', args.channels, args.sheets, not args.no_correlation)
+
+
+def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str], networks: Sequence[TrainedNetwork],
+        out: str | os.PathLike, overwrite: bool = False, device: torch.device = CPU, amp: bool = False,
         channels: int = 32, sheets: int = 1, correlate: bool = True) -> ResultFolder:
     """Map saliency; write ``MODEL/scores.csv``, sheets, a comparison of the models and ``summary.json``.
 
     Args:
-        images: Which images.
+        selection: Which images, for the summary.
+        pairs: The images (:func:`reflash_sr.analysis.image_pairs.load_pairs`).
         layers: Names of layers, or ``'all'``.
         networks: The networks.
         out: Folder for the results.
-        overwrite: Whether to put what is there aside.
+        overwrite: Whether to move earlier results aside.
         device: Where the networks run.
         amp: Whether in bfloat16 mixed precision.
         channels: How many channels a sheet shows.
@@ -55,86 +85,66 @@ def run(selection: ImageSelection, layers: Sequence[str], networks: Sequence[Tra
         The folder.
 
     Raises:
-        UserError: Something asked for does not fit; before anything is written.
+        UserError: A number, a layer or the folder does not fit; before anything is written.
         RunError: Memory or the disk ran out.
     """
-    for name, value, least in (('channels', channels, 1), ('sheets', sheets, 0)):
+    for option, value, least in (('channels', channels, 1), ('sheets', sheets, 0)):
         if value < least:
-            raise UserError(f'--{name}: {value}; give {least} or more')
-    names = layers_of(networks, layers)
-    pairs = Pairs(selection, networks)
-    check_layers(networks, names, pairs.step)
-    loaded = list(pairs)
+            raise UserError(f'--{option}: {value}; give {least} or more')
+    names = check_layers(networks, layers)
     settings = {**vars(selection), 'layers': names, 'amp': amp, 'channels': channels, 'sheets': sheets,
                 'correlate': correlate, 'networks': network_settings(networks)}
     folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
-    folders = folder_names([one.label for one in networks])
-    sheet_names = folder_names([pair.name for pair in loaded])
-    models, first = [], {}
-    for network, some, name in zip(networks, names, folders):
+    sheet_names = folder_names([pair.name for pair in pairs])
+    models = []
+    first: dict[str, dict[str, Saliency]] = {}  # of the first image, by layer and network
+    for network, some, name in zip(networks, names, folder_names([one.label for one in networks])):
         (folder.path / name).mkdir(exist_ok=True)
         rows: list[tuple] = []
         numbers: dict[str, list[dict[str, Any]]] = {layer: [] for layer in some}
-        with running(network.net, device, amp, HINT), tqdm(
-                total=len(loaded) * len(some), desc=network.label, disable=None, unit='layer') as bar:
-            for place, pair in enumerate(loaded):
-                found = _map(network, pair, some, device)
-                for layer, one in found.items():
-                    drops = _drops(network, pair, layer, device) if correlate else None
-                    lost = [None] * len(one.scores) if drops is None else [f'{value:.4f}' for value in drops]
-                    rows += [(pair.name, layer, channel, f'{score:.6g}', lost[channel])
-                             for channel, score in enumerate(one.scores)]
-                    numbers[layer].append(_numbers(one, drops))
-                    if place < sheets:
-                        title = f'Saliency of {layer}, {pair.name}, {network.label}'
-                        path = f'{name}/{sheet_names[place]}_{file_name(layer)}.png'
-                        save(figures.figure_sheet(one, title, channels), folder.path / path)
-                    if place == 0:
-                        first.setdefault(layer, {})[network.label] = one
-                    bar.update()
+        for place, found in enumerate(saliency_by_image(network, pairs, some, correlate, device, amp)):
+            for layer, one in found.items():
+                rows += _rows(pairs[place].name, layer, one)
+                numbers[layer].append(_numbers(one))
+                if place < sheets:
+                    title = f'Saliency of {layer}, {pairs[place].name}, {network.label}'
+                    save(figures.figure_sheet(one, title, channels),
+                         folder.path / f'{name}/{sheet_names[place]}_{file_name(layer)}.png')
+                if place == 0 and sheets:
+                    first.setdefault(layer, {})[network.label] = one
         folder.write(f'{name}/scores.csv', csv_text(('image', 'layer', 'channel', 'score', 'drop_db'), rows))
         models.append({'label': network.label, 'folder': name,
-                       'layers': [_summary(layer, some_numbers) for layer, some_numbers in numbers.items()]})
-    if len(networks) > 1 and sheets:
-        for layer, by_model in first.items():
-            if len(by_model) > 1:
-                save(figures.figure_models(by_model, f'Saliency of {layer}, {loaded[0].name}'),
-                     folder.path / f'models_{file_name(layer)}.png')
-    folder.finish(images=[pair.name for pair in loaded], models=models)
+                       'layers': [_summary(layer, of_images) for layer, of_images in numbers.items()]})
+    for layer, by_model in first.items():
+        if len(by_model) > 1:
+            save(figures.figure_models(by_model, f'Saliency of {layer}, {pairs[0].name}'),
+                 folder.path / f'models_{file_name(layer)}.png')
+    folder.finish(images=[pair.name for pair in pairs], models=models)
     for model in models:
         for layer in model['layers']:
             print(f"{model['label']}, {layer['layer']}: the 8 most salient of {layer['channels']} channels have "
-                  f"{_say(layer['share_of_8'])} of the saliency; rank correlation with drops "
-                  f"{_say(layer['rank_correlation'])}, with their sizes {_say(layer['rank_correlation_of_sizes'])}")
+                  f"{say(layer['share_of_8'])} of the saliency; rank correlation with drops "
+                  f"{say(layer['rank_correlation'])}, with their sizes {say(layer['rank_correlation_of_sizes'])}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
     return folder
 
 
-def _map(network: TrainedNetwork, pair: Pair, layers: Sequence[str], device: torch.device) -> dict[str, Saliency]:
-    lq = pair.lq.to(device).contiguous(memory_format=torch.channels_last)
-    return channel_saliency(network.net, lq, layers)
+def _rows(image: str, layer: str, one: Saliency) -> list[tuple]:
+    drops = [''] * len(one.scores) if one.drops is None else [f'{drop:.4f}' for drop in one.drops]
+    return [(image, layer, channel, f'{score:.6g}', drop)
+            for channel, (score, drop) in enumerate(zip(one.scores, drops))]
 
 
-def _drops(network: TrainedNetwork, pair: Pair, layer: str, device: torch.device) -> np.ndarray:
-    lq = pair.lq.to(device).contiguous(memory_format=torch.channels_last)
-    ablation = Ablation(network.net, lq, pair.gt, layer)
-    return drop(ablation.psnr, ablation.single())
-
-
-def _numbers(one: Saliency, drops: np.ndarray | None) -> dict[str, Any]:
+def _numbers(one: Saliency) -> dict[str, Any]:
     scores = np.sort(one.scores)[::-1]
     return {'channels': len(scores), 'share_of_8': float(scores[:8].sum() / scores.sum()) if scores.sum() else None,
-            'rank_correlation': None if drops is None else rank_correlation(one.scores, drops),
-            'rank_correlation_of_sizes': None if drops is None else rank_correlation(one.scores, np.abs(drops))}
+            'rank_correlation': None if one.drops is None else rank_correlation(one.scores, one.drops),
+            'rank_correlation_of_sizes': (None if one.drops is None else
+                                          rank_correlation(one.scores, np.abs(one.drops)))}
 
 
 def _summary(layer: str, numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {'layer': layer, 'channels': numbers[0]['channels'],
-            'share_of_8': mean(one['share_of_8'] for one in numbers),
-            'rank_correlation': mean(one['rank_correlation'] for one in numbers),
-            'rank_correlation_of_sizes': mean(one['rank_correlation_of_sizes'] for one in numbers),
+            **{key: mean(one[key] for one in numbers)
+               for key in ('share_of_8', 'rank_correlation', 'rank_correlation_of_sizes')},
             'rank_correlation_by_image': [one['rank_correlation'] for one in numbers]}
-
-
-def _say(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'

@@ -13,12 +13,15 @@ from typing import Any
 
 import torch
 
+from reflash_sr.analysis.image_pairs import ImageSelection, load_pairs
+from reflash_sr.analysis.measure_ablation import AblationPlan
+from reflash_sr.analysis.measure_clusters import ClusterPlan, Samples
+from reflash_sr.analysis.on_device import check_layers
 from reflash_sr.commands import ablate_channels as ablation_run
 from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands import cluster_degradations as clusters_run
 from reflash_sr.commands import map_saliency as saliency_run
 from reflash_sr.commands import report_sections as sections
-from reflash_sr.commands.analysis_inputs import ImageSelection, Pairs, check_layers, layers_of
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.commands.html_page import render
 from reflash_sr.data.images.image_source import ImageSource
@@ -120,14 +123,14 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     device = device or torch.device('cpu')
     sets = open_sets([plan.images], plan.degradations, [], [], [], networks[0].scale, plan.seed)
     photographs = plan.cluster_images or plan.images
-    cluster_plan = clusters_run.Plan(photographs, samples=plan.samples, seed=plan.seed, amp=plan.amp,
-                                     sample=_sample(photographs, plan.samples, networks),
-                                     perplexity=max(1, min(30, plan.samples)))
+    cluster_plan = ClusterPlan(photographs, samples=plan.samples, seed=plan.seed, amp=plan.amp,
+                               sample=_sample(photographs, plan.samples, networks),
+                               perplexity=max(1, min(30, plan.samples)))
     selection = ImageSelection(plan.images, 'clean', plan.limit, plan.crop, plan.seed)
     baselines = baselines_of(networks, baselines)
-    check_layers(networks, layers_of(networks, plan.layers), Pairs(selection, networks).step)
-    clusters_run.check(cluster_plan, networks)
-    clusters_run.choose(cluster_plan, networks)
+    pairs = load_pairs(selection, networks)
+    check_layers(networks, plan.layers)
+    Samples(cluster_plan, networks)  # refuses now what would be refused later
     others = [] if photographs == plan.images else open_sets([photographs], ['clean'], [], [], [], sets[0].scale, 0)
     settings = {**vars(plan), 'networks': network_settings(networks), 'baselines': baselines,
                 'sets': [describe(one) for one in [*sets, *others]]}
@@ -137,9 +140,10 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     parts: dict[Path, Callable[[], Any]] = {
         evaluation: lambda: evaluate(networks, sets, evaluation, Settings(seed=plan.seed, amp=plan.amp), baselines,
                                      device),
-        ablation: lambda: ablation_run.run(selection, plan.layers, ('index', 'random'), 3, networks, ablation,
-                                           device=device, amp=plan.amp),
-        saliency: lambda: saliency_run.run(selection, plan.layers, networks, saliency, device=device, amp=plan.amp),
+        ablation: lambda: ablation_run.run(selection, pairs, AblationPlan(plan.layers, seed=plan.seed, amp=plan.amp),
+                                           networks, ablation, device=device),
+        saliency: lambda: saliency_run.run(selection, pairs, plan.layers, networks, saliency, device=device,
+                                           amp=plan.amp),
         clusters: lambda: clusters_run.run(cluster_plan, networks, clusters, device=device),
     }
     for path, work in parts.items():

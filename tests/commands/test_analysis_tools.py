@@ -14,11 +14,9 @@ from PIL import Image
 from reflash_sr.analysis.ablation import Ablation
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.commands.analysis_inputs import ImageSelection, Pairs, check_layers, folder_names, mean
-from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.commands import ablate_channels, cluster_degradations, map_saliency
+from reflash_sr.commands.analysis_inputs import folder_names, mean
 from tests.conftest import smooth_image
-from tools import ablate_channels, cluster_degradations, map_saliency
 
 CHANNELS = 8
 
@@ -149,26 +147,6 @@ def test_mistakes_of_ablation(monkeypatch, capsys, tmp_path, weights, images):
         assert call(monkeypatch, ablate_channels, '--weights', weights[0], '--images', images, '--out',
                     tmp_path / 'out', *arguments) == 2
         assert message in capsys.readouterr().err
-
-
-def test_images_fit_every_network(weights, images):
-    networks = [open_network(path) for path in weights]
-    pairs = list(Pairs(ImageSelection(images), networks))
-    assert [tuple(pair.lq.shape[2:]) for pair in pairs] == [(12, 16), (11, 10), (10, 10)]
-    assert all(pair.gt.shape[0] == 4 * pair.lq.shape[2] for pair in pairs)
-    assert [tuple(pair.lq.shape[2:]) for pair in Pairs(ImageSelection(images, crop=10), networks)] == [(10, 10)] * 3
-    object.__setattr__(networks[0], 'multiple', 12)
-    with pytest.raises(UserError, match='48×48 px'):
-        list(Pairs(ImageSelection(images), networks))
-    object.__setattr__(networks[0], 'scale', 2)
-    with pytest.raises(UserError, match='several scales'):
-        Pairs(ImageSelection(images), networks)
-
-
-def test_networks_are_tried_as_they_are(weights):
-    networks = [open_network(path) for path in weights]
-    networks[0].net.double()  # stands for a network that an earlier analysis left on a GPU
-    check_layers(networks, [['last'], ['last']], 1)
 
 
 def test_what_is_written_is_what_was_measured(monkeypatch, tmp_path, weights, images):

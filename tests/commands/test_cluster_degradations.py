@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from reflash_sr.analysis.measure_clusters import ClusterPlan, default_layer, fill
 from reflash_sr.commands import cluster_degradations as clusters_run
-from reflash_sr.commands.cluster_degradations import default_layer
 from reflash_sr.errors import UserError
 from reflash_sr.weights.trained_network import build_network, open_network
 from tests.conftest import TINY_NETWORK
@@ -124,7 +124,7 @@ def test_layers_that_hold_windows_are_refused(tmp_path):
                'num_heads': [2], 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect'}
     net = SwinIR(**{key: value for key, value in section.items() if key != 'type'})
     torch.save({'params': net.state_dict(), 'network_g': section}, tmp_path / 'swin.pth')
-    plan = clusters_run.Plan('photos:val', samples=3, sample=16, perplexity=2,
+    plan = ClusterPlan('photos:val', samples=3, sample=16, perplexity=2,
                              layer='layers.0.residual_group.blocks.0.attn.qkv')
     with pytest.raises(UserError, match='holds windows of the image'):
         clusters_run.run(plan, [open_network(tmp_path / 'swin.pth')], tmp_path / 'out')
@@ -143,5 +143,5 @@ def test_batches_are_halved_however_a_device_says_that_memory_ran_out(files):
 
     net.forward = forward
     samples = np.zeros((2, 8, 8, 3), np.uint8)
-    clusters_run.fill(SimpleNamespace(append=kept.append), net, samples, 'B1', torch.device('cpu'), batch=2)
+    fill(SimpleNamespace(append=kept.append), net, samples, 'B1', torch.device('cpu'), batch=2)
     assert sizes == [2, 1, 1] and len(kept) == 2

@@ -7,10 +7,12 @@ import gather_inside as inside
 import pytest
 from build_page import build
 
+from reflash_sr.analysis.image_pairs import ImageSelection, load_pairs
+from reflash_sr.analysis.measure_ablation import AblationPlan
+from reflash_sr.analysis.measure_clusters import ClusterPlan
 from reflash_sr.commands import ablate_channels as ablation
 from reflash_sr.commands import cluster_degradations as clusters
 from reflash_sr.commands import map_saliency as saliency
-from reflash_sr.commands.analysis_inputs import ImageSelection
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
@@ -47,9 +49,10 @@ def study(tmp_path):
 
 def look_into(networks, folder):
     selection = ImageSelection(str(Path(networks[0].path).parent / 'images'), 'clean', 1, 8)
-    ablation.run(selection, ['last'], ['index', 'random'], 1, networks, folder / 'ablation')
-    saliency.run(selection, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
-    plan = clusters.Plan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
+    pairs = load_pairs(selection, networks)
+    ablation.run(selection, pairs, AblationPlan(random_orders=1), networks, folder / 'ablation')
+    saliency.run(selection, pairs, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
+    plan = ClusterPlan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
     clusters.run(plan, networks, folder / 'clusters')
 
 
