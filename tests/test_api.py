@@ -1,0 +1,144 @@
+"""Functions for notebooks: arrays and paths in, arrays and tables out; the same numbers as the tools."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import reflash_sr
+from reflash_sr.commands.evaluate_degradations import main as evaluate_tool
+from reflash_sr.data.images.read_image import read_image
+from reflash_sr.errors import UserError
+from tests.commands.test_evaluate_degradations import save_network
+from tests.conftest import fill, smooth_image
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return [save_network(tmp_path / f'{name}.pth', seed, dropout_p=p) for name, seed, p in (('a', 1, 0), ('b', 2, 0.5))]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return fill(tmp_path / 'photos', 2, 40, 48)
+
+
+def test_importing_the_package_does_not_load_the_api():
+    assert {'ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale'} <= set(dir(reflash_sr))
+    with pytest.raises(AttributeError, match='abblate'):
+        reflash_sr.abblate  # noqa: B018
+
+
+def test_evaluation_has_the_numbers_of_the_tool(weights, folder, tmp_path):
+    table = reflash_sr.evaluate(weights, folder, ['clean', 'b+n'], ['psnr', 'ssim'], seed=3)
+    assert evaluate_tool(['--weights', *map(str, weights), '--gt', str(folder), '--degradations', 'clean', 'b+n',
+                          '--metrics', 'psnr', 'ssim', '--seed', '3', '--out', str(tmp_path / 'out')]) == 0
+    with open(tmp_path / 'out' / 'scores.csv', encoding='utf-8', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert list(table.columns) == list(rows[0])
+    assert len(table) == len(rows)
+    for (_, mine), row in zip(table.iterrows(), rows):
+        assert [mine[key] for key in ('dataset', 'degradation', 'image', 'metric')] == [
+            row[key] for key in ('dataset', 'degradation', 'image', 'metric')]
+        assert mine['value'] == float(row['value'])
+
+
+def test_arrays_are_measured_as_files_are(weights, folder):
+    paths = sorted(folder.iterdir())
+    kinds = {'degradations': ['clean', 'jpeg'], 'metrics': 'psnr'}
+    of_files = reflash_sr.evaluate(weights[0], folder, **kinds)
+    of_arrays = reflash_sr.evaluate(weights[0], [read_image(path) for path in paths], **kinds)
+    assert list(of_files['value']) == list(of_arrays['value'])
+
+
+def test_pairs_are_measured_as_they_are(weights, folder, tmp_path):
+    (tmp_path / 'lq').mkdir()
+    from PIL import Image
+    for path in folder.iterdir():
+        Image.fromarray(reflash_sr.degrade(path, 'blur')).save(tmp_path / 'lq' / path.name)
+    pairs = reflash_sr.evaluate(weights[0], folder, lq=tmp_path / 'lq')
+    blur = reflash_sr.evaluate(weights[0], folder, 'blur')
+    assert set(pairs['degradation']) == {'as given'}
+    assert list(pairs['value']) == list(blur['value'])
+
+
+def test_a_degradation_is_that_of_the_test_dataset(folder):
+    path = next(iter(sorted(folder.iterdir())))
+    lq = reflash_sr.degrade(path, 'n+j', seed=5)
+    dataset = reflash_sr.data.DegradationTestDataset({'dataroot_gt': str(folder), 'scale': 4, 'degradation': 'n+j',
+                                                      'noise_seed': 5})
+    assert np.array_equal(lq, (dataset[0]['lq'].numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0))
+    assert np.array_equal(reflash_sr.degrade(read_image(path), 'n+j', seed=5, name=path.stem), lq)
+    assert not np.array_equal(reflash_sr.degrade(path, 'n+j', seed=6), lq)
+
+
+def test_tiles_and_paths_give_the_same_image(weights, folder):
+    path = next(folder.iterdir())
+    sr = reflash_sr.upscale(weights[0], path)
+    assert (sr.shape, sr.dtype) == ((160, 192, 3), np.uint8)
+    assert np.array_equal(sr, reflash_sr.upscale(reflash_sr.open_network(weights[0]), read_image(path)))
+    assert np.abs(sr.astype(int) - reflash_sr.upscale(weights[0], path, tile=16)).max() <= 1
+
+
+def test_channels_are_removed_alone_and_in_turn(weights, folder):
+    alone = reflash_sr.ablate({'one': weights[0]}, folder, crop=8)
+    assert list(alone.columns) == ['network', 'image', 'layer', 'channel', 'psnr_db', 'drop_db']
+    assert set(alone['network']) == {'one'}
+    channels = alone['channel'].nunique()
+    assert len(alone) == 2 * channels
+    in_turn = reflash_sr.ablate(weights, folder, orders='index', crop=8)
+    assert list(in_turn.columns) == ['network', 'image', 'layer', 'order', 'removed', 'psnr_db', 'drop_db']
+    assert len(in_turn) == 2 * 2 * (channels + 1)
+    whole = in_turn[in_turn['removed'] == 0]
+    assert (whole['drop_db'] == 0).all()
+    first = in_turn[(in_turn['removed'] == 1) & (in_turn['network'] == in_turn['network'][0])]
+    assert list(first['psnr_db']) == pytest.approx(list(alone[alone['channel'] == 0]['psnr_db']), abs=1e-4)
+
+
+def test_arrays_are_ablated_as_files_are(weights, folder):
+    arrays = [read_image(path) for path in sorted(folder.iterdir())]
+    assert list(reflash_sr.ablate(weights[0], folder, crop=None)['psnr_db']) == list(
+        reflash_sr.ablate(weights[0], arrays)['psnr_db'])
+
+
+def test_saliency_is_scaled_by_layer_and_leaves_the_network(weights):
+    network = reflash_sr.open_network(weights[0])
+    before = {name: value.clone() for name, value in network.net.state_dict().items()}
+    found = reflash_sr.saliency(network, smooth_image(0, 16, 20), ['B1', 'last'])
+    assert found['B1'].maps.shape == (8, 16, 20)
+    assert found['last'].maps.max() == 1
+    assert found['last'].scores.shape == (8,)
+    assert all(torch.equal(value, before[name]) for name, value in network.net.state_dict().items())
+
+
+def test_clusters_come_by_network(weights, folder):
+    found = reflash_sr.clusters({'plain': weights[0], 'dropped': weights[1]}, folder, ['clean', 'blur'], samples=6,
+                                sample=8, perplexity=3, tsne_seeds=2)
+    assert list(found) == ['plain', 'dropped']
+    assert found['plain'].points.shape == (2, 12, 2)
+    assert found['plain'].chi_pca >= 0
+
+
+def test_equal_labels_are_told_apart(weights, folder):
+    table = reflash_sr.evaluate([weights[0], weights[0]], folder, 'clean')
+    assert table['method'].nunique() == 3
+
+
+@pytest.mark.parametrize(('call', 'message'), [
+    (lambda w, f: reflash_sr.evaluate([], f), 'networks: none'),
+    (lambda w, f: reflash_sr.evaluate(w, f, 'rain'), "degradation: 'rain' is not known"),
+    (lambda w, f: reflash_sr.evaluate(w, f, metrics='fid'), "'fid' is not known"),
+    (lambda w, f: reflash_sr.evaluate(w, 'no/such'), 'no such folder'),
+    (lambda w, f: reflash_sr.upscale(w[0], np.zeros((4, 4))), r'give \(H, W, 3\) uint8 RGB'),
+    (lambda w, f: reflash_sr.degrade(np.zeros((2, 2, 3), np.uint8)), 'too small'),
+    (lambda w, f: reflash_sr.ablate(w, f, 'B99'), 'B99'),
+    (lambda w, f: reflash_sr.saliency(w[0], smooth_image(0, 8, 8), 'nowhere'), 'nowhere'),
+    (lambda w, f: reflash_sr.open_network(Path('missing.pth')), 'no such weights file'),
+    (lambda w, f: reflash_sr.upscale(w[0], smooth_image(0, 8, 8), device='tpu'), 'tpu'),
+])
+def test_mistakes_are_one_line(weights, folder, call, message):
+    with pytest.raises(UserError, match=message) as raised:
+        call(weights, folder)
+    assert '\n' not in str(raised.value)
