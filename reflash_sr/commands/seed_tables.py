@@ -1,40 +1,43 @@
-"""The gains of several seeds as CSV, Markdown, lines and figures."""
+"""The gains of several seeds as CSV, Markdown, text and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
-from reflash_sr.evaluation.seed_intervals import SeedGain
 from reflash_sr.figures.draw_gains import Bar, Curve, draw_gain_curves, draw_gains
 from reflash_sr.system.files import csv_text
 
 PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
 SPANS = ('over images', 'over seeds', 'seeds')
-COLUMNS = ('metric', 'weights', 'iteration', 'dataset', 'degradation', 'method', 'value', 'without_dropout', 'bicubic',
-           'gain', 'images', 'images_low', 'images_high', 'seeds', 'seeds_low', 'seeds_high', 'by_seed')
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of the table: a variant on a set under a degradation, over all its seeds.
+    """A variant on a dataset under a degradation, over all its seeds; the fields are the columns of ``gains.csv``.
 
     Attributes:
         metric: Its name.
         weights: ``'params'`` or ``'params_ema'``.
         iteration: At which the networks were saved.
-        dataset: Name of the set, or of a mean over sets.
+        dataset: Name of the dataset, or of a mean over datasets.
         degradation: Or ``'mean'``.
         method: The variant, such as ``'p = 0.3'``.
         value: Mean over seeds and images.
         without_dropout: The same of the networks without dropout.
         bicubic: The same of bicubic interpolation.
-        gain: Over the networks without dropout, in the metric's unit.
-        seeds: Which.
+        gain: ``value`` over ``without_dropout``, positive is better; in the metric's unit.
+        images: Number of images.
+        images_low: Lower end of the 95 % interval of the gain over images; None if no dataset has two.
+        images_high: Upper end.
+        seeds: Number of seeds.
+        seeds_low: Lower end of the 95 % interval over seeds; None for one seed.
+        seeds_high: Upper end.
+        by_seed: The gain of each seed.
     """
 
     metric: str
@@ -46,84 +49,102 @@ class Entry:
     value: float
     without_dropout: float
     bicubic: float
-    gain: SeedGain
-    seeds: tuple[int, ...]
+    gain: float
+    images: int
+    images_low: float | None
+    images_high: float | None
+    seeds: int
+    seeds_low: float | None
+    seeds_high: float | None
+    by_seed: dict[int, float]
+
+    @property
+    def signed(self) -> str:
+        return f'{self.gain:+.{DECIMALS[self.metric]}f}'
+
+    @property
+    def spans(self) -> list[str]:
+        """Both intervals and the number of seeds."""
+        decimals = DECIMALS[self.metric]
+        return ['–' if low is None else f'[{low:+.{decimals}f}, {high:+.{decimals}f}]' for low, high in (
+            (self.images_low, self.images_high), (self.seeds_low, self.seeds_high))] + [str(self.seeds)]
+
+    @property
+    def kind(self) -> str:
+        return KINDS.get(self.weights, self.weights)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
     """One line for each entry."""
-    return csv_text(COLUMNS, [(
-        one.metric, one.weights, one.iteration, one.dataset, one.degradation, one.method, _text(one.value),
-        _text(one.without_dropout), _text(one.bicubic), _text(one.gain.mean), one.gain.images,
-        _text(one.gain.images_low), _text(one.gain.images_high), len(one.seeds), _text(one.gain.seeds_low),
-        _text(one.gain.seeds_high), ' '.join(f'{number}:{gain:.4f}' for number, gain in
-                                             zip(one.seeds, one.gain.by_seed))) for one in entries])
+
+    def text(value: object) -> object:
+        if isinstance(value, dict):
+            return ' '.join(f'{seed}:{gain:.4f}' for seed, gain in value.items())
+        return f'{value:.4f}' if isinstance(value, float) else value
+
+    names = [field.name for field in fields(Entry)]
+    return csv_text(names, ([text(getattr(one, name)) for name in names] for one in entries))
 
 
-def _text(value: float | None) -> str | None:
-    return None if value is None else f'{value:.4f}'
-
-
-def tables(entries: Sequence[Entry], about: str) -> str:
-    """Markdown, for each metric and kind of weights: the gains of the last iteration, and what led there.
+def tables(entries: Sequence[Entry], how: str) -> str:
+    """Markdown, for each metric and kind of weights: gains of the last iteration, and the mean gain over iterations.
 
     Args:
         entries: All of them.
-        about: How they were measured.
+        how: How they were measured.
     """
     parts = []
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
         found = [entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)]
-        parts += [_gain_table(_at_last(found), about), _time_table(over_time(found), about)]
-    return '\n'.join(part for part in parts if part)
+        parts.append(_gain_table(_at_last(found), how))
+        curve = over_time(found)
+        if curve:
+            parts.append(_time_table(curve, how))
+    return '\n'.join(parts)
 
 
 def cells(measured: Collection[tuple[str, int, int, tuple[str, str]]]) -> str:
-    """Markdown: at which iterations each variant of each seed was evaluated; a dash where it was not.
+    """Markdown: at which iterations each variant of each seed was evaluated; a dash if never.
 
-    ``in part``: without some of the sets, or of the raw and EMA weights, that others have at this iteration.
+    ``in part``: without some of the datasets, or of the raw and EMA weights, that others have at this iteration.
 
     Args:
-        measured: Variant, seed and iteration of each network, and its (weights, set).
+        measured: Variant, seed and iteration of each network, and its (weights, dataset).
     """
     seeds = sorted({seed for _, seed, _, _ in measured})
-
-    def at(variant: str, seed: int) -> str:
-        found = []
-        for iteration in sorted({one[2] for one in measured if one[:2] == (variant, seed)}):
-            whole = {one[3] for one in measured if one[2] == iteration}
-            has = {one[3] for one in measured if one[:3] == (variant, seed, iteration)}
-            found.append(f'{iteration:,}' + (' (in part)' if has < whole else ''))
-        return ', '.join(found) or '–'
-
-    rows = [[variant, *(at(variant, seed) for seed in seeds)] for variant in sorted({one[0] for one in measured})]
+    rows = []
+    for variant in sorted({one[0] for one in measured}):
+        row = [variant]
+        for seed in seeds:
+            found = []
+            for iteration in sorted({one[2] for one in measured if one[:2] == (variant, seed)}):
+                whole = {one[3] for one in measured if one[2] == iteration}
+                has = {one[3] for one in measured if one[:3] == (variant, seed, iteration)}
+                found.append(f'{iteration:,}' + (' (in part)' if has < whole else ''))
+            row.append(', '.join(found) or '–')
+        rows.append(row)
     return _markdown(['evaluated at iteration', *(f'seed {seed}' for seed in seeds)], rows, words=1)
 
 
-def _gain_table(chosen: Sequence[Entry], about: str) -> str:
-    columns = list(dict.fromkeys(entry.degradation for entry in chosen if entry.degradation != MEAN))
-    columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
+def _gain_table(chosen: Sequence[Entry], how: str) -> str:
+    columns = sorted(dict.fromkeys(entry.degradation for entry in chosen), key=lambda name: name == MEAN)
     rows = []
     for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
         row = {entry.degradation: entry for entry in chosen if (entry.dataset, entry.method) == key}
-        gains = [_gain(row[name]) if name in row else '' for name in columns]
-        spans = ['–'] * len(SPANS) if MEAN in columns and len(row) > 1 and MEAN not in row else _spans(
-            row.get(MEAN) or next(iter(row.values())))
-        rows.append([*key, *gains, *spans])
-    title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {_kind(chosen[0])}, iteration '
-             f'{chosen[0].iteration:,} ({about}); 95 % intervals of the mean')
+        whole = row.get(MEAN) or (None if MEAN in columns and len(row) > 1 else next(iter(row.values())))
+        rows.append([*key, *(row[name].signed if name in row else '' for name in columns),
+                     *(whole.spans if whole else ['–'] * len(SPANS))])
+    title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {chosen[0].kind}, iteration '
+             f'{chosen[0].iteration:,} ({how}); 95 % intervals of the mean')
     return f"{title}\n\n{_markdown(['set', 'method', *columns, *SPANS], rows)}"
 
 
-def _time_table(curve: Sequence[Entry], about: str) -> str:
-    if not curve:
-        return ''
-    rows = []
-    for one in curve:
-        values = [f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)]
-        rows.append([f'{one.iteration:,}', one.method, *values, _gain(one), *_spans(one)])
+def _time_table(curve: Sequence[Entry], how: str) -> str:
+    rows = [[f'{one.iteration:,}', one.method,
+             *(f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)),
+             one.signed, *one.spans] for one in curve]
     head = ['iteration', 'method', 'bicubic', PLAIN, 'with dropout', 'gain', *SPANS]
-    title = f'{_metric(curve[0])} while training, {_kind(curve[0])} ({about}): {_where(curve[0])}'
+    title = f'{_metric(curve[0])} while training, {curve[0].kind} ({how}): {_where(curve[0])}'
     return f'{title}\n\n{_markdown(head, rows)}'
 
 
@@ -131,39 +152,27 @@ def _metric(one: Entry) -> str:
     return one.metric.upper() + (f' in {UNITS[one.metric]}' if one.metric in UNITS else '')
 
 
-def _kind(one: Entry) -> str:
-    return KINDS.get(one.weights, one.weights)
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
-    """A table of columns of words, and columns of numbers."""
-    lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * words + '---:|' * (len(head) - words)]
-    return '\n'.join([*lines, *('| ' + ' | '.join(row) + ' |' for row in rows)]) + '\n'
-
-
-def _gain(one: Entry) -> str:
-    return f'{one.gain.mean:+.{DECIMALS[one.metric]}f}'
-
-
-def _spans(one: Entry) -> list[str]:
-    decimals, gain = DECIMALS[one.metric], one.gain
-    return ['–' if low is None else f'[{low:+.{decimals}f}, {high:+.{decimals}f}]' for low, high in (
-        (gain.images_low, gain.images_high), (gain.seeds_low, gain.seeds_high))] + [str(len(one.seeds))]
-
-
 def _where(one: Entry) -> str:
     return f"{one.dataset}, {'mean over degradations' if one.degradation == MEAN else one.degradation}"
 
 
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
+    """A table of ``words`` columns of text, then columns of numbers."""
+    lines = ['| ' + ' | '.join(row) + ' |' for row in (head, *rows)]
+    lines.insert(1, '|' + '---|' * words + '---:|' * (len(head) - words))
+    return '\n'.join(lines) + '\n'
+
+
 def over_time(entries: Sequence[Entry]) -> list[Entry]:
-    """Those of all iterations, of the most sets that every iteration has; nothing where there is one iteration."""
-    iterations = {entry.iteration for entry in entries}
-    there = {name: {entry.iteration for entry in entries if entry.dataset == name}
-             for name in dict.fromkeys(entry.dataset for entry in entries)}
-    sets = _widest([name for name in there if there[name] == iterations] or list(there))
-    columns = [entry.degradation for entry in entries if entry.dataset == sets]
+    """Entries of all iterations, of the most datasets that every iteration has; nothing if there is one iteration."""
+    there: dict[str, set[int]] = {}
+    for entry in entries:
+        there.setdefault(entry.dataset, set()).add(entry.iteration)
+    iterations = set.union(*there.values())
+    dataset = _widest([name for name in there if there[name] == iterations] or list(there))
+    columns = [entry.degradation for entry in entries if entry.dataset == dataset]
     column = MEAN if MEAN in columns else columns[0]
-    found = [entry for entry in entries if (entry.dataset, entry.degradation) == (sets, column)]
+    found = [entry for entry in entries if (entry.dataset, entry.degradation) == (dataset, column)]
     return found if len({entry.iteration for entry in found}) > 1 else []
 
 
@@ -172,7 +181,7 @@ def _widest(names: Sequence[str]) -> str:
 
 
 def _at_last(entries: Sequence[Entry]) -> list[Entry]:
-    """Those of the last iteration that is there."""
+    """Entries of the last iteration."""
     last = max(entry.iteration for entry in entries)
     return [entry for entry in entries if entry.iteration == last]
 
@@ -180,33 +189,27 @@ def _at_last(entries: Sequence[Entry]) -> list[Entry]:
 def lines(entries: Sequence[Entry]) -> list[str]:
     """The means of the last iteration, as lines to print."""
     at_last = _at_last(entries)
-    found = []
-    for one in at_last:
-        alone = not any(other.degradation == MEAN and other.dataset == one.dataset for other in entries)
-        if one.degradation == MEAN or alone:
-            decimals = DECIMALS[one.metric]
-            spans = [f' {what} [{low:+.{decimals}f}, {high:+.{decimals}f}]' for what, low, high in (
-                ('images', one.gain.images_low, one.gain.images_high),
-                ('seeds', one.gain.seeds_low, one.gain.seeds_high)) if low is not None]
-            found.append(f'{one.metric}, {one.weights}, {one.dataset}: {one.method}: {one.gain.mean:+.{decimals}f}' +
-                         ','.join(spans))
-    return [f'gain over {PLAIN}, iteration {at_last[0].iteration:,}, 95 % intervals', *found]
+    with_mean = {entry.dataset for entry in entries if entry.degradation == MEAN}
+    return [f'gain over {PLAIN}, iteration {at_last[0].iteration:,}, 95 % intervals', *(
+        f'{one.metric}, {one.weights}, {one.dataset}: {one.method}: {one.signed}' + ','.join(
+            f' {what} {span}' for what, span in zip(('images', 'seeds'), one.spans) if span != '–')
+        for one in at_last if one.degradation == MEAN or one.dataset not in with_mean)]
 
 
-def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
-    """Draw the gains of the last iteration and, over several, the curve; ``about`` says how they were measured."""
+def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
+    """Draw the gains of the last iteration and, over several, the curve; ``how`` says how they were measured."""
     metric = entries[0].metric
     chosen = [entry for entry in entries if entry.metric == metric]
     at_last = _at_last(chosen)
     axis = f'gain in {metric.upper()}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
     note = 'error bars: 95 % bootstrap interval over images'
-    note += '; dots: seeds' if any(len(entry.seeds) > 1 for entry in chosen) else '; one seed'
-    title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({about})'
+    note += '; dots: seeds' if any(entry.seeds > 1 for entry in chosen) else '; one seed'
+    title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({how})'
     for weights in dict.fromkeys(entry.weights for entry in at_last):
         draw_gains([_bar(one, one.dataset) for one in at_last if one.weights == weights],
                    folder / f'gains_{weights}.png', axis, title, note, DECIMALS[metric])
-    sets = _widest(list(dict.fromkeys(one.dataset for one in at_last)))
-    draw_gains([_bar(one, f'{sets}: {KINDS.get(one.weights, one.weights)}') for one in at_last if one.dataset == sets],
+    widest = _widest([one.dataset for one in at_last])
+    draw_gains([_bar(one, f'{widest}: {one.kind}') for one in at_last if one.dataset == widest],
                folder / 'gains.png', axis, title, note, DECIMALS[metric], sharey=True)
     shown = over_time(chosen)
     if shown:
@@ -216,15 +219,12 @@ def draw(entries: Sequence[Entry], folder: Path, about: str) -> None:
 
 
 def _curve(entries: Sequence[Entry]) -> Curve:
-    """Of the seeds that every iteration has: a mean of others would move because of them."""
-    common = set.intersection(*(set(one.seeds) for one in entries)) or set(entries[-1].seeds)
-    points = [(one.iteration, [gain for seed, gain in zip(one.seeds, one.gain.by_seed) if seed in common])
-              for one in entries]
-    return Curve(entries[0].method, KINDS.get(entries[0].weights, entries[0].weights),
-                 [(iteration, gains) for iteration, gains in points if gains])
+    """Of the seeds that every iteration has: other seeds would move the mean."""
+    common = set.intersection(*(set(one.by_seed) for one in entries)) or set(entries[-1].by_seed)
+    points = [(one.iteration, [gain for seed, gain in one.by_seed.items() if seed in common]) for one in entries]
+    return Curve(entries[0].method, entries[0].kind, [point for point in points if point[1]])
 
 
 def _bar(one: Entry, panel: str) -> Bar:
-    gain = one.gain
-    return Bar(one.method, one.degradation, panel, gain.mean, gain.images_low, gain.images_high, gain.images,
-               gain.by_seed)
+    return Bar(one.method, one.degradation, panel, one.gain, one.images_low, one.images_high, one.images,
+               tuple(one.by_seed.values()))

@@ -1,4 +1,4 @@
-"""Is a difference real? Paired differences over images, with a bootstrap interval."""
+"""Is a difference real? Paired differences over images and over seeds, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -17,12 +18,12 @@ class Gain:
     """How much one method is ahead of another.
 
     Attributes:
-        mean: Mean over cells (set × degradation), each the mean over its images; in the metric's unit.
-        low: Lower end of the 95 % interval; None where no set has two images.
+        mean: Mean over cells (dataset × degradation), each the mean over its images; in the metric's unit.
+        low: Lower end of the 95 % bootstrap interval over images; None if no dataset has two images.
         high: Upper end.
-        images: How many different images it rests on.
-        cells: How many cells it is the mean of.
-        improved: How many of them are ahead.
+        images: Number of images behind it.
+        cells: Number of cells.
+        improved: Number of cells with a positive gain.
     """
 
     mean: float
@@ -33,35 +34,79 @@ class Gain:
     improved: int
 
 
+@dataclass(frozen=True)
+class SeedGain(Gain):
+    """A gain over several seeds.
+
+    The two intervals answer two questions and are not added up: would other images give the same mean for these
+    networks, and would other seeds give the same mean for these images.
+
+    Attributes:
+        by_seed: The mean gain of each seed.
+        seeds_low: Lower end of the 95 % interval over seeds (Student's t); None for one seed.
+        seeds_high: Upper end.
+    """
+
+    by_seed: tuple[float, ...]
+    seeds_low: float | None
+    seeds_high: float | None
+
+
 def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES) -> Gain | None:
     """Mean of paired differences, with a percentile bootstrap interval over images.
 
-    What is drawn anew is images, within each set: an image stays together under all its degradations, whose results
-    resemble each other. The sets and degradations are taken as they are. With few images (Set5 has five) such an
-    interval is rather too narrow.
+    Images are drawn within each dataset. An image stays together under all its degradations, because their results
+    resemble each other. Datasets and degradations are fixed. For few images (Set5 has five) the interval is a little
+    too narrow.
 
     Args:
-        differences: For each set (images, degradations), method minus reference. Rows that are not finite (an image
-            equal to its ground truth has an infinite PSNR) are left out.
+        differences: For each dataset (images, degradations), method minus reference. Rows that are not finite are
+            excluded: an image equal to its ground truth has an infinite PSNR.
         seed: Of the resampling.
-        resamples: How many.
+        resamples: Number of bootstrap samples.
 
     Returns:
-        The gain, or None where no image is left.
+        The gain, or None if no image is left.
     """
-    sets = [rows[np.isfinite(rows).all(axis=1)] for rows in differences]
-    sets = [rows for rows in sets if rows.size]
-    if not sets:
+    kept = [rows[np.isfinite(rows).all(axis=1)] for rows in differences]
+    kept = [rows for rows in kept if rows.size]
+    if not kept:
         return None
-    cell_means = np.concatenate([rows.mean(axis=0) for rows in sets])
+    cell_means = np.concatenate([rows.mean(axis=0) for rows in kept])
     low = high = None
-    if max(len(rows) for rows in sets) > 1:
+    if max(len(rows) for rows in kept) > 1:
         rng = np.random.default_rng(seed)
-        drawn = sum(rows.shape[1] * _resampled(rows.mean(axis=1), rng, resamples) for rows in sets) / len(cell_means)
+        drawn = sum(rows.shape[1] * _resampled(rows.mean(axis=1), rng, resamples) for rows in kept) / len(cell_means)
         tail = (1 - LEVEL) / 2
         low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
-    return Gain(float(cell_means.mean()), low, high, sum(len(rows) for rows in sets), len(cell_means),
+    return Gain(float(cell_means.mean()), low, high, sum(len(rows) for rows in kept), len(cell_means),
                 int((cell_means > 0).sum()))
+
+
+def gain_over_seeds(differences: Sequence[Sequence[np.ndarray]], seed: int = 0,
+                    resamples: int = RESAMPLES) -> SeedGain | None:
+    """Average paired differences over seeds, with one interval over images and one over seeds.
+
+    Args:
+        differences: For each seed, for each dataset, (images, degradations): with dropout minus without. An image
+            that is not finite for one seed is excluded for all.
+        seed: Of the resampling.
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        The gain, or None if a dataset has no image left.
+    """
+    stacked = [np.stack(of_dataset) for of_dataset in zip(*differences)]  # each (seeds, images, degradations)
+    kept = [rows[:, np.isfinite(rows).all(axis=(0, 2))] for rows in stacked]
+    over_images = paired_gain([rows.mean(axis=0) for rows in kept], seed, resamples)
+    if over_images is None or not all(rows.shape[1] for rows in kept):
+        return None
+    by_seed = np.concatenate([rows.mean(axis=1) for rows in kept], axis=1).mean(axis=1)
+    low = high = None
+    if len(by_seed) > 1:
+        half = stdtrit(len(by_seed) - 1, (1 + LEVEL) / 2) * by_seed.std(ddof=1) / np.sqrt(len(by_seed))
+        low, high = float(by_seed.mean() - half), float(by_seed.mean() + half)
+    return SeedGain(**vars(over_images), by_seed=tuple(map(float, by_seed)), seeds_low=low, seeds_high=high)
 
 
 def _resampled(values: np.ndarray, rng: np.random.Generator, resamples: int) -> np.ndarray:

@@ -1,20 +1,19 @@
-"""What is compared with what, and how: what goes together, baselines, and all that decides what comes out."""
+"""What is compared with what, and how: settings, checks, baselines, descriptions."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.inference import OVERLAP
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.evaluation.metrics import check_metrics
+from reflash_sr.weights.trained_network import TrainedNetwork
 
 BICUBIC = 'bicubic'
 
@@ -25,14 +24,17 @@ class Settings:
 
     Attributes:
         metrics: Names; see :mod:`reflash_sr.evaluation.metrics`.
-        crop_border: px that are left out on every side.
+        crop_border: px excluded on every side.
         y_channel: Whether to measure on Y of YCbCr instead of RGB.
-        seed: Of the noise of the LQ images, and of the intervals.
+        seed: Of the intervals; of the noise of the LQ images, datasets have their own.
         amp: Whether to run networks in bfloat16 mixed precision.
         tile: As for :class:`~reflash_sr.evaluation.inference.Restorer`.
         overlap: The same.
-        strips: How many images of each set are shown in strips.
+        strips: Number of images of each dataset that are shown in strips.
         save_images: Whether to write every SR image.
+
+    Raises:
+        UserError: A metric is unknown or not available.
     """
 
     metrics: tuple[str, ...] = ('psnr',)
@@ -45,25 +47,39 @@ class Settings:
     strips: int = 1
     save_images: bool = False
 
+    def __post_init__(self) -> None:
+        check_metrics(self.metrics)
+
     def __str__(self) -> str:
         colours = 'Y of YCbCr' if self.y_channel else 'RGB'
         return f"8-bit {colours}, {self.crop_border} px border cropped{', bfloat16' if self.amp else ''}"
 
 
-def check(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet | PairedSet]) -> None:
+def check(networks: Sequence[TrainedNetwork], datasets: Sequence[DegradedSet | PairedSet]) -> None:
+    """Raise a ``UserError`` for networks and datasets of different scales, and for names that are not unique."""
     for one in networks:
-        if one.scale != sets[0].scale:
-            raise UserError(f'{one.path}: enlarges ×{one.scale}, but the sets are made for ×{sets[0].scale}; evaluate '
-                            'networks of one scale together')
+        if one.scale != datasets[0].scale:
+            raise UserError(f'{one.path}: upscales ×{one.scale}, but the datasets are made for ×{datasets[0].scale}; '
+                            'evaluate networks of one scale together')
         if one.label == BICUBIC:
-            raise UserError(f"{one.path}: cannot be called '{BICUBIC}': that is interpolation's row; give --labels")
-    names = [one.name for one in sets]
+            raise UserError(f"{one.path}: cannot be called '{BICUBIC}', the name of interpolation; give --labels")
+    names = [one.name for one in datasets]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UserError(f"two sets are called '{twice}'; name them, as in --gt {twice}1=DIR")
+        raise UserError(f"two datasets are called '{twice}'; name them, as in --gt {twice}1=DIR")
 
 
 def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | None) -> dict[str, str]:
+    """Label of the network without dropout, by the label of the network with dropout.
+
+    Args:
+        networks: All that are compared.
+        given: What the user chose; nothing is added to it. Default: the network that differs in dropout only, if
+            there is exactly one, or exactly one with the same seed and iteration.
+
+    Raises:
+        UserError: ``given`` holds an unknown label.
+    """
     labels, given = [one.label for one in networks], given or {}
     for label in [*given, *given.values()]:
         if label not in labels and (label != BICUBIC or label in given):
@@ -74,14 +90,11 @@ def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | 
     for one in networks:
         twins = [other for other in networks if one.dropout_p > 0 and _differ_in_dropout(one, other)]
         if len(twins) > 1:  # several seeds, or iterations
-            twins = [other for other in twins if _moment(other) == _moment(one)]
+            twins = [other for other in twins
+                     if all(other.trained.get(key) == one.trained.get(key) for key in ('manual_seed', 'iter'))]
         if len(twins) == 1:
             found[one.label] = twins[0].label
     return found
-
-
-def _moment(one: TrainedNetwork) -> tuple[Any, Any]:
-    return one.trained.get('manual_seed'), one.trained.get('iter')
 
 
 def _differ_in_dropout(one: TrainedNetwork, other: TrainedNetwork) -> bool:
@@ -90,29 +103,21 @@ def _differ_in_dropout(one: TrainedNetwork, other: TrainedNetwork) -> bool:
 
 
 def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
+    """A network as a row of the table."""
     trained = 'training not stated in the file'
     done, total = (one.trained.get(key) for key in ('iter', 'total_iter'))
     if isinstance(done, int):
         trained = f'trained for {done:,}' + (f' of {total:,}' if isinstance(total, int) else '') + ' iterations'
     p = 'p not stated' if one.known_p is None else f'p = {one.known_p:g}'
-    note = (f"{one.network_g['type']}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
-            f'{trained}')
+    note = f"{one.network_g['type']}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), {trained}"
     return Method(one.label, one.parameters, one.known_p, baselines.get(one.label), note)
 
 
-def identity(networks: Sequence[TrainedNetwork], sets: Sequence[DegradedSet | PairedSet], settings: Settings,
-              device: torch.device) -> dict[str, Any]:
-    """All that decides what comes out."""
-    return {'networks': network_settings(networks), 'sets': [describe(one) for one in sets], **asdict(settings),
-            'device': device.type}
-
-
 def describe(one: DegradedSet | PairedSet) -> dict[str, Any]:
-    """A set, down to what its files hold."""
+    """A dataset for the summary, with a checksum of its files."""
     checksum = 0
     for place, name in enumerate(one.names):
-        checksum = zlib.crc32(name.encode(), checksum)
-        for path in one.files(place):
-            checksum = zlib.crc32(Path(path).read_bytes(), checksum)
+        for content in (name.encode(), *(Path(path).read_bytes() for path in one.files(place))):
+            checksum = zlib.crc32(content, checksum)
     return {'name': one.name, 'roots': [str(root) for root in one.roots], 'pictures': len(one), 'crc32': checksum,
             'scale': one.scale, 'degradations': list(one.degradations)}

@@ -1,4 +1,4 @@
-"""The paper's Table 1 from scores: methods × degradations × sets, gains with intervals, what beats what."""
+"""The paper's Table 1 from scores: methods × degradations × datasets, gains with intervals, what beats what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from reflash_sr.evaluation.bootstrap import Gain, paired_gain
 from reflash_sr.evaluation.metrics import LOWER_IS_BETTER
-from reflash_sr.evaluation.scores import MEAN, Score
+from reflash_sr.evaluation.scores import MEAN, Cell, Score
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Method:
 
     Attributes:
         label: Its name.
-        parameters: How many it has; None for bicubic interpolation.
-        dropout_p: The p it was trained with; 0 for none, None where that is not known.
-        baseline: Label of the method its gain is counted from.
-        note: What a reader should know of it, such as how long it was trained.
+        parameters: Number of parameters; None for bicubic interpolation.
+        dropout_p: The p it was trained with; 0 for none, None if unknown.
+        baseline: Label of the method that its gain is counted from.
+        note: What a reader should know, such as how long it was trained.
     """
 
     label: str
@@ -31,167 +31,144 @@ class Method:
     baseline: str | None = None
     note: str = ''
 
+    def may_beat(self, other: Method) -> bool:
+        """Whether this is a smaller network with dropout, and the other a larger one without."""
+        return (self.parameters is not None and other.parameters is not None and bool(self.dropout_p)
+                and other.dropout_p == 0 and self.parameters < other.parameters)
+
 
 @dataclass(frozen=True)
-class Entry:
-    """A cell of the table.
+class Entry(Cell):
+    """A cell of the table; its dataset may be a mean over datasets, its degradation :data:`MEAN`.
 
     Attributes:
-        metric: Name of the metric.
-        dataset: Name of the set, or of a mean over sets.
-        degradation: Name of the degradation, or :data:`MEAN`.
-        method: Label of the method.
-        value: Mean over images, or over the cells of the row.
-        images: How many images it rests on.
-        gain: How far the method is ahead of its baseline, in the metric's unit; None without a baseline.
+        gain: Over its baseline, in the metric's unit; None without a baseline.
         beats: Larger networks without dropout that this smaller one, with dropout, is better than in this cell.
     """
 
-    metric: str
-    dataset: str
-    degradation: str
-    method: str
-    value: float
-    images: int
     gain: Gain | None
     beats: tuple[str, ...]
 
 
 class Grid:
-    """Scores, arranged: metric, method and set give a matrix (images, degradations).
+    """Scores as matrices: one (images, degradations) for each metric, method and dataset.
 
     Args:
-        scores: Of full grids: every metric on every image and degradation of a set, for each method that has the set.
+        scores: Complete: every metric on every image and degradation of a dataset, for each method that has it.
+        seed: Of the intervals of gains.
+        how: How the scores were measured, for titles.
     """
 
-    def __init__(self, scores: Iterable[Score]):
+    def __init__(self, scores: Iterable[Score], seed: int = 0, how: str = ''):
+        self.seed, self.how = seed, how
         found: dict[tuple[str, str, str], dict[tuple[str, str], float]] = {}
         for score in scores:
             cell = found.setdefault((score.metric, score.method, score.dataset), {})
             cell[score.image, score.degradation] = score.value
-        self.metrics, self.methods, self.datasets = (list(dict.fromkeys(key[i] for key in found)) for i in range(3))
+        self.metrics, self.methods, self.datasets = (list(dict.fromkeys(names)) for names in zip(*found))
         self.images: dict[str, list[str]] = {}
         self.degradations: dict[str, list[str]] = {}
         self._values: dict[tuple[str, str, str], np.ndarray] = {}
         for key, cell in found.items():
-            images, degradations = (names.setdefault(key[2], list(dict.fromkeys(pair[i] for pair in cell)))
-                                    for i, names in enumerate((self.images, self.degradations)))
+            images, degradations = (names.setdefault(key[2], list(dict.fromkeys(some)))
+                                    for names, some in zip((self.images, self.degradations), zip(*cell)))
             self._values[key] = np.array([[cell[image, one] for one in degradations] for image in images])
-        self._leave_out_endless()
+        self._exclude_infinite()
+        self._gains: dict[tuple, Gain | None] = {}
 
-    def _leave_out_endless(self) -> None:
-        """An image that one method restores without error has no finite PSNR: it becomes NaN for all, in that cell."""
+    def _exclude_infinite(self) -> None:
+        """An image that one method restores without error has an infinite PSNR: NaN for all methods, in that cell."""
         for metric in self.metrics:
             for dataset in self.datasets:
                 found = [values for key, values in self._values.items() if (key[0], key[2]) == (metric, dataset)]
-                endless = ~np.isfinite(found).all(axis=0)
+                infinite = ~np.isfinite(found).all(axis=0)
                 for values in found:
-                    values[endless] = np.nan
+                    values[infinite] = np.nan
 
     def values(self, metric: str, method: str, dataset: str) -> np.ndarray:
-        """(images, degradations); NaN where the image is left out."""
+        """(images, degradations); NaN for excluded images."""
         return self._values[metric, method, dataset]
 
     def has(self, method: str, datasets: Iterable[str]) -> bool:
-        """Whether a method was measured on all of these sets."""
-        measured = {key[2] for key in self._values if key[1] == method}
-        return measured.issuperset(datasets)
+        """Whether a method was measured on all of these datasets."""
+        return {key[2] for key in self._values if key[1] == method}.issuperset(datasets)
 
     def groups(self, common: Collection[str] = ()) -> dict[str, list[str]]:
-        """Sets by the name of their row: each on its own, then the mean over those that have the same degradations.
+        """Datasets by the name of their row: each alone, then the mean over those with the same degradations.
 
-        The same mean over the sets ``common`` alone follows, where it is another.
+        Then the same mean over the datasets ``common`` only, if it differs.
         """
         groups = {dataset: [dataset] for dataset in self.datasets}
         for chosen in (self.datasets, [dataset for dataset in self.datasets if dataset in common]):
             alike: dict[tuple[str, ...], list[str]] = {}
             for dataset in chosen:
                 alike.setdefault(tuple(self.degradations[dataset]), []).append(dataset)
-            groups |= {f"mean of {', '.join(sets)}": sets for sets in alike.values() if len(sets) > 1}
+            groups |= {f"mean of {', '.join(names)}": names for names in alike.values() if len(names) > 1}
         return groups
 
-    def columns(self, sets: Sequence[str]) -> dict[str, list[int]]:
-        """Degradations of a group of sets, each with its place; and their mean, where there are several."""
-        names = self.degradations[sets[0]]
+    def columns(self, datasets: Sequence[str]) -> dict[str, list[int]]:
+        """Degradations of a group of datasets, each with its index; if there are several, also their mean."""
+        names = self.degradations[datasets[0]]
         columns = {name: [place] for place, name in enumerate(names)}
         return columns | ({MEAN: list(range(len(names)))} if len(names) > 1 else {})
 
-    def gain(self, metric: str, method: str, reference: str, sets: Sequence[str], places: Sequence[int],
-             seed: int) -> Gain | None:
-        """How far a method is ahead of another, over sets and degradations; positive is better."""
-        return paired_gain(self.differences(metric, method, reference, sets, places), seed)
-
-    def differences(self, metric: str, method: str, reference: str, sets: Sequence[str],
+    def differences(self, metric: str, method: str, reference: str, datasets: Sequence[str],
                     places: Sequence[int]) -> list[np.ndarray]:
-        """Method minus reference, positive is better: for each set (images, degradations)."""
+        """Method minus reference, positive is better: for each dataset (images, degradations)."""
         sign = -1 if metric in LOWER_IS_BETTER else 1
         return [sign * (self.values(metric, method, one) - self.values(metric, reference, one))[:, places]
-                for one in sets]
+                for one in datasets]
 
-    def mean(self, metric: str, method: str, sets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
-        """Mean of cells (set × degradation), each the mean over its images; and the number of images.
+    def gain(self, metric: str, method: str, reference: str, datasets: Sequence[str],
+             places: Sequence[int]) -> Gain | None:
+        """How far a method is ahead of another, over datasets and degradations; positive is better."""
+        key = (metric, method, reference, *datasets, *places)
+        if key not in self._gains:  # tables and figures ask for the same ones
+            self._gains[key] = paired_gain(self.differences(metric, method, reference, datasets, places), self.seed)
+        return self._gains[key]
 
-        An image that is left out under one of the degradations is left out under all, as in :meth:`gain`.
+    def mean(self, metric: str, method: str, datasets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
+        """Mean of cells (dataset × degradation), each the mean over its images; and the number of images.
+
+        An image that is excluded under one of the degradations is excluded under all, as in :meth:`gain`.
         """
-        rows = [self.values(metric, method, one)[:, places] for one in sets]
+        rows = [self.values(metric, method, one)[:, places] for one in datasets]
         rows = [values[np.isfinite(values).all(axis=1)] for values in rows]
         cells = [values.mean(axis=0) for values in rows if len(values)]
         return float(np.concatenate(cells).mean()) if cells else float('nan'), sum(map(len, rows))
 
 
-def make_table(grid: Grid, methods: Sequence[Method], seed: int = 0) -> list[Entry]:
-    """Lay out the table.
-
-    Args:
-        grid: The scores.
-        methods: Its rows.
-        seed: Of the intervals.
-
-    Returns:
-        Entries by metric, set, method and degradation.
-    """
+def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
+    """Lay out the table: entries by metric, dataset, method and degradation."""
     entries = []
     for metric in grid.metrics:
-        for group, sets in grid.groups().items():
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        for group, datasets in grid.groups().items():
             for method in methods:
-                for column, places in grid.columns(sets).items():
-                    value, images = grid.mean(metric, method.label, sets, places)
+                for column, places in grid.columns(datasets).items():
+                    value, images = grid.mean(metric, method.label, datasets, places)
                     gain = None
                     if method.baseline is not None:
-                        gain = grid.gain(metric, method.label, method.baseline, sets, places, seed)
-                    beats = tuple(other.label for other in methods if _may_beat(method, other) and _is_better(
-                        metric, value, grid.mean(metric, other.label, sets, places)[0]))
-                    entries.append(Entry(metric, group, column, method.label, value, images, gain, beats))
+                        gain = grid.gain(metric, method.label, method.baseline, datasets, places)
+                    beats = tuple(other.label for other in methods if method.may_beat(other)
+                                  and sign * value > sign * grid.mean(metric, other.label, datasets, places)[0])
+                    entries.append(Entry(method.label, group, column, metric, value, images, gain, beats))
     return entries
 
 
-def all_gains(grid: Grid, seed: int = 0,
+def all_gains(grid: Grid,
               pairs: Sequence[tuple[str, str]] | None = None) -> list[tuple[str, str, str, str, str, Gain]]:
-    """Compare every method with every one before it.
+    """Compare methods.
 
     Args:
         grid: All scores.
-        seed: Of the resampling.
-        pairs: Reference and method, where not all are wanted.
+        pairs: (reference, method). Default: every method with every one before it.
 
     Returns:
-        Metric, set, degradation, method, reference and gain.
+        Metric, dataset, degradation, method, reference and gain.
     """
-    found = []
-    for metric in grid.metrics:
-        for group, sets in grid.groups().items():
-            for reference, method in combinations(grid.methods, 2) if pairs is None else pairs:
-                for column, places in grid.columns(sets).items():
-                    gain = grid.gain(metric, method, reference, sets, places, seed)
-                    if gain is not None:
-                        found.append((metric, group, column, method, reference, gain))
-    return found
-
-
-def _may_beat(method: Method, other: Method) -> bool:
-    return (method.parameters is not None and other.parameters is not None and bool(method.dropout_p)
-            and other.dropout_p == 0 and method.parameters < other.parameters)
-
-
-def _is_better(metric: str, value: float, other: float) -> bool:
-    return value < other if metric in LOWER_IS_BETTER else value > other
+    pairs = list(combinations(grid.methods, 2)) if pairs is None else pairs
+    return [(metric, group, column, method, reference, gain)
+            for metric in grid.metrics for group, datasets in grid.groups().items() for reference, method in pairs
+            for column, places in grid.columns(datasets).items()
+            if (gain := grid.gain(metric, method, reference, datasets, places)) is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from types import ModuleType
 
@@ -90,7 +90,7 @@ UNITS = {'psnr': 'dB'}
 LOWER_IS_BETTER = frozenset({'lpips'})
 
 
-def check_metrics(names: list[str]) -> None:
+def check_metrics(names: Collection[str]) -> None:
     """Refuse what cannot be measured here, before anything is done.
 
     Raises:

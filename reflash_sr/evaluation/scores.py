@@ -1,25 +1,24 @@
-"""The evaluation grid: sets × degradations, in one table."""
+"""Scores of single images, their means over images, and a text table of means."""
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 
-from reflash_sr.system.files import atomic_write
+from reflash_sr.system.files import atomic_write, csv_text
 
-MEAN = 'mean'  # over the degradations of a set
+MEAN = 'mean'  # over the degradations of a dataset
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number: a metric of one image.
+    """A metric of one image.
 
     Attributes:
         method: What made the SR image, such as ``'network'`` or ``'bicubic'``.
-        dataset: Name of the set.
+        dataset: Name of the dataset.
         degradation: Name of the degradation.
         image: Name of the image.
         metric: Name of the metric, such as ``'psnr'``.
@@ -36,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Cell:
-    """The mean of a metric over the images of one set and degradation."""
+    """The mean of a metric over the images of one dataset and degradation; ``images`` is their number."""
 
     method: str
     dataset: str
@@ -50,32 +49,31 @@ def mean_cells(scores: Iterable[Score]) -> list[Cell]:
     """Average scores over images.
 
     Args:
-        scores: In the order in which sets, degradations, metrics and methods are to be listed.
+        scores: In the order in which datasets, degradations, metrics and methods are to be listed.
 
     Returns:
-        One cell for each method, set, degradation and metric. A value that is not finite (an image equal to its ground
-        truth has an infinite PSNR) is left out of the mean, and ``images`` does not count it.
+        One cell for each method, dataset, degradation and metric. A value that is not finite (an image equal to its
+        ground truth has an infinite PSNR) is excluded from the mean, and ``images`` does not count it.
     """
     groups: dict[tuple[str, str, str, str], list[float]] = {}
     for score in scores:
         groups.setdefault((score.method, score.dataset, score.degradation, score.metric), []).append(score.value)
-    return [Cell(*key, *_finite_mean(values)) for key, values in groups.items()]
-
-
-def _finite_mean(values: list[float]) -> tuple[float, int]:
-    finite = [value for value in values if math.isfinite(value)]
-    return (sum(finite) / len(finite), len(finite)) if finite else (values[0], 0)
+    cells = []
+    for key, values in groups.items():
+        finite = [value for value in values if math.isfinite(value)]
+        cells.append(Cell(*key, sum(finite) / len(finite) if finite else values[0], len(finite)))
+    return cells
 
 
 def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 2) -> str:
-    """Lay out the cells of one metric: a row per set and method, a column per degradation, and their mean.
+    """Lay out the cells of one metric: a row per dataset and method, a column per degradation, and their mean.
 
     Args:
-        cells: As :func:`mean_cells` gives them. Those whose degradation is :data:`MEAN` are the means of their rows;
-            other rows have the mean of what stands in them.
+        cells: As from :func:`mean_cells`. Cells whose degradation is :data:`MEAN` are the means of their rows; other
+            rows get the mean of their columns.
         metric: Which metric.
         note: What the numbers are (unit, colour space, border), for the first line.
-        decimals: Digits behind the point.
+        decimals: Number of digits after the point.
 
     Returns:
         Lines of text, aligned.
@@ -83,16 +81,14 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     chosen = [cell for cell in cells if cell.metric == metric]
     columns = [name for name in dict.fromkeys(cell.degradation for cell in chosen) if name != MEAN]
     values = {(cell.dataset, cell.method, cell.degradation): cell.value for cell in chosen}
-    rows = list(dict.fromkeys((cell.dataset, cell.method) for cell in chosen))
-    head = ['set', 'method', *columns] + ([MEAN] if len(columns) > 1 else [])
-    lines = [head]
-    for dataset, method in rows:
-        row = [values.get((dataset, method, column)) for column in columns]
-        there = [value for value in row if value is not None and math.isfinite(value)]
+    lines = [['set', 'method', *columns] + [MEAN] * (len(columns) > 1)]
+    for key in dict.fromkeys((cell.dataset, cell.method) for cell in chosen):
+        row = [values.get((*key, column)) for column in columns]
         if len(columns) > 1:
-            row.append(values.get((dataset, method, MEAN), sum(there) / len(there) if there else math.nan))
-        lines.append([dataset, method] + ['' if value is None else f'{value:.{decimals}f}' for value in row])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+            finite = [value for value in row if value is not None and math.isfinite(value)]
+            row.append(values.get((*key, MEAN), sum(finite) / len(finite) if finite else math.nan))
+        lines.append([*key, *('' if value is None else f'{value:.{decimals}f}' for value in row)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
     text = ['  '.join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
             for line in lines]
     return '\n'.join([f'{metric}: {note}', *(line.rstrip() for line in text)])
@@ -101,6 +97,5 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
 def write_csv(cells: Iterable[Cell], path: str | os.PathLike) -> None:
     """Write cells as CSV, one line a cell, whole or not at all."""
     with atomic_write(path, 'w') as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Cell)], lineterminator='\n')
-        writer.writeheader()
-        writer.writerows({**asdict(cell), 'value': f'{cell.value:.6f}'} for cell in cells)
+        file.write(csv_text([field.name for field in fields(Cell)], (
+            [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(cell)] for cell in cells)))

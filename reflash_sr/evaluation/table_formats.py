@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import astuple
 
 from reflash_sr.evaluation.bootstrap import Gain
 from reflash_sr.evaluation.comparison_table import Entry, Method
@@ -12,8 +13,8 @@ from reflash_sr.evaluation.scores import MEAN, Score
 from reflash_sr.system.files import csv_text
 
 GAIN_COLUMNS = ('gain', 'gain_low', 'gain_high', 'images', 'cells', 'cells_improved')
-_LATEX = {'\\': r'\textbackslash{}', '&': r'\&', '%': r'\%', '$': r'\$', '#': r'\#', '_': r'\_', '{': r'\{', '}': r'\}',
-          '~': r'\textasciitilde{}', '^': r'\textasciicircum{}'}
+_LATEX = str.maketrans({'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
+                        **{letter: '\\' + letter for letter in '&%$#_{}'}})
 
 
 def scores_csv(scores: Sequence[Score]) -> str:
@@ -28,36 +29,37 @@ def table_csv(entries: Sequence[Entry], methods: Sequence[Method]) -> str:
     head = ('metric', 'dataset', 'method', 'parameters', 'degradation', 'value', 'images', 'baseline',
             *GAIN_COLUMNS[:3], 'beats')
     return csv_text(head, ((e.metric, e.dataset, e.method, by_label[e.method].parameters, e.degradation,
-                            _number(e.value), e.images, by_label[e.method].baseline, *_gain_numbers(e.gain)[:3],
-                            '; '.join(e.beats)) for e in entries))
+                            '' if math.isnan(e.value) else f'{e.value:.6f}', e.images, by_label[e.method].baseline,
+                            *_gain_numbers(e.gain)[:3], '; '.join(e.beats)) for e in entries))
 
 
 def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]]) -> str:
-    """One line for each pair of methods, set and degradation."""
+    """One line for each pair of methods, dataset and degradation."""
     return csv_text(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS),
                     ((*key, *_gain_numbers(gain)) for *key, gain in gains))
 
 
-def markdown(entries: Sequence[Entry], methods: Sequence[Method], settings: str) -> str:
-    """The table in Markdown, a part for each metric; ``settings`` says how it was measured."""
+def markdown(entries: Sequence[Entry], methods: Sequence[Method], how: str) -> str:
+    """The table in Markdown, a part for each metric; ``how`` says how it was measured."""
     parts = []
     for metric in dict.fromkeys(entry.metric for entry in entries):
-        rows = _rows(entries, methods, metric, _markdown_cell)
+        rows = _rows(entries, methods, metric, '**{}**')
         lines = ['| ' + ' | '.join(word.replace('|', r'\|') for word in row) + ' |' for row in rows]
         lines.insert(1, '|---|---|' + '---:|' * (len(rows[0]) - 2))
-        parts.append(f'### {_head(metric, settings)}\n\n' + '\n'.join(lines))
+        parts.append(f'### {_head(metric, how)}\n\n' + '\n'.join(lines))
     return '\n\n'.join([*parts, *_legend(entries, methods, '**bold**')]) + '\n'
 
 
-def latex(entries: Sequence[Entry], methods: Sequence[Method], settings: str) -> str:
+def latex(entries: Sequence[Entry], methods: Sequence[Method], how: str) -> str:
     """The table in LaTeX; needs the packages booktabs and xcolor."""
     parts = ['% needs \\usepackage{booktabs} and \\usepackage{xcolor}']
     for metric in dict.fromkeys(entry.metric for entry in entries):
-        rows = _rows(entries, methods, metric, _latex_cell)
-        head, body = rows[0], rows[1:]
-        lines = [' & '.join(_escape(word) for word in head) + r' \\', r'\midrule']
-        lines += [' & '.join([_escape(row[0]), _escape(row[1]), *row[2:]]) + r' \\' for row in body]
-        parts.append('\n'.join([f'% {_head(metric, settings)}', r'\begin{tabular}{ll' + 'r' * (len(head) - 2) + '}',
+        head, *body = _rows(entries, methods, metric, r'\textcolor{{red}}{{{}}}', '$-$')
+        rows = [[word.translate(_LATEX) for word in head],
+                *([word.translate(_LATEX) for word in row[:2]] + row[2:] for row in body)]
+        lines = [' & '.join(row) + r' \\' for row in rows]
+        lines.insert(1, r'\midrule')
+        parts.append('\n'.join([f'% {_head(metric, how)}', rf"\begin{{tabular}}{{ll{'r' * (len(head) - 2)}}}",
                                 r'\toprule', *lines, r'\bottomrule', r'\end{tabular}']))
     return '\n\n'.join([*parts, *('% ' + line for line in _legend(entries, methods, 'red'))]) + '\n'
 
@@ -65,50 +67,33 @@ def latex(entries: Sequence[Entry], methods: Sequence[Method], settings: str) ->
 def format_gain(gain: Gain, decimals: int = 2) -> str:
     """A mean gain with its interval and sample size, on one line."""
     interval = '' if gain.low is None else f' [{gain.low:+.{decimals}f}, {gain.high:+.{decimals}f}]'
-    noun = 'image' if gain.images == 1 else 'images'
-    return f'{gain.mean:+.{decimals}f}{interval}, {gain.images} {noun}'
+    return f"{gain.mean:+.{decimals}f}{interval}, {gain.images} image{'s' * (gain.images != 1)}"
 
 
-def _rows(entries: Sequence[Entry], methods: Sequence[Method], metric: str,
-          write: Callable[[Entry, str, bool], str]) -> list[list[str]]:
-    """The lines of one metric, head first: set, method, parameters, a column for each degradation."""
-    chosen = [entry for entry in entries if entry.metric == metric]
-    columns = [name for name in dict.fromkeys(entry.degradation for entry in chosen) if name != MEAN]
-    columns += [MEAN] if any(entry.degradation == MEAN for entry in chosen) else []
-    cells = {(entry.dataset, entry.method, entry.degradation): entry for entry in chosen}
+def _rows(entries: Sequence[Entry], methods: Sequence[Method], metric: str, mark: str,
+          minus: str = '-') -> list[list[str]]:
+    """The lines of one metric, head first: dataset, method, parameters, a column for each degradation."""
+    cells = {(entry.dataset, entry.method, entry.degradation): entry for entry in entries if entry.metric == metric}
+    columns = sorted(dict.fromkeys(column for *_, column in cells), key=lambda column: column == MEAN)
+
+    def text(entry: Entry | None, whole: bool) -> str:
+        if entry is None:
+            return ''
+        decimals = DECIMALS[metric]
+        value = '–' if math.isnan(entry.value) else f'{entry.value:.{decimals}f}'
+        gain = ''
+        if entry.gain is not None:
+            gain = f" ({format_gain(entry.gain, decimals) if whole else f'{entry.gain.mean:+.{decimals}f}'})"
+        return (mark.format(value) if entry.beats else value) + gain.replace('-', minus)
+
     rows = [['set', 'method', 'parameters', *columns]]
-    for dataset in dict.fromkeys(entry.dataset for entry in chosen):
+    for dataset in dict.fromkeys(dataset for dataset, *_ in cells):
         for method in methods:
-            found = [cells.get((dataset, method.label, column)) for column in columns]
-            whole = {MEAN} if found[-1] is not None and columns[-1] == MEAN else set(columns)
+            found = {column: cells.get((dataset, method.label, column)) for column in columns}
+            alone = found.get(MEAN) is None  # each column then stands for a whole row
             rows.append([dataset, method.label, _count(method.parameters),
-                         *('' if entry is None else write(entry, metric, entry.degradation in whole)
-                           for entry in found)])
+                         *(text(entry, alone or column == MEAN) for column, entry in found.items())])
     return rows
-
-
-def _markdown_cell(entry: Entry, metric: str, whole: bool) -> str:
-    value = _value_text(entry, metric)
-    return (f'**{value}**' if entry.beats else value) + _gain_text(entry, metric, whole)
-
-
-def _latex_cell(entry: Entry, metric: str, whole: bool) -> str:
-    value = _value_text(entry, metric)
-    value = rf'\textcolor{{red}}{{{value}}}' if entry.beats else value
-    return value + _gain_text(entry, metric, whole).replace('-', '$-$')
-
-
-def _value_text(entry: Entry, metric: str) -> str:
-    return '–' if math.isnan(entry.value) else f'{entry.value:.{DECIMALS[metric]}f}'
-
-
-def _gain_text(entry: Entry, metric: str, whole: bool) -> str:
-    """The gain in brackets; for what stands for a whole row, with its interval and number of images."""
-    if entry.gain is None:
-        return ''
-    if whole:
-        return f' ({format_gain(entry.gain, DECIMALS[metric])})'
-    return f' ({entry.gain.mean:+.{DECIMALS[metric]}f})'
 
 
 def _legend(entries: Sequence[Entry], methods: Sequence[Method], mark: str) -> list[str]:
@@ -122,28 +107,18 @@ def _legend(entries: Sequence[Entry], methods: Sequence[Method], mark: str) -> l
     return lines
 
 
-def _head(metric: str, settings: str) -> str:
+def _head(metric: str, how: str) -> str:
     unit = f', {UNITS[metric]}' if metric in UNITS else ''
-    return f"{metric.upper()}{unit} ({settings}; {'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)"
+    return f"{metric.upper()}{unit} ({how}; {'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)"
 
 
-def _gain_numbers(gain: Gain | None) -> tuple:
+def _gain_numbers(gain: Gain | None) -> list:
     if gain is None:
-        return ('',) * len(GAIN_COLUMNS)
-    ends = ('' if end is None else f'{end:.6f}' for end in (gain.low, gain.high))
-    return (f'{gain.mean:.6f}', *ends, gain.images, gain.cells, gain.improved)
-
-
-def _number(value: float) -> str:
-    """For CSV; empty where there is none."""
-    return '' if math.isnan(value) else f'{value:.6f}'
+        return [''] * len(GAIN_COLUMNS)
+    return [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(gain)]
 
 
 def _count(parameters: int | None) -> str:
     if parameters is None:
         return '–'
     return f'{parameters / 1e6:.2f} M' if parameters >= 1e6 else f'{parameters / 1e3:.0f} k'
-
-
-def _escape(text: str) -> str:
-    return ''.join(_LATEX.get(letter, letter) for letter in text)

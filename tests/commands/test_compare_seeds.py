@@ -185,7 +185,7 @@ def test_bicubic_that_differs_is_refused(measure, tmp_path):
 
 BAD = {
     'nothing': (lambda run, net: ['.'], 'holds no results'),
-    'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'stands in'),
+    'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'is in'),
     'other border': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], crop_border=0)],
                      'crop_border is 0, but 4 in'),
     'other degradations': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], names=('clean',))],
@@ -251,10 +251,10 @@ DAMAGE = {
     'metric': (change(['settings', 'metrics'], ['foo']), 'metrics must be a list of'),
     'one file twice': (lambda summary, scores: summary['settings']['networks'][1].update(
         sha256=summary['settings']['networks'][0]['sha256']), 'has the weights file of'),
-    'two scores': (lambda summary, scores: scores.append(scores[-1][:-1] + '9'), 'stands twice'),
+    'two scores': (lambda summary, scores: scores.append(scores[-1][:-1] + '9'), 'is there twice'),
     'minus infinity': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',-inf'), 'missing'),
-    'another method': (lambda summary, scores: scores.append('x' + scores[-1]), 'has no place here'),
-    'another set': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'has no place here'),
+    'another method': (lambda summary, scores: scores.append('x' + scores[-1]), 'does not belong here'),
+    'another set': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'does not belong here'),
 }
 
 
@@ -262,7 +262,7 @@ def test_names_that_differ_between_evaluations_are_other_images(measure, tmp_pat
     folders = [measure(f'at_{p}', [network(tmp_path, p, 0)]) for p in (0, 0.3)]
     scores = folders[1] / 'scores.csv'
     scores.write_text(scores.read_text(encoding='utf-8').replace(',a 1,', ',a 9,'), encoding='utf-8')
-    with pytest.raises(UserError, match='set mine: holds other images'):
+    with pytest.raises(UserError, match='dataset mine: holds other images'):
         compare(folders, tmp_path / 'out')
 
 

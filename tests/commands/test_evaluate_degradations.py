@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ from PIL import Image
 
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.commands import arguments as tool_args
-from reflash_sr.commands import evaluate_degradations as evaluation_run
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation import measure as measuring
 from reflash_sr.training import pipeline
 from reflash_sr.weights.trained_network import open_network
 from tests.conftest import TINY_NETWORK, smooth_image
@@ -111,7 +112,7 @@ def test_validation_basicsr_test_and_tool_agree(training_options, image_folder, 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, image_folder, tmp_path, monkeypatch):
     opened = [open_network(path) for path in networks[:2]]
     evaluate(opened, sets_of(image_folder), tmp_path / 'whole')
-    measure, done = evaluation_run._measure, []
+    measure, done = measuring.measure_image, []
 
     def until_third(one, place, *rest):
         if len(done) == 2:
@@ -119,14 +120,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(networks, image_fold
         done.append(place)
         return measure(one, place, *rest)
 
-    monkeypatch.setattr(evaluation_run, '_measure', until_third)
+    monkeypatch.setattr(measuring, 'measure_image', until_third)
     with pytest.raises(KeyboardInterrupt):
         evaluate(opened, sets_of(image_folder), tmp_path / 'out')
     progress = next((tmp_path / 'out' / '.progress').iterdir())
     progress.write_text(progress.read_text() + '["mine", "c", [["bicu')  # killed while writing
     again = []
-    monkeypatch.setattr(evaluation_run, '_measure', lambda one, place, *rest: (again.append(place),
-                                                                                measure(one, place, *rest))[1])
+    monkeypatch.setattr(measuring, 'measure_image', lambda one, place, *rest: (again.append(place),
+                                                                               measure(one, place, *rest))[1])
     evaluate(opened, sets_of(image_folder), tmp_path / 'out')
     assert sorted(done + again) == [0, 1, 2, 3]
     for name in ('scores.csv', 'table.csv', 'gains.csv', 'table.tex'):
@@ -182,7 +183,7 @@ def test_bad_input_is_one_line_with_status_2(networks, image_folder, tmp_path):
         'broken/a.png: cannot be read as an image': [*usual, '--gt', tmp_path / 'broken'],
         'too small: crop_border 40 and psnr need 81 px': [*usual, '--crop_border', '40'],
         "'fog' is not known": [*usual, '--degradations', 'fog'],
-        'enlarges ×2, but the sets are made for ×4': [*usual, '--weights', plain, tmp_path / 'x2.pth'],
+        'upscales ×2, but the datasets are made for ×4': [*usual, '--weights', plain, tmp_path / 'x2.pth'],
         "there is no network 'p0'": [*usual, '--baseline', 'plain=p0'],
         "'clean' and 'down:bicubic' are the same": [*usual, '--degradations', 'clean', 'down:bicubic'],
         'is read, so results cannot go there': [*usual, '--out', image_folder, '--overwrite'],
@@ -255,7 +256,7 @@ def test_images_that_were_taken_away_are_made_again(networks, image_folder, tmp_
     opened, out = [open_network(networks[0])], tmp_path / 'out'
     evaluate(opened, sets_of(image_folder, ['clean']), out)
     table = (out / 'table.csv').read_text()
-    evaluation_run.shutil.rmtree(out / 'crops')
+    shutil.rmtree(out / 'crops')
     evaluate(opened, sets_of(image_folder, ['clean']), out)
     assert list((out / 'crops').rglob('*.png'))
     assert (out / 'table.csv').read_text() == table

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reflash_sr.evaluation.bootstrap import paired_gain
-from reflash_sr.evaluation.seed_intervals import gain_over_seeds
+from reflash_sr.evaluation.bootstrap import gain_over_seeds, paired_gain
 
 
 def test_one_seed_is_the_gain_over_images(rng):
     sets = [rng.normal(0.1, 1, (5, 3)), rng.normal(0.1, 1, (9, 3))]
     gain, plain = gain_over_seeds([sets]), paired_gain(sets)
-    assert (gain.mean, gain.images_low, gain.images_high, gain.images) == (plain.mean, plain.low, plain.high, 14)
+    assert (gain.mean, gain.low, gain.high, gain.images) == (plain.mean, plain.low, plain.high, 14)
     assert gain.by_seed == (pytest.approx(plain.mean),)
     assert gain.seeds_low is gain.seeds_high is None
 
@@ -20,9 +19,9 @@ def test_each_interval_knows_its_own_source(rng):
     rows, seeds = rng.normal(0, 1, (1, 20, 1)), rng.normal(0, 1, (4, 1, 1))
     only_images = gain_over_seeds([[one] for one in np.broadcast_to(rows, (4, 20, 2))])
     assert only_images.seeds_high - only_images.seeds_low == pytest.approx(0)
-    assert only_images.images_high - only_images.images_low > 0.3
+    assert only_images.high - only_images.low > 0.3
     only_seeds = gain_over_seeds([[one] for one in np.broadcast_to(seeds, (4, 20, 2))])
-    assert only_seeds.images_high - only_seeds.images_low == pytest.approx(0)
+    assert only_seeds.high - only_seeds.low == pytest.approx(0)
     wanted = stats.t.interval(0.95, 3, seeds.mean(), stats.sem(seeds.ravel()))
     assert (only_seeds.seeds_low, only_seeds.seeds_high) == pytest.approx(wanted)
 

@@ -1,0 +1,176 @@
+"""The result folder of an evaluation: scores and images of what is finished, so that it can continue later."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from reflash_sr.commands.analysis_inputs import folder_names
+from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.evaluation.comparison import BICUBIC, Settings, describe
+from reflash_sr.evaluation.detail_crop import crop_box
+from reflash_sr.evaluation.measure import Observer, Place, Unit
+from reflash_sr.evaluation.metrics import SMALLEST
+from reflash_sr.evaluation.scores import Score
+from reflash_sr.system import processes
+from reflash_sr.system.files import atomic_write
+from reflash_sr.system.result_folder import ResultFolder
+from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+
+TOOL = 'evaluate_degradations'
+PROGRESS = '.progress'
+GT, LQ = '*GT', '*LQ'  # labels of crops; a network may be called GT
+
+
+class EvaluationFolder(ResultFolder, Observer):
+    """Keeps scores in ``.progress``, crops of the first images in ``crops`` and, if asked to, SR images in ``images``.
+
+    Names of methods, datasets and images are made safe for file systems, and unique.
+
+    Args:
+        path: The folder.
+        networks: As for :func:`~reflash_sr.evaluation.measure.measure_networks`; so are ``datasets`` and ``settings``.
+        device: Where the networks run.
+        overwrite: Whether to move earlier results aside.
+
+    Raises:
+        UserError: An image is broken or too small; the folder holds another run or cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike, networks: Sequence[TrainedNetwork],
+                 datasets: Sequence[DegradedSet | PairedSet], settings: Settings, device: torch.device,
+                 overwrite: bool = False):
+        smallest = 2 * settings.crop_border + max(SMALLEST[metric] for metric in settings.metrics)
+        for one in datasets:
+            one.check(smallest, f"crop_border {settings.crop_border} and {', '.join(settings.metrics)} need "
+                      f'{smallest} px')
+        content = [describe(one) for one in datasets]
+        super().__init__(path, TOOL, {'networks': network_settings(networks), 'sets': content,
+                                      **asdict(settings), 'device': device.type}, overwrite,
+                         [*(one.path for one in networks), *(root for one in datasets for root in one.roots)])
+        self.measured = load_scores(self.path)
+        labels = [BICUBIC, *(one.label for one in networks)]
+        self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])
+        self._datasets = _safe([one.name for one in datasets])
+        self._images = {one.name: _safe(one.names) for one in datasets}
+        self._degradations = {one.name: _safe(one.degradations) for one in datasets}
+        self._log: IO[str] | None = None
+
+    def crop(self, dataset: str, image: str, degradation: str, label: str) -> Path:
+        """Path of a crop; ``label`` is that of a method, or :data:`GT` or :data:`LQ`."""
+        return (self.path / 'crops' / self._datasets[dataset] / self._images[dataset][image]
+                / self._degradations[dataset][degradation] / f'{self._labels[label]}.png')
+
+    def image(self, dataset: str, image: str, degradation: str, label: str) -> Path:
+        """Path of an SR image."""
+        return (self.path / 'images' / self._labels[label] / self._datasets[dataset]
+                / self._degradations[dataset][degradation] / f'{self._images[dataset][image]}.png')
+
+    def strip(self, dataset: str, image: str) -> Path:
+        """Path of the crops of an image side by side."""
+        return self.path / 'strips' / self._datasets[dataset] / f'{self._images[dataset][image]}.png'
+
+    def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
+        """Whether somebody removed images that were written with the scores."""
+        wanted: list[Path] = []
+        for degradation in dataset.degradations:
+            key = dataset.name, dataset.names[place], degradation
+            if place < self.settings['strips']:
+                wanted += [self.crop(*key, label) for label in self._labels]
+            if self.settings['save_images']:
+                wanted += [self.image(*key, label) for label in self._labels if label not in (GT, LQ, BICUBIC)]
+        return not all(path.is_file() for path in wanted)
+
+    def progress(self, places: Sequence[Place]) -> Sequence[Place]:
+        """Show a bar, of rank 0."""
+        return tqdm(places, 'Evaluating', unit='image', disable=True if processes.rank() else None)
+
+    def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
+             gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
+        """Write crops of one image under a degradation, and its SR images."""
+        key, scale = (dataset.name, dataset.names[place], degradation), dataset.scale
+        box = crop_box(gt, scale) if place < self.settings['strips'] else None
+        if box is not None:
+            small = lq[tuple(slice(part.start // scale, part.stop // scale) for part in box)]
+            write_png(gt[box], self.crop(*key, GT))
+            write_png(small.repeat(scale, 0).repeat(scale, 1), self.crop(*key, LQ))
+
+        def keep(label: str, sr: np.ndarray) -> None:
+            if self.settings['save_images'] and label != BICUBIC:
+                write_png(sr, self.image(*key, label))
+            if box is not None:
+                write_png(sr[box], self.crop(*key, label))
+
+        return keep
+
+    def add(self, unit: Unit, scores: Sequence[Score]) -> None:
+        """Append an image to the log of this process."""
+        if self._log is None:
+            path = self.path / PROGRESS / f'{processes.rank()}_{os.getpid()}.jsonl'
+            path.parent.mkdir(exist_ok=True)
+            self._log = path.open('a', encoding='utf-8')
+        rows = [(one.method, one.degradation, one.metric, one.value) for one in scores]
+        self._log.write(json.dumps([*unit, rows]) + '\n')
+        self._log.flush()
+
+    def note(self, line: str) -> None:
+        """Print a note on standard error."""
+        print(f'note: {line}', file=sys.stderr)
+
+    def __exit__(self, kind: object, error: object, *trace: object) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if isinstance(error, OSError):
+            raise RunError(f'{self}: results cannot be written ({error.strerror}); make room, then start again'
+                           ) from error
+
+
+def load_scores(folder: Path) -> dict[Unit, list[Score]]:
+    """Scores of finished images, from ``scores.csv`` and from the logs of an interrupted run.
+
+    Raises:
+        UserError: ``scores.csv`` is damaged. A torn last line of a log is ignored.
+    """
+    found: dict[Unit, list[Score]] = {}
+    path = folder / 'scores.csv'
+    if path.is_file():
+        try:
+            with open(path, encoding='utf-8', newline='') as file:
+                for row in csv.DictReader(file):
+                    score = Score(**{**row, 'value': float(row['value'])})
+                    found.setdefault((score.dataset, score.image), []).append(score)
+        except (ValueError, TypeError, KeyError, csv.Error) as error:
+            what = 'a line is cut off, or a column is another' if isinstance(error, TypeError) else error
+            raise UserError(f'{path}: is damaged ({what}); remove it to measure again') from error
+    for log in sorted((folder / PROGRESS).glob('*.jsonl')):
+        for line in log.read_text(encoding='utf-8').splitlines():
+            try:
+                dataset, image, rows = json.loads(line)
+                found[dataset, image] = [Score(method, dataset, degradation, image, metric, float(value))
+                                         for method, degradation, metric, value in rows]
+            except (ValueError, TypeError, RecursionError):
+                continue
+    return found
+
+
+def write_png(pixels: np.ndarray, path: Path) -> None:
+    """Write (H, W, 3) uint8 as PNG, whole or not at all."""
+    with atomic_write(path) as file:
+        Image.fromarray(pixels).save(file, format='PNG')
+
+
+def _safe(labels: Sequence[str], keys: Sequence[str] | None = None) -> dict[str, str]:
+    return dict(zip(keys or labels, folder_names(labels)))

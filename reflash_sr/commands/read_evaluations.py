@@ -1,0 +1,111 @@
+"""Finished evaluations, checked against what their summaries say, and against each other."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reflash_sr.commands.evaluation_folder import TOOL, load_scores
+from reflash_sr.commands.read_summaries import (
+    Described,
+    as_written,
+    check_alike,
+    check_files,
+    hold,
+    networks_of,
+    read_finished,
+)
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.comparison import BICUBIC
+from reflash_sr.evaluation.metrics import METRICS
+from reflash_sr.evaluation.scores import Score
+from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule, is_number
+from reflash_sr.system.result_folder import SUMMARY
+
+_COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+_SET = {'name': TEXT, 'pictures': POSITIVE_INT, 'degradations': Rule(
+    'a list of names', lambda value: isinstance(value, list) and value != [] and all(map(TEXT.holds, value)))}
+_SETTINGS = {**dict.fromkeys(_COMPARABLE, ANY), 'crop_border': COUNT, 'metrics': Rule(
+    f"a list of {', '.join(METRICS)}",
+    lambda value: isinstance(value, list) and value != [] and all(one in list(METRICS) for one in value))}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of ``evaluate_degradations``.
+
+    Attributes:
+        folder: Where they are.
+        settings: As in the summary.
+        networks: By label.
+        sets: Datasets by name, as in the summary, without their folders.
+        images: Names of the images of each dataset.
+        scores: All of them.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    networks: Mapping[str, Described]
+    sets: Mapping[str, Mapping[str, Any]]
+    images: Mapping[str, Collection[str]]
+    scores: Sequence[Score]
+
+
+def open_evaluation(folder: Path) -> Evaluation:
+    """Read finished results.
+
+    Raises:
+        UserError: There are none, or scores and summary do not agree.
+    """
+    summary = read_finished(folder, TOOL)
+    with as_written(folder / SUMMARY, f'tools/{TOOL}.py', 'evaluate again'):
+        settings = summary['settings']
+        networks = networks_of(summary, folder)
+        hold(settings, _SETTINGS)
+        for one in settings['sets']:
+            hold(one, _SET)
+        sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
+        if not sets or len(sets) != len(settings['sets']):
+            raise ValueError('sets: none, or two of one name')
+    path = folder / 'scores.csv'
+    scores = list(itertools.chain(*load_scores(folder).values()))
+    if not scores:
+        raise UserError(f'{path}: is missing, or holds no scores; evaluate again')
+    there = Counter((one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
+                    if is_number(one.value) or one.value == math.inf)
+    images = {name: sorted({key[-1] for key in there if key[0] == name}) for name in sets}
+    wanted = set()
+    for name, one in sets.items():
+        if len(images[name]) > one['pictures']:
+            raise UserError(f"{path}: has {len(images[name])} images of {name}, but summary.json says "
+                            f"{one['pictures']}; evaluate again")
+        names = images[name] + ['an image'] * (one['pictures'] - len(images[name]))
+        wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
+    odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
+    if odd is not None:
+        what = 'does not belong here' if odd not in wanted else 'is there twice' if there[odd] > 1 else 'is missing'
+        raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
+    return Evaluation(folder, settings, networks, sets, images, scores)
+
+
+def check_comparable(found: Sequence[Evaluation]) -> None:
+    """Refuse evaluations of different studies, images or degradations, or measured in different ways."""
+    networks = [(one.folder, network) for one in found for network in one.networks.values()]
+    check_alike(networks)
+    check_files(networks)
+    known: dict[str, Evaluation] = {}
+    for one in found:
+        for key in _COMPARABLE:
+            if one.settings[key] != found[0].settings[key]:
+                raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {found[0].settings[key]} in '
+                                f'{found[0].folder}; evaluate all in the same way')
+        for name, what in one.sets.items():
+            other = known.setdefault(name, one)
+            if (other.sets[name], other.images[name]) != (what, one.images[name]):
+                raise UserError(f'{one.folder}: dataset {name}: holds other images or degradations than in '
+                                f'{other.folder}')

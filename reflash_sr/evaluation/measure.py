@@ -1,0 +1,136 @@
+"""Measuring networks on test sets, image by image: networks × datasets → scores."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.evaluation.comparison import BICUBIC, Settings, check
+from reflash_sr.evaluation.inference import CPU, Restorer
+from reflash_sr.evaluation.metrics import bicubic_upscale, measure
+from reflash_sr.evaluation.scores import Score
+from reflash_sr.system import processes
+from reflash_sr.system.devices import is_out_of_memory
+from reflash_sr.weights.trained_network import TrainedNetwork
+
+Unit = tuple[str, str]  # dataset, image
+Place = tuple[DegradedSet | PairedSet, int]  # dataset, index of an image
+
+
+class Observer(contextlib.AbstractContextManager):
+    """Follows an evaluation, and may keep its results. This one keeps nothing.
+
+    Attributes:
+        measured: Scores of images that need not be measured again.
+    """
+
+    def __init__(self) -> None:
+        self.measured: dict[Unit, list[Score]] = {}
+
+    def __exit__(self, *error: object) -> None:
+        """The last image of this process is measured, or measuring failed."""
+
+    def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
+        """Whether something else than scores is missing of an image."""
+        return False
+
+    def progress(self, places: Sequence[Place]) -> Sequence[Place]:
+        """Show progress through ``places``, as ``tqdm`` does."""
+        return places
+
+    def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
+             gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
+        """An image under a degradation; the result takes each method's label and SR image. All uint8 RGB."""
+        return lambda label, sr: None
+
+    def add(self, unit: Unit, scores: Sequence[Score]) -> None:
+        """An image is finished."""
+
+    def note(self, line: str) -> None:
+        """Something that a user should know."""
+        warnings.warn(line, stacklevel=3)
+
+
+def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[DegradedSet | PairedSet],
+                     settings: Settings | None = None, device: torch.device = CPU,
+                     observer: Observer | None = None) -> list[Score]:
+    """Measure bicubic interpolation and networks on every image of every dataset.
+
+    In several processes, each measures its share of the images; all return the same scores.
+
+    Args:
+        networks: All of one scale; labels are unique.
+        datasets: At that scale; names are unique.
+        settings: How to measure.
+        device: Where the networks run; they are moved there.
+        observer: Follows the measuring. Default: everything stays in memory.
+
+    Returns:
+        By dataset, image, degradation, method and metric. ``pandas.DataFrame(scores)`` has the columns ``method``,
+        ``dataset``, ``degradation``, ``image``, ``metric`` and ``value``.
+
+    Raises:
+        UserError: Networks and datasets do not fit together, or an image cannot be read or measured.
+        RunError: Not enough memory, or the observer cannot write.
+    """
+    settings, observer = settings or Settings(), observer or Observer()
+    check(networks, datasets)
+    places = [(dataset, place) for dataset in datasets for place in range(len(dataset))
+              if (dataset.name, dataset.names[place]) not in observer.measured or observer.lacks(dataset, place)]
+    processes.gather(None)  # nobody writes before all have looked
+    restorers = {one.label: Restorer(one.net, one.scale, one.multiple, device, settings.amp, settings.tile,
+                                     settings.overlap) for one in networks}
+    found: dict[Unit, list[Score]] = {}
+    failure: UserError | None = None
+    try:
+        with observer:
+            for dataset, place in observer.progress(places[processes.rank()::processes.world_size()]):
+                unit = dataset.name, dataset.names[place]
+                found[unit] = measure_image(dataset, place, restorers, settings, observer)
+                observer.add(unit, found[unit])
+    except UserError as error:
+        failure = error
+    for label, one in restorers.items():
+        if one.forced_tile and failure is None:
+            observer.note(f'{label}: memory did not suffice for whole images: tiles down to {one.forced_tile} px. If '
+                          f'the network sees farther than --overlap, {one.overlap} px, numbers differ slightly from those '
+                          'of whole images')
+    scores = dict(observer.measured)
+    for part, failed in processes.gather((found, failure)):  # all processes stop for the same reason
+        if failed is not None:
+            raise failed
+        scores.update(part)
+    return [score for dataset in datasets for name in dataset.names for score in scores[dataset.name, name]]
+
+
+def measure_image(dataset: DegradedSet | PairedSet, place: int, restorers: Mapping[str, Restorer], settings: Settings,
+                  observer: Observer) -> list[Score]:
+    """All scores of one image: every degradation, method and metric."""
+    scores = []
+    methods = {BICUBIC: lambda lq: bicubic_upscale(lq, dataset.scale),
+               **{label: restorer.restore for label, restorer in restorers.items()}}
+    for degradation in dataset.degradations:
+        lq, gt = dataset.pair(place, degradation)
+        keep = observer.pair(dataset, place, degradation, lq, gt)
+        for label, restore in methods.items():
+            try:
+                sr = restore(lq)
+                values = {metric: measure(metric, sr, gt, settings.crop_border, settings.y_channel)
+                          for metric in settings.metrics}
+            except UserError as error:
+                raise UserError(f'{dataset.path(place)}: {label}: {error}') from error
+            except RuntimeError as error:
+                if is_out_of_memory(error):
+                    raise RunError(f'{dataset.path(place)}: {label}: not enough memory; give a --tile, or a smaller '
+                                   'one, then start again to go on') from error
+                raise
+            scores += [Score(label, dataset.name, degradation, dataset.names[place], metric, value)
+                       for metric, value in values.items()]
+            keep(label, sr)
+    return scores
