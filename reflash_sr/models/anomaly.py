@@ -1,4 +1,4 @@
-"""Names the layer whose backward pass made a gradient that is not finite."""
+"""Finds the layer whose backward pass produces a gradient that is not finite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reflash_sr.errors import RunError
 
 @contextlib.contextmanager
 def watched(net: torch.nn.Module, iteration: int, paths: Sequence[str], wanted: bool = True) -> Iterator[None]:
-    """Watch the gradient of every operation inside the ``with``; waits for the device after each: for a search only.
+    """Watch the gradient of every operation inside the ``with``. Slow, because it waits for the device after each one.
 
     Args:
         net: The network; its layers are named as in ``named_modules()``.
@@ -23,13 +23,13 @@ def watched(net: torch.nn.Module, iteration: int, paths: Sequence[str], wanted: 
         wanted: False watches nothing.
 
     Raises:
-        RunError: The gradient after an operation was finite and the one before it is not; names operation and layer.
+        RunError: A backward pass got finite gradients and produced one that is not; names operation and layer.
     """
     if not wanted:
         yield
         return
-    layers: list[str] = []
-    handles = []
+    layers: list[str] = []  # those whose forward pass is running, the innermost one last
+    handles: list[Any] = []
     for name, module in net.named_modules():
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: layers.append(name)))
         handles.append(module.register_forward_hook(lambda *_: layers.__delitem__(-1), always_call=True))
@@ -42,20 +42,21 @@ def watched(net: torch.nn.Module, iteration: int, paths: Sequence[str], wanted: 
 
 
 class _Watch(TorchFunctionMode):
-    """Puts a hook on the backward node of every operation, which knows the layer that it belongs to."""
+    """Registers a hook on the backward node of every operation, together with the name of its layer."""
 
     def __init__(self, layers: list[str], iteration: int, paths: Sequence[str]):
         super().__init__()
         self.layers, self.iteration, self.paths = layers, iteration, paths
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if isinstance(made, torch.Tensor) and made.grad_fn is not None:
-            node, layer = made.grad_fn, (self.layers[-1] or 'the network itself') if self.layers else 'the loss'
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.grad_fn is not None:
+            node: Any = result.grad_fn
+            layer = (self.layers[-1] or 'the network itself') if self.layers else 'the loss'
             if 'watched by reflash_sr' not in node.metadata:
                 node.metadata['watched by reflash_sr'] = True
                 node.register_hook(lambda before, after: self._check(before, after, node.name(), layer))
-        return made
+        return result
 
     def _check(self, before: Sequence[Any], after: Sequence[Any], operation: str, layer: str) -> None:
         if all(map(_is_finite, after)) and not all(map(_is_finite, before)):

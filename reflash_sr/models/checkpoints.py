@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept: the newest few, and the best by every metric."""
+"""Which checkpoints of a run are kept: the newest ones, and the best by every metric."""
 
 from __future__ import annotations
 
@@ -30,35 +30,36 @@ def write(content: Any, path: Path) -> None:
 def prune(opt: Mapping[str, Any], iteration: int) -> None:
     """Delete all but the newest ``logger: keep_last`` checkpoints, after that of ``iteration`` is written.
 
-    A state goes before its weights, so that no state is ever without. Files of later iterations, which a run continued
-    from further back will write again, are left alone, and so are ``latest`` and ``best`` ones.
+    A state is deleted before its weights: a state without weights never exists. Not deleted: ``latest``, ``best``, and
+    later iterations, which a run that was continued from an earlier state will write again.
+
+    Raises:
+        RunError: A file cannot be deleted.
     """
     keep = opt['logger'].get('keep_last')
     if not keep:
         return
-    states = _numbered(Path(opt['path']['training_states']).glob('*.state'), r'(\d+)\.state')
-    networks = _numbered(Path(opt['path']['models']).iterdir(), r'net_[a-z]+_(\d+)\.(?:pth|safetensors)')
-    numbers = sorted({number for number, _ in states + networks if number <= iteration})
-    gone = set(numbers[:-keep])
+    found = [(int(match[1]), path) for folder, pattern in (
+        ('training_states', r'(\d+)\.state'), ('models', r'net_[a-z]+_(\d+)\.(?:pth|safetensors)'))
+        for path in Path(opt['path'][folder]).glob('*') if (match := re.fullmatch(pattern, path.name))]
+    old = sorted({number for number, _ in found if number <= iteration})[:-keep]
     try:
-        for number, path in states + networks:
-            if number in gone:
+        for number, path in found:
+            if number in old:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f'{path}: cannot be deleted ({error.strerror}), which keep_last: {keep} asks for') from error
 
 
-def _numbered(paths: Any, pattern: str) -> list[tuple[int, Path]]:
-    matches = [(re.fullmatch(pattern, path.name), path) for path in paths]
-    return [(int(match[1]), path) for match, path in matches if match]
-
-
 class Best:
-    """The best value of every metric so far, and the weights that had it: ``net_g_best_{metric}``.
+    """The best value of every metric so far, and the weights that reached it: ``net_g_best_{metric}``.
 
     Args:
         opt: The run's options; ``val: metrics: NAME: better`` is ``'higher'`` or ``'lower'``.
-        save: Saves the network under a label; its second argument is what the file shall say of its training.
+        save: Saves the network under a label; its second argument is stored in the file, under ``trained``.
+
+    Attributes:
+        values: ``value`` and ``iter`` by metric.
     """
 
     def __init__(self, opt: Mapping[str, Any], save: Callable[[str, dict[str, Any]], None]):
@@ -66,12 +67,12 @@ class Best:
         self.keep = bool(section.get('keep_best'))
         self._lower = {name: metric.get('better') == 'lower' for name, metric in (section.get('metrics') or {}).items()}
         self._save = save
-        self._folder = Path(opt['path']['models']) if self.keep else None
+        self._folder = Path(opt['path'].get('models', ''))
         self._suffix = weights.suffix_of(opt)
         self.values: dict[str, dict[str, Any]] = {}
 
     def take(self, iteration: int | str, means: Mapping[str, float]) -> None:
-        """Take note of a validation; save the weights where they are better than all before (a tie is not)."""
+        """Note the result of a validation; save the weights if it is better than all before (a tie is not)."""
         for metric, value in means.items():
             if self._is_better(metric, value):
                 self.values[metric] = {'value': value, 'iter': iteration}
@@ -79,7 +80,7 @@ class Best:
                     self._save(self.label(metric), {'best': metric, 'value': value})
 
     def continue_from(self, values: Mapping[str, Any], iteration: int) -> None:
-        """Go on from a state; a validation at its iteration, done after it was saved, is told by the weights' file."""
+        """Go on from a state. If its iteration was validated after it was saved, the file of the weights tells."""
         self.values = {name: dict(best) for name, best in values.items() if name in self._lower}
         for metric in self._lower if self.keep else ():
             try:
@@ -92,11 +93,9 @@ class Best:
 
     @staticmethod
     def label(metric: str) -> str:
-        """How the file of a metric is called."""
+        """Label of a metric's file."""
         return 'best_' + re.sub(r'[^\w.-]', '_', metric)
 
     def _is_better(self, metric: str, value: float) -> bool:
-        best = self.values.get(metric)
-        if not math.isfinite(value):
-            return False
-        return best is None or (value < best['value'] if self._lower[metric] else value > best['value'])
+        best = self.values[metric]['value'] if metric in self.values else None
+        return math.isfinite(value) and (best is None or (value < best if self._lower[metric] else value > best))

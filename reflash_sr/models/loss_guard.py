@@ -1,4 +1,4 @@
-"""The losses of a print interval: their mean, and the first one that was not finite."""
+"""The losses between two log lines: their mean, and the first one that was not finite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reflash_sr.errors import RunError
 
 
 class LossGuard:
-    """Keeps losses on their device, so that no training step waits for a number.
+    """Keeps losses on their device: no training step waits for a number.
 
     Args:
-        remembered: Iterations whose input files are remembered; at least the interval between two checks.
+        remembered: Number of iterations whose input files are kept; at least the interval between two checks.
     """
 
     def __init__(self, remembered: int):
@@ -26,11 +26,11 @@ class LossGuard:
 
     @torch.no_grad()
     def add(self, losses: Mapping[str, torch.Tensor], iteration: int, paths: Sequence[str]) -> None:
-        """Take note of the losses of one iteration.
+        """Add the losses of one iteration.
 
         Args:
             losses: Loss terms by name, scalars.
-            iteration: Which iteration, from 1.
+            iteration: Its number, from 1.
             paths: Files of the batch.
         """
         self._batches.append((iteration, list(paths)))
@@ -42,7 +42,7 @@ class LossGuard:
             self._first_bad[name] = torch.minimum(self._first_bad.get(name, bad), bad)
 
     def check(self) -> None:
-        """Refuse to go on after a loss that was not finite; waits for the device.
+        """Stop after a loss that was not finite; waits for the device.
 
         Raises:
             RunError: Names the term, the iteration and the files of its batch.
@@ -56,32 +56,27 @@ class LossGuard:
                                'learning rate, or try amp: ~')
 
     def means(self) -> dict[str, torch.Tensor]:
-        """Return the mean of every term since the last call, as scalars on their device, and begin anew."""
+        """Return the mean of every term since the last call, as scalars on their device, and start at zero."""
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
         return means
 
     def window(self) -> dict[str, Any]:
-        """What was added since the last call of :meth:`means`: ``sums`` by name, on the CPU, and ``count``."""
+        """Return what was added since the last call of :meth:`means`: ``sums`` by name, on the CPU, and ``count``."""
         return {'sums': {name: total.cpu() for name, total in self._sums.items()}, 'count': self._count}
 
     def continue_window(self, window: Mapping[str, Any], device: torch.device | str = 'cpu') -> None:
-        """Go on in the middle of a print interval.
-
-        Args:
-            window: As :meth:`window` gave it.
-            device: Where the losses to come will be.
-        """
+        """Go on between two log lines: take what :meth:`window` returned, to the device of the next losses."""
         self._sums = {name: total.to(device) for name, total in window['sums'].items()}
         self._count = window['count']
 
 
 def shares(windows: Sequence[Mapping[str, Any]], processes: int) -> list[dict[str, Any]]:
-    """Divide the windows of the processes that saved among those that continue; the mean over all stays.
+    """Distribute the windows of the processes that saved over those that continue; the mean over all is the same.
 
     Args:
-        windows: One of each process.
-        processes: How many continue.
+        windows: One of each process that saved.
+        processes: Number of processes that continue.
     """
     if len(windows) == processes:
         return [dict(window) for window in windows]

@@ -1,4 +1,4 @@
-"""Optimisers of a continued run: what the option file says of them holds, whatever it said before."""
+"""Optimisers of a continued run: the settings in the option file override those of the state."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from basicsr.utils import get_root_logger
 
 def follow_file(optimiser: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LRScheduler,
                 section: Mapping[str, Any]) -> None:
-    """Give a reloaded optimiser the settings of the option file, and say what has changed.
+    """Give a reloaded optimiser the settings of the option file, and log what has changed.
 
-    Another ``lr`` scales the learning rate that the schedule has come to. The same settings leave the same bits.
+    A new ``lr`` scales the current learning rate of the schedule. Equal settings change nothing, to the bit.
 
     Args:
-        optimiser: With the state of the run that is continued.
+        optimiser: Has the state of the run that is continued.
         scheduler: Of its learning rate.
-        section: ``train: optim_g``: ``type``, ``lr``, and what else it sets.
+        section: ``train: optim_g`` of the option file: ``type``, ``lr`` and further settings.
     """
     logger = get_root_logger()
     for group in optimiser.param_groups:

@@ -1,9 +1,9 @@
-"""BasicSR's ``SRModel`` for any device, with mixed precision, safe checkpoints and one table of validation."""
+"""BasicSR's ``SRModel`` for any device, with mixed precision, safe checkpoints and one table per validation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,14 @@ class ReflashSRModel(SRModel):
     Args:
         opt: A BasicSR option file, expanded. Beyond ``SRModel``'s keys: ``device`` (``auto cpu cuda mps``), ``amp``
             (``bf16`` trains in mixed precision; weights and loss stay float32), ``channels_last``, ``compile``.
-            ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` cuts the norm of the
-            gradient down to a number; ``accumulate: N`` divides every batch into N parts that go through the network
-            one after the other, for one optimiser step (the same result in less memory); ``detect_anomaly`` names the
-            layer whose gradient is not finite, slowly. ``logger: keep_last: N`` keeps the newest N checkpoints;
-            ``val: keep_best`` the weights that were best by each metric.
+            ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` limits the norm of
+            the gradient; ``accumulate: N`` divides every batch into N parts that go through the network one after the
+            other, for one optimiser step (same result, less memory); ``detect_anomaly`` finds the layer whose gradient
+            is not finite, slowly. ``logger: keep_last: N`` keeps the newest N checkpoints; ``val: keep_best`` the
+            weights that were best by each metric.
 
     Attributes:
-        stream: What the data depend on, for the state file: ``images``, ``batch`` and ``seed``.
+        stream: What decides the training samples, for the state file: ``images``, ``batch`` and ``seed``.
     """
 
     OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': BOOL}
@@ -62,9 +62,9 @@ class ReflashSRModel(SRModel):
     # ------------------------------------------------------------------ building
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
-        """Move a network to the device that the options ask for, and wrap it for several processes."""
+        """Move a network to the device of the options, and wrap it for several processes."""
         self.device = select_device(self.opt)
-        net = net.to(self.device, memory_format=self._memory_format)
+        net = net.to(self.device).to(memory_format=self._memory_format)
         if self.opt.get('compile'):
             net.compile()
         if not self.opt['dist']:
@@ -81,22 +81,22 @@ class ReflashSRModel(SRModel):
         if self.ema_decay > 0:
             self.net_g_ema.to(memory_format=self._memory_format)
             self._complete_ema()
-        logger = self.opt['logger']
-        self._guard = LossGuard(remembered=max(logger.get('print_freq', 100), 1))
+        self._guard = LossGuard(remembered=max(self.opt['logger'].get('print_freq', 100), 1))
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build any optimiser of ``torch.optim`` by its name."""
+        """Build any optimiser of ``torch.optim`` by its name.
+
+        Raises:
+            UserError: There is no such optimiser.
+        """
         known = [name for name in dir(torch.optim) if name[0].isupper() and name != 'Optimizer']
         if optim_type not in known:
             raise UserError(f"train: optim_g: type: '{optim_type}' is not known{suggest(optim_type, known)}")
         return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
 
-    def load_network(self,
-                     net: torch.nn.Module,
-                     load_path: str,
-                     strict: bool = True,
+    def load_network(self, net: torch.nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
-        """Load weights from a BasicSR, Real-ESRGAN or bare file; says which of its keys was taken.
+        """Load weights from a BasicSR, Real-ESRGAN or bare file; logs which of its keys was used.
 
         Raises:
             UserError: ``strict`` and the weights do not fit, key for key.
@@ -116,31 +116,32 @@ class ReflashSRModel(SRModel):
 
     @torch.no_grad()
     def _complete_ema(self) -> None:
-        """What the weights file did not have begins in the EMA network as it does in the trained one."""
+        """Copy weights that were not in the weights file from the trained network into the EMA network."""
         trained, averaged = self.get_bare_model(self.net_g).state_dict(), self.net_g_ema.state_dict()
         for name in self._not_loaded:
             averaged[name].copy_(trained[name])
 
     @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Average the weights; statistics that layers keep of their input, as BatchNorm does, are taken over."""
+        """Average the weights; buffers, such as the statistics of BatchNorm, are copied."""
         super().model_ema(decay)
-        for mine, theirs in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers()):
-            mine.copy_(theirs)
+        for averaged, trained in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers()):
+            averaged.copy_(trained)
 
     # ------------------------------------------------------------------ one step
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch: ``lq`` (B, 3, H, W) and, where there is one, ``gt`` (B, 3, H · scale, W · scale)."""
+        """Take a batch: ``lq`` (B, 3, H, W) and optionally ``gt`` (B, 3, H · scale, W · scale)."""
         self.lq = data['lq'].to(self.device, memory_format=self._memory_format, non_blocking=True)
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, memory_format=self._memory_format, non_blocking=True)
         self._paths = data.get('gt_path', data.get('lq_path', []))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Do one step. The dropout mask depends on ``manual_seed``, iteration and rank alone."""
+        """Do one training step. The dropout mask depends on ``manual_seed``, iteration and rank only."""
         self._iteration = current_iter
-        torch.manual_seed(_step_seed(self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']))
+        sequence = np.random.SeedSequence([self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']])
+        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
         train = self.opt['train']
         self.optimizer_g.zero_grad()
         with watched(self.get_bare_model(self.net_g), current_iter, self._paths, train.get('detect_anomaly', False)):
@@ -153,16 +154,17 @@ class ReflashSRModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def _backward(self, parts: int) -> dict[str, torch.Tensor]:
-        """Add up the gradient of the batch, part by part; the losses are those of the whole batch."""
+        """Add up the gradient of the batch, part by part; returns the losses of the whole batch."""
         total: dict[str, torch.Tensor] = {}
         batches = list(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True))
         for i, (lq, gt) in enumerate(batches, 1):
             last = i == len(batches) or not self.opt['dist']  # processes exchange gradients once
             with nullcontext() if last else self.net_g.no_sync():
-                with self._autocast():
+                with torch.autocast(self.device.type, torch.bfloat16) if self.opt.get('amp') else nullcontext():
                     self.output = self.net_g(lq)
                 losses = self._losses(self.output.to(gt.dtype), gt, len(batches))
-                sum(losses.values()).backward()
+                whole: Any = sum(losses.values())
+                whole.backward()
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach()
         return total
@@ -173,12 +175,9 @@ class ReflashSRModel(SRModel):
             summed = self.opt['train']['pixel_opt'].get('reduction') == 'sum'
             losses['l_pix'] = self.cri_pix(output, gt) / (1 if summed else parts)
         if self.cri_perceptual:
-            for name, loss in zip(('l_percep', 'l_style'), self.cri_perceptual(output, gt)):
-                losses[name] = loss if loss is None else loss / parts
-        return {name: loss for name, loss in losses.items() if loss is not None}
-
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, torch.bfloat16) if self.opt.get('amp') else nullcontext()
+            perceptual = zip(('l_percep', 'l_style'), self.cri_perceptual(output, gt))
+            losses.update({name: loss / parts for name, loss in perceptual if loss is not None})
+        return losses
 
     def get_current_log(self) -> dict[str, float]:
         """Return the mean losses since the last call, over all processes.
@@ -198,8 +197,8 @@ class ReflashSRModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``lq`` in float32, with EMA weights where there are any; pads where the network needs it."""
-        net = getattr(self, 'net_g_ema', self.net_g)
+        """Restore ``lq`` in float32, with EMA weights if they exist; pads if the network needs it."""
+        net: Any = getattr(self, 'net_g_ema', self.net_g)
         training = net.training
         net.eval()
         multiple = size_multiple(self.opt['network_g'])
@@ -207,17 +206,17 @@ class ReflashSRModel(SRModel):
         net.train(training)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Measure the network on one set; after the last set of a round, log the table and write it as CSV."""
+        """Measure the network on one dataset; after the last one of a round, log the table and write it as CSV."""
         if self.is_train:
             self._guard.check()
         self._validation.run(self, dataloader.dataset, current_iter, tb_logger, save_img)
 
     def watch_for_stop(self, stop_asked: Callable[[], int]) -> None:
-        """Have validation interrupted, with ``ValidationStopped``, once ``stop_asked`` gives anything but 0."""
+        """Interrupt validation, with ``ValidationStopped``, once ``stop_asked`` returns anything but 0."""
         self._validation.stop_asked = stop_asked
 
     def is_validated(self, iteration: int) -> bool:
-        """Whether the validation at an iteration is complete, in this run or the one that it continues."""
+        """Whether the validation at an iteration is complete, in this run or in the one that it continues."""
         return self._validation.is_done(iteration)
 
     # ------------------------------------------------------------------ saving
@@ -226,32 +225,30 @@ class ReflashSRModel(SRModel):
         """Save weights and training state, unless a loss was not finite.
 
         Raises:
-            RunError: A loss was not finite, or the disk is full; in all processes.
+            RunError: A loss was not finite, or the disk is full; on all ranks.
         """
+
+        def write_all() -> None:
+            super(ReflashSRModel, self).save(epoch, current_iter)
+            if current_iter != -1:
+                prune(self.opt, current_iter)
+
         self._guard.check()
         self._windows = processes.gather(self._guard.window())
-        processes.on_rank_0(lambda: self._save_all(epoch, current_iter))
-
-    def _save_all(self, epoch: int, current_iter: int) -> None:
-        super().save(epoch, current_iter)
-        if current_iter != -1:
-            prune(self.opt, current_iter)
+        processes.on_rank_0(write_all)
 
     @master_only
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
-        """Write ``models/{net_label}_{current_iter}.pth``: weights, and ``network_g``, so that it says what it is."""
+        """Write ``models/{net_label}_{current_iter}.pth``: weights, their ``network_g`` and how they were trained."""
         nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
-        content: dict[str, Any] = {'network_g': dict(self.opt['network_g']), 'trained': self._trained()}
+        trained = {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
+                   'total_iter': self.opt['train']['total_iter'], **self._of_best}
+        content: dict[str, Any] = {'network_g': dict(self.opt['network_g']), 'trained': trained}
         for key, one in zip(keys, nets):
             state = self.get_bare_model(one).state_dict()
             content[key] = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         label = 'latest' if current_iter == -1 else current_iter
         write(content, Path(self.opt['path']['models'], f'{net_label}_{label}{weights.suffix_of(self.opt)}'))
-
-    def _trained(self) -> dict[str, Any]:
-        """What tables and figures are to say of these weights."""
-        return {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
-                'total_iter': self.opt['train']['total_iter'], **self._of_best}
 
     def _save_best(self, label: str, facts: dict[str, Any]) -> None:
         nets = {'params': self.net_g}
@@ -266,20 +263,20 @@ class ReflashSRModel(SRModel):
         """Write ``training_states/{current_iter}.state``, from which a run continues."""
         if current_iter == -1:
             return
-        batch = self.stream.get('batch')
+        samples = {'samples': current_iter * self.stream['batch']} if self.stream.get('batch') else {}
         state = {
             'epoch': epoch,
             'iter': current_iter,
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'stream': {**self.stream, **({'samples': current_iter * batch} if batch else {})},
+            'stream': {**self.stream, **samples},
             'windows': self._windows,
             'best': self._best.values,
         }
         write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
-        """Reload optimisers and schedulers. What the option file says of them is the option file's to say."""
+        """Reload optimisers and schedulers; settings in the option file override those of the state."""
         section = self.opt['train']['scheduler']
         schedulers = [{k: v for k, v in state.items() if k not in section and k != 'cumulative_period'}
                       for state in resume_state['schedulers']]
@@ -292,7 +289,3 @@ class ReflashSRModel(SRModel):
         self._best.continue_from(resume_state.get('best') or {}, iteration)
         if self.is_validated(iteration):
             self._validation.leave_out(iteration)
-
-
-def _step_seed(seed: int, iteration: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)[0] >> 1)

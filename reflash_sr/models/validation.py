@@ -1,4 +1,4 @@
-"""Validation of a model: many sets, grouped by degradation, split over the processes, ending in one table."""
+"""Validation of a model on all datasets and degradations, split over the processes; writes one table."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 import numpy as np
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.inference import to_image
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
-from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.scores import Score, format_table, mean_cells, write_csv
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 
-OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # BasicSR's definitions, faster; others are BasicSR's
+OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, faster
 
 
 class ValidationStopped(Exception):
-    """A validation that a signal interrupted; it is to be done again."""
+    """A signal interrupted a validation; it must be repeated."""
 
 
 class Validation:
-    """Measures a model, set by set; knows when a round over all sets is complete.
+    """Measures a model, dataset by dataset; a round over all datasets ends with a table.
 
     Args:
         opt: The run's options: ``datasets``, ``val: metrics``, ``path``.
 
     Attributes:
-        stop_asked: Looked at before every image; anything but 0 interrupts the round.
-        on_means: Called in the first process with the iteration and the network's mean of every metric over all sets
-            and degradations, before the table is written.
+        stop_asked: Called before every image; anything but 0 interrupts the round.
+        on_means: Called on rank 0 before the table is written, with the iteration and the network's mean of every
+            metric over all datasets and degradations.
     """
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -49,15 +49,20 @@ class Validation:
         self.stop_asked: Callable[[], int] = int
         self.on_means: Callable[[int | str, dict[str, float]], None] = lambda current_iter, means: None
 
-    def run(self, model: Any, dataset: Dataset, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Measure the model on one set, unless that was done at this iteration already.
+    def run(self, model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Measure the model on one dataset, unless that was done at this iteration already.
 
         Args:
             model: Has ``feed_data``, ``test``, ``output``.
-            dataset: Items with ``lq``, ``lq_path``, and where there are any ``gt`` and ``degradation``.
+            dataset: Items with ``lq`` and ``lq_path``, and optionally ``gt`` and ``degradation``.
             current_iter: Iteration, or the name of a test.
             tb_logger: TensorBoard's writer, or None.
             save_img: Whether to write the SR images.
+
+        Raises:
+            ValidationStopped: ``stop_asked`` interrupted it; the round starts again next time.
+            UserError: A metric cannot be measured on an image.
+            RunError: The table cannot be written.
         """
         name = dataset.opt['name']
         if self._round != current_iter:
@@ -69,20 +74,19 @@ class Validation:
             processes.on_rank_0(lambda: self._report(current_iter, tb_logger))
 
     def is_done(self, iteration: int) -> bool:
-        """Whether the round at an iteration is complete, by this process or by the one that it continues."""
+        """Whether the round at an iteration is complete, in this run or in the one that it continues."""
         return processes.on_rank_0(self.table_path(iteration).is_file)
 
     def leave_out(self, iteration: int) -> None:
-        """Do not measure at an iteration again."""
+        """Skip the round at an iteration, which is complete already."""
         self._round, self._scores = iteration, {name: [] for name in self.sets}
 
-    def _measure(self, model: Any, dataset: Dataset, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
-        rank, world_size = self.opt['rank'], self.opt['world_size']
+    def _measure(self, model: Any, dataset: Any, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
         with_bicubic = name not in self._bicubic
         network: dict[int, list[Score]] = {}
         bicubic: dict[int, list[Score]] = {}
-        places = range(rank, len(dataset), world_size)
-        show = (self.opt.get('val') or {}).get('pbar', True) and rank == 0
+        places = range(self.opt['rank'], len(dataset), self.opt['world_size'])
+        show = (self.opt.get('val') or {}).get('pbar', True) and self.opt['rank'] == 0
         for place in tqdm(places, desc=f'Validation {name}', unit='image', leave=False, disable=None if show else True):
             if self.stop_asked():
                 break
@@ -102,7 +106,7 @@ class Validation:
                 lq = to_image(item['lq'])
                 scale = gt.shape[0] // lq.shape[0]
                 bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
-        if any(processes.gather(bool(self.stop_asked()))):  # all together, and nothing of this round is kept
+        if any(processes.gather(bool(self.stop_asked()))):  # all ranks stop together; nothing of this round is kept
             self._round = None
             raise ValidationStopped
         if with_bicubic:
@@ -126,21 +130,23 @@ class Validation:
     def _report(self, current_iter: int | str, tb_logger: Any) -> None:
         cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
         at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
-        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(OURS.get(opt['type']), 4))
+        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(OURS.get(opt['type'], ''), 4))
                   for metric, opt in self.metrics.items()]
         path = self.table_path(current_iter)
-        self.on_means(current_iter, {metric: _network_mean(cells, metric) for metric in self.metrics})
+        network = [cell for cell in cells if cell.method == 'network']
+        values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in self.metrics}
+        self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
             write_csv(cells, path)  # last: the table says that the round is complete
         except OSError as error:
             raise RunError(f'{path}: cannot be written ({error.strerror}); make room and continue with --auto_resume'
                            ) from error
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
-        if tb_logger:
-            _write_curves(tb_logger, cells, current_iter)
+        for cell in network if tb_logger else ():
+            tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
 
     def table_path(self, current_iter: int | str) -> Path:
-        """Where the table of a round is written."""
+        """Path of the table of a round."""
         paths = self.opt['path']
         if self.opt['is_train']:
             return Path(paths['experiments_root'], 'validation', f'iter_{current_iter}.csv')
@@ -154,23 +160,12 @@ def _value(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 def _gather(found: dict[int, list[Score]]) -> list[Score]:
-    """Put the scores of all processes together, in the order of the set."""
+    """Merge the scores of all processes, in the order of the dataset."""
     merged = {place: scores for part in processes.gather(found) for place, scores in part.items()}
     return [score for place in sorted(merged) for score in merged[place]]
 
 
-def _network_mean(cells: list[Cell], metric: str) -> float:
-    values = [cell.value for cell in cells if (cell.method, cell.metric) == ('network', metric)]
-    return sum(values) / len(values)
-
-
 def _note(opt: Mapping[str, Any]) -> str:
     colours = 'Y of YCbCr' if opt.get('test_y_channel') else 'RGB'
-    unit = UNITS.get(OURS.get(opt['type']))
+    unit = UNITS.get(OURS.get(opt['type'], ''))
     return f"{unit + ', ' if unit else ''}8-bit {colours}, {opt.get('crop_border', 0)} px border cropped"
-
-
-def _write_curves(tb_logger: Any, cells: list[Cell], current_iter: int | str) -> None:
-    for cell in cells:
-        if cell.method == 'network':
-            tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
