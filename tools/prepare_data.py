@@ -1,28 +1,6 @@
 """Cut photographs into sub-images for training: python tools/prepare_data.py --input DIR --output DIR"""
 
-from __future__ import annotations
-
-import argparse
-
-from reflash_sr.data.images.sub_images import cut_folder
-from reflash_sr.system.run_command import run_command
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description='Cut a folder of photographs into overlapping sub-images, which load '
-                                     'faster in training. Started again, it goes on where it stopped.')
-    parser.add_argument('--input', required=True, metavar='DIR', help='photographs, also in folders inside')
-    parser.add_argument('--output', required=True, metavar='DIR', help='where the sub-images go')
-    parser.add_argument('--size', type=int, default=480, metavar='PX', help='side of a sub-image (default: 480)')
-    parser.add_argument('--step', type=int, default=240, metavar='PX', help='from one to the next (default: 240)')
-    parser.add_argument('--threshold', type=int, default=0, metavar='PX',
-                        help='a remainder of at most so many px at a border gets no sub-image of its own (default: 0)')
-    parser.add_argument('--compression', type=int, default=3, metavar='N', help='PNG level, 0 to 9 (default: 3)')
-    parser.add_argument('--workers', type=int, default=None, metavar='N', help='processes (default: one per core)')
-    args = parser.parse_args()
-    return run_command(lambda: print(cut_folder(args.input, args.output, args.size, args.step, args.threshold,
-                                             args.compression, args.workers)), 'prepare_data')
-
+from reflash_sr.commands.prepare_data import main
 
 if __name__ == '__main__':
     raise SystemExit(main())

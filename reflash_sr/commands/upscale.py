@@ -1,54 +1,99 @@
-"""Upscaling an image or a folder of images: which file becomes which, what is there already, what cannot be read."""
+"""Upscale an image or a folder of images: which file becomes which, which exist already, which cannot be read."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from tqdm import tqdm
 
-from reflash_sr.data.images.image_with_metadata import (
-    FORMATS,
-    FullImage,
-    check_format,
-    read_full_image,
-    write_full_image,
-)
+from reflash_sr.commands.arguments import add_device_arguments, add_network_arguments, open_device, open_network_of
+from reflash_sr.data.images.image_with_metadata import FORMATS, check_format, read_full_image, write_full_image
 from reflash_sr.data.images.read_image import find_images
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.inference import Restorer
-from reflash_sr.evaluation.mc_dropout import mc_dropout
+from reflash_sr.evaluation.inference import OVERLAP, Restorer
+from reflash_sr.evaluation.mc_dropout import has_dropout
+from reflash_sr.evaluation.upscale import upscale_image
 from reflash_sr.figures.draw_std_map import draw_deviation
+from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.devices import is_out_of_memory
 from reflash_sr.system.files import atomic_write, relative
+from reflash_sr.system.run_command import run_command
 
 EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool with command-line arguments. Default: those of the process. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description='Upscale an image, or a folder of images. Kept are transparency, 16 bits, grey, colour profile '
+        'and EXIF data. Started again, it goes on where it stopped.')
+    parser.add_argument('--input', '-i', required=True, metavar='PATH',
+                        help='an image, or a folder, also with folders inside')
+    parser.add_argument('--output', '-o', required=True, metavar='DIR', help='folder for the results')
+    parser.add_argument('--suffix', default='out', metavar='TEXT',
+                        help="added to the names: NAME_out.png; '' for none (default: out)")
+    parser.add_argument('--ext', choices=EXTENSIONS, default='auto',
+                        help='format of the results (default: that of the image; PNG for BMP, GIF and others)')
+    parser.add_argument('--overwrite', action='store_true', help='redo results that exist; else they are skipped')
+    parser.add_argument('--tile', '-t', type=int, metavar='PX',
+                        help='side of the tiles that an image is cut into, for little memory; 0 for none (default: '
+                        'tiles only if memory would run out)')
+    parser.add_argument('--overlap', type=int, default=OVERLAP, metavar='PX',
+                        help=f'how far a tile sees beyond its border (default: {OVERLAP})')
+    parser.add_argument('--mc', type=int, default=0, metavar='N',
+                        help='MC dropout: write the mean of N passes with dropout on, and maps of their standard '
+                        'deviation (NAME_out_std.png, .npy)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of MC dropout (default: 0)')
+    add_device_arguments(parser)
+    add_network_arguments(parser, several=False)
+    args = parser.parse_args(argv)
+    load_plugins()
+    return run_command(lambda: run(args), 'upscale')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what the arguments say; raises ``UserError``."""
+    for name, value in (('tile', args.tile or 0), ('overlap', args.overlap), ('mc', args.mc)):
+        if value < 0:
+            raise UserError(f'--{name}: {value} is out of range; write 0 or more')
+    if args.mc == 1:
+        raise UserError('--mc: one pass has no standard deviation; write 2 or more')
+    jobs = plan(args.input, args.output, args.suffix, args.ext, deviations=args.mc > 0)
+    network = open_network_of(args)
+    if args.mc and not has_dropout(network.net):
+        raise UserError(f'--mc: {network.path}: {network.network_g["type"]} has no dropout with p > 0; put some in '
+                        'with --arch WithDropout:dropout_p=0.5, or give a network that has it')
+    restorer = Restorer(network.net, network.scale, network.multiple, open_device(args), bool(args.amp), args.tile,
+                        args.overlap)
+    summary = upscale(jobs, restorer, args.output, args.overwrite, args.mc, args.seed)
+    if len(jobs) == 1 and summary.broken:
+        raise UserError(summary.broken[0])
+    print(summary)
+    if summary.broken:
+        print('\n'.join(summary.broken), file=sys.stderr)
+        raise UserError(f'{len(summary.broken)} of {len(jobs)} images could not be upscaled')
+
+
 @dataclass(frozen=True)
 class Job:
-    """One image to upscale.
-
-    Attributes:
-        source: The image.
-        target: Where the upscaled one goes.
-    """
+    """One image to upscale."""
 
     source: Path
-    target: Path
+    target: Path  # the upscaled image
 
     @property
     def deviation(self) -> tuple[Path, Path]:
-        """Where the standard deviations of MC dropout go: as numbers and drawn."""
-        return tuple(self.target.with_name(f'{self.target.stem}_std{ending}') for ending in ('.npy', '.png'))
+        """Files for the standard deviations of MC dropout: numbers (.npy), and drawn (.png)."""
+        stem = f'{self.target.stem}_std'
+        return self.target.with_name(f'{stem}.npy'), self.target.with_name(f'{stem}.png')
 
 
 @dataclass
@@ -61,55 +106,54 @@ class Summary:
     broken: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        skipped = f', skipped {self.skipped} that were there (--overwrite redoes them)' if self.skipped else ''
+        skipped = f', skipped {self.skipped} that exist (--overwrite redoes them)' if self.skipped else ''
         failed = f', failed {len(self.broken)}' if self.broken else ''
         return f'upscaled {self.written}{skipped}{failed}; in {relative(self.output)}'
 
 
 def plan(source: str | os.PathLike, output: str | os.PathLike, suffix: str = 'out', ext: str = 'auto',
          deviations: bool = False) -> list[Job]:
-    """Say which images are upscaled, and where each goes; nothing is written.
+    """Say which images are upscaled, and where the results go; nothing is written.
 
-    Images of one folder that differ in their ending alone, and would go to the same place, get it into their names:
-    ``a.bmp`` and ``a.png`` become ``a_bmp_out.png`` and ``a_png_out.png``.
+    If images of a folder differ in their ending alone and would have the same result, the ending becomes part of the
+    name: ``a.bmp`` and ``a.png`` become ``a_bmp_out.png`` and ``a_png_out.png``.
 
     Args:
-        source: An image, or a folder, searched also in folders inside, but not in ``output``.
-        output: Folder; folders inside ``source`` are made anew in it.
-        suffix: Put behind the name, with a ``_``; may be empty.
-        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the image, PNG where we do not write that.
+        source: An image, or a folder. Folders inside are searched too, but not ``output``.
+        output: Folder; it gets the same folders inside as ``source``.
+        suffix: Added to the name with a ``_``; may be empty.
+        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the image, or PNG if we do not write that.
         deviations: Whether maps of standard deviations are written too.
 
     Raises:
-        UserError: No images, names that cannot be told apart, or a result that would take an image's place.
+        UserError: No images, names that cannot be told apart, or a result that would replace an image.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
     if any(one and one in suffix for one in (os.sep, os.altsep, '/', '\0')):
-        raise UserError(f"--suffix: '{suffix}' is no part of a file's name; write it without slashes")
+        raise UserError(f"--suffix: '{suffix}' cannot be in a file's name; write it without slashes")
     if source.is_dir():
-        if source.resolve() == output.resolve():
+        inside = output.resolve()
+        if source.resolve() == inside:
             raise UserError(f'--output: {output} is the input folder; results would be input the next time; '
                             'name another')
-        inside = output.resolve()
         root, images = source, [path for path in find_images(source)[0] if inside not in path.resolve().parents]
         if not images:
-            raise UserError(f'{source}: no image in this folder but in {output}, where results go')
+            raise UserError(f'{source}: no image in this folder except in {output}, where results go')
     elif source.exists():
         root, images = source.parent, [source]
     else:
         raise UserError(f'{source}: no such image or folder')
-    jobs = [_job(path, root, output, suffix, ext, False) for path in images]
-    often = Counter(job.target for job in jobs)
-    jobs = [job if often[job.target] == 1 else _job(job.source, root, output, suffix, ext, True) for job in jobs]
+
+    def job(path: Path, long: bool) -> Job:
+        ending = path.suffix.lower()
+        target = (ending if ending in FORMATS else '.png') if ext == 'auto' else f'.{ext}'
+        stem = f'{path.stem}_{ending[1:]}' if long else path.stem
+        return Job(path, output / path.parent.relative_to(root) / f"{stem}{'_' if suffix else ''}{suffix}{target}")
+
+    often = Counter(job(path, False).target for path in images)
+    jobs = [job(path, often[job(path, False).target] > 1) for path in images]
     _check_targets(jobs, deviations)
     return jobs
-
-
-def _job(path: Path, root: Path, output: Path, suffix: str, ext: str, long: bool) -> Job:
-    ending = path.suffix.lower()
-    target = (ending if ending in FORMATS else '.png') if ext == 'auto' else f'.{ext}'
-    stem = f'{path.stem}_{ending[1:]}' if long else path.stem
-    return Job(path, output / path.parent.relative_to(root) / f"{stem}{'_' if suffix else ''}{suffix}{target}")
 
 
 def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
@@ -118,7 +162,7 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
     for job in jobs:
         for target in (job.target, *(job.deviation if deviations else ())):
             if target.resolve() in sources:
-                raise UserError(f'{job.source}: its result would take the place of {target}, an image to upscale; '
+                raise UserError(f'{job.source}: its result would replace {target}, an image to upscale; '
                                 'write another --output or --suffix')
             if target in taken:
                 raise UserError(f'{taken[target]} and {job.source} would both become {target}; rename one of them')
@@ -127,25 +171,29 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
 
 def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, overwrite: bool = False,
             passes: int = 0, seed: int = 0) -> Summary:
-    """Upscale images, with a progress bar; an image that cannot be read does not keep the rest from it.
+    """Upscale images, with a progress bar; one that cannot be read does not stop the others.
 
     Args:
         jobs: From :func:`plan`.
         restorer: The network.
-        output: The folder of the plan; is made.
-        overwrite: Whether results that are there are made anew; without, they are skipped.
+        output: The folder of the plan; it is made.
+        overwrite: Whether to redo results that exist; otherwise they are skipped.
         passes: Of MC dropout; 0: dropout is off.
         seed: Of MC dropout.
 
     Returns:
-        Counts, and what could not be upscaled.
+        Counts, and a line for each image that could not be upscaled.
 
     Raises:
         UserError: The folder cannot be written.
-        RunError: A result cannot be written, as where the disk is full.
+        RunError: A result cannot be written, for instance because the disk is full.
     """
     output = Path(output).expanduser()
-    check_writable(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise UserError(f'--output: {output}: cannot be written ({error.strerror}); name another folder') from error
     summary = Summary(output)
     results = {job.target for job in jobs}
     for job in tqdm(jobs, desc='Upscaling', unit='image', disable=None):
@@ -153,7 +201,7 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
             if not overwrite and _is_done(job, passes > 0, results):
                 summary.skipped += 1
                 continue
-            notes = upscale_file(job, restorer, passes, seed, results)
+            notes = _upscale_file(job, restorer, passes, seed, results)
             summary.written += 1
             for note in notes:
                 tqdm.write(f'note: {job.source}: {note}', file=sys.stderr)
@@ -168,45 +216,31 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
     return summary
 
 
-def check_writable(folder: Path) -> None:
-    """Make a folder, and refuse it where no file can be made in it; raises ``UserError``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f'--output: {folder}: cannot be written ({error.strerror}); name another folder') from error
-
-
 def _has_deviations(job: Job, results: Collection[Path]) -> bool:
-    """Whether both files are there, and neither is what another image becomes."""
+    """Whether both files exist, and neither is the result of another image."""
     return all(path.exists() and path not in results for path in job.deviation)
 
 
 def _is_done(job: Job, deviations: bool, results: Collection[Path]) -> bool:
     if job.target.exists() and _has_deviations(job, results) != deviations:
-        made = 'is there, but not its standard deviations: made without' if deviations else (
-            'has standard deviations beside it: made with')
+        made = 'exists, but not its standard deviations: made without' if deviations else (
+            'has standard deviations: made with')
         raise UserError(f'{job.source}: {job.target} {made} --mc? Write another --output, or --overwrite')
     return job.target.exists()
 
 
-def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
-                 results: Collection[Path] = ()) -> tuple[str, ...]:
-    """Upscale one image and write it, after its standard deviations where there are any; returns notes.
+def _upscale_file(job: Job, restorer: Restorer, passes: int, seed: int, results: Collection[Path]) -> tuple[str, ...]:
+    """Upscale one image and write it, its standard deviations first; returns notes for the user.
 
-    Without MC dropout, standard deviations of an earlier run are taken away; ``results``, of all images, are not.
-
-    Raises:
-        UserError: The image cannot be read, or its result cannot be held by the format.
-        RunError: The result cannot be written.
+    Without MC dropout, standard deviations of an earlier run are removed, but never one of ``results``, of all images.
     """
     try:
-        full = read_full_image(job.source)
-        check_format(job.target.suffix, *(side * restorer.scale for side in full.colour.shape[:2]))
-        result, deviation = upscale_image(full, restorer, passes, seed, job.source.name)
+        image = read_full_image(job.source)
+        check_format(job.target.suffix, *(side * restorer.scale for side in image.colour.shape[:2]))
+        result, deviation = upscale_image(image, restorer, passes, seed, job.source.name)
     except UserError as error:
-        raise UserError(_named(str(error), job.source)) from error
-    lost: tuple[str, ...] = ()
+        named = str(error).startswith(str(job.source))
+        raise UserError(str(error) if named else f'{job.source}: {error}') from error
     try:
         if deviation is not None:
             numbers, drawn = job.deviation
@@ -214,7 +248,7 @@ def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
                 np.save(file, deviation)
             with atomic_write(drawn) as file:
                 draw_deviation(deviation).save(file, 'PNG')
-        elif _has_deviations(job, results):  # of an earlier run with MC dropout, which is being overwritten
+        elif _has_deviations(job, results):
             for path in job.deviation:
                 path.unlink()
         with atomic_write(job.target) as file:
@@ -223,42 +257,4 @@ def upscale_file(job: Job, restorer: Restorer, passes: int = 0, seed: int = 0,
         raise RunError(f'{job.target}: cannot be written ({error.strerror or error})') from error
     except ValueError as error:
         raise UserError(f'{job.source}: cannot be written as {job.target.suffix} ({error}); write --ext png') from error
-    return (*full.notes, *lost)
-
-
-def upscale_image(full: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,
-                    name: str = '') -> tuple[FullImage, np.ndarray | None]:
-    """Upscale an image: colours by the network, transparency with Pillow's bicubic filter.
-
-    Args:
-        image: The image.
-        restorer: The network.
-        passes: Of MC dropout, at least 2; 0: dropout is off.
-        seed: Of MC dropout, together with ``name``.
-        name: Of the image.
-
-    Returns:
-        The upscaled image, and with MC dropout the standard deviations, (H, W) float32, grey levels of 255.
-
-    Raises:
-        UserError: The network gave values that are not finite.
-    """
-    lq = torch.from_numpy(np.ascontiguousarray(full.colour.transpose(2, 0, 1)))[None]
-    deviation = None
-    if passes:
-        sr, std = mc_dropout(restorer, lq, passes, seed, name)
-        deviation = std.cpu().numpy() * np.float32(255)
-    else:
-        sr = restorer(lq)
-        if not sr.isfinite().all():
-            raise UserError('the network gave values that are not finite; leave --amp away, or check the weights')
-    colour = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    alpha = full.alpha
-    if alpha is not None:
-        size = colour.shape[1::-1]
-        alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    return replace(full, colour=colour, alpha=alpha), deviation
-
-
-def _named(message: str, source: Path) -> str:
-    return message if message.startswith(str(source)) else f'{source}: {message}'
+    return (*image.notes, *lost)

@@ -20,35 +20,27 @@ from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT
 
 @DATASET_REGISTRY.register()
 class DegradationTestDataset(Dataset):
-    """Images × degradations, one image's degradations after another. Equal on every machine and at every call.
+    """Images × degradations, all degradations of an image in a row. The same on every machine and in every run.
 
     Args:
         opt: Section of an option file: ``dataroot_gt``, ``scale``, and ``degradation`` (one name of
             ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``, or chosen strengths such as ``blur:3``,
             ``noise:30+jpeg:30``, ``down:matlab``; default ``clean``) or ``degradations`` (a list of them, or ``all``:
-            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise, for each image and
-            degradation apart; it is not the run's ``manual_seed``, so that runs are compared on the same images.
+            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise of each image and degradation. It is not
+            the run's ``manual_seed``, so that runs are compared on the same images.
 
     Raises:
-        UserError: No images, an unknown degradation, or an image that cannot be read: in testing every one counts.
+        UserError: No images, an unknown degradation, or an image that cannot be read: a test set must be complete.
     """
 
-    OPTIONS = {
-        **source.OPTIONS,
-        'scale': POSITIVE_INT,
-        'degradation': TEXT,
-        'degradations': ANY,
-        'noise_seed': COUNT,
-    }
+    OPTIONS = {**source.OPTIONS, 'scale': POSITIVE_INT, 'degradation': TEXT, 'degradations': ANY, 'noise_seed': COUNT}
 
     def __init__(self, opt: Mapping[str, Any]):
-        super().__init__()
-        self.opt = opt
-        self.scale = opt['scale']
+        self.opt, self.scale = opt, opt['scale']
         self.source = source.ImageSource(opt)
         self.degradations = _names(opt)
-        seed = opt.get('noise_seed', 0)
-        self.set = DegradedSet(str(opt.get('name')), self.source, self.degradations, self.scale, seed)
+        self.set = DegradedSet(str(opt.get('name')), self.source, self.degradations, self.scale,
+                               opt.get('noise_seed', 0))
         if self.source.on_disk:
             check_all(self.source.paths, self.scale, f'at scale {self.scale} a side needs {self.scale} px')
 
@@ -60,18 +52,13 @@ class DegradationTestDataset(Dataset):
 
         Returns:
             ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1], GT cropped to a multiple of
-            the scale; ``gt_path``; ``lq_path``, a name of its own for each pair; ``degradation``.
+            the scale; ``gt_path``; ``lq_path``, a different name for each pair; ``degradation``.
         """
         place, which = divmod(index, len(self.degradations))
         name, degradation = self.source.names[place], self.degradations[which]
         lq, gt = self.set.pair(place, degradation)
-        return {
-            'lq': to_tensor(lq),
-            'gt': to_tensor(gt),
-            'lq_path': str(Path(degradation, f'{name}_{degradation}.png')),
-            'gt_path': str(self.source.paths[place]),
-            'degradation': degradation,
-        }
+        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'gt_path': str(self.source.paths[place]),
+                'lq_path': str(Path(degradation, f'{name}_{degradation}.png')), 'degradation': degradation}
 
 
 def _names(opt: Mapping[str, Any]) -> list[str]:
@@ -82,8 +69,6 @@ def _names(opt: Mapping[str, Any]) -> list[str]:
     names = list(EIGHT) if names == 'all' else [names] if isinstance(names, str) else names
     if not isinstance(names, (list, tuple)) or not names:
         raise UserError(f"degradations: must be 'all' or a list of names, not {names!r}")
-    for name in names:
-        check_name(name)
-    if len(set(names)) < len(names):
-        raise UserError(f'degradations: a name stands twice in {list(names)}')
+    if len({check_name(name) for name in names}) < len(names):
+        raise UserError(f'degradations: a name is given twice in {list(names)}')
     return list(names)

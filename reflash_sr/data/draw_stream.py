@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,9 @@ from torch.utils.data import Dataset, Sampler
 
 
 class Draw(int):
-    """An index into a dataset that also says which draw of the run it is.
+    """An index into a dataset that also knows its place in the run."""
 
-    Attributes:
-        number: Place in the stream, from 0. It travels to the loader's workers with the index.
-    """
-
-    number: int
+    number: int  # place in the stream, from 0; it travels to the loader's workers with the index
 
     def __new__(cls, index: int, number: int) -> Draw:
         draw = super().__new__(cls, index)
@@ -30,30 +27,23 @@ class Draw(int):
 
 
 def draw_rng(index: int, seed: int) -> np.random.Generator:
-    """The randomness of one sample.
+    """The random numbers of one sample.
 
     Args:
-        index: A :class:`Draw`; or a plain index, as another project's sampler gives it: then the numbers come from
-            torch's generator, which a loader seeds anew for every epoch and worker.
+        index: A :class:`Draw`. For a plain index, as other samplers give it, the numbers come from torch's generator,
+            which a loader seeds again for every epoch and worker.
         seed: The run's ``manual_seed``.
     """
     number = getattr(index, 'number', None)
-    if number is None:
-        number = int(torch.randint(2**62, ()))
-    return np.random.default_rng([seed, number])
+    return np.random.default_rng([seed, int(torch.randint(2**62, ())) if number is None else number])
 
 
+@dataclass(eq=False)
 class SeededDraws(Dataset):
-    """Makes another project's dataset depend on seed and draw alone, by seeding the generators that it may use.
+    """Makes a dataset of another project depend on seed and draw alone, by seeding the generators that it may use."""
 
-    Args:
-        dataset: Draws from ``random``, numpy's or torch's global generator.
-        seed: The run's ``manual_seed``.
-    """
-
-    def __init__(self, dataset: Dataset, seed: int):
-        self.dataset = dataset
-        self.seed = seed
+    dataset: Any  # draws from the global generator of random, numpy or torch
+    seed: int  # the run's manual_seed
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -66,43 +56,27 @@ class SeededDraws(Dataset):
         return self.dataset[index]
 
 
+@dataclass(eq=False)
 class DrawStream(Sampler):
-    """Sampler for a whole run: pass after pass over the dataset, each in an order of its own.
+    """Sampler for a whole run: pass after pass over the dataset, each in its own order.
 
-    The stream is that of one process with the total batch; each process takes its slice of every batch. A run that is
-    continued starts in the middle of the stream.
-
-    Args:
-        size: Number of images.
-        batch_size: Samples per process and iteration.
-        total_iter: Iterations of the whole run.
-        start_iter: Iterations that are done already.
-        seed: The run's ``manual_seed``.
-        rank: This process.
-        world_size: Number of processes.
+    The stream is that of one process with the total batch; each rank takes its slice of every batch. A continued run
+    starts in the middle of the stream.
     """
 
-    def __init__(self,
-                 size: int,
-                 batch_size: int,
-                 total_iter: int,
-                 start_iter: int = 0,
-                 seed: int = 0,
-                 rank: int = 0,
-                 world_size: int = 1):
-        self.size = size
-        self.batch_size = batch_size
-        self.total_iter = total_iter
-        self.start_iter = start_iter
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+    size: int  # number of images
+    batch_size: int  # samples per rank and iteration
+    total_iter: int  # iterations of the whole run
+    start_iter: int = 0  # iterations that are done already
+    seed: int = 0  # the run's manual_seed
+    rank: int = 0  # of this process
+    world_size: int = 1  # number of ranks
 
     def __len__(self) -> int:
         return max(0, self.total_iter - self.start_iter) * self.batch_size
 
     def __iter__(self) -> Iterator[Draw]:
-        order, order_of = None, None
+        order, order_of = np.empty(0, int), -1
         for iteration in range(self.start_iter, self.total_iter):
             first = (iteration * self.world_size + self.rank) * self.batch_size
             for number in range(first, first + self.batch_size):

@@ -1,8 +1,8 @@
 """Degrade once, train often: LQ patches on disk, for every run that would make the same ones.
 
-Degrading is most of what a small network's training costs on a CPU. An LQ patch depends on the draw alone and is small
-(3 kB at 32×32), so it is kept; the GT patch is sixteen times as large and quickly cut out again. A run trains on the
-same LQ patches with the cache and without it, and on the same GT patches to float rounding.
+Degrading takes most of the time that a small network trains on a CPU. An LQ patch depends on the draw alone and is
+small (3 kB at 32×32), so it is kept; the GT patch is 16 times as large and quickly cut out again. A run trains on the
+same LQ patches with the cache and without it, and on the same GT patches up to float rounding.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from reflash_sr.system.locks import lock
 
 BLOCK = 256  # draws in a file
 KEY = 'key.json'
-_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # of the images, the contents count
+_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # the contents of the images count, not their paths
 _CHECKSUM = 4  # bytes
 
 
 class PairsCache:
-    """The LQ patches of one stream of draws, a file for every :data:`BLOCK` of them.
+    """The LQ patches of one stream of draws, one file for every :data:`BLOCK` of them.
 
     Args:
         root: Folder of all caches; this one has a folder inside, named after its key.
@@ -43,7 +43,7 @@ class PairsCache:
         size: Side of a patch, px.
 
     Attributes:
-        folder: Of this cache; it may not be there yet.
+        folder: Of this cache; it may not exist yet.
     """
 
     def __init__(self, root: str | os.PathLike, key: Mapping[str, Any], size: int):
@@ -57,14 +57,7 @@ class PairsCache:
         self._last: tuple[int, np.ndarray] | None = None
 
     def read(self, number: int) -> np.ndarray | None:
-        """Find the patch of a draw.
-
-        Args:
-            number: Place of the draw in the stream.
-
-        Returns:
-            (size, size, 3) uint8; None where it was not made, or its file is damaged.
-        """
+        """Return the patch of draw ``number``, (size, size, 3) uint8; None if it was not made or is damaged."""
         block, place = divmod(number, BLOCK)
         if self._last is None or self._last[0] != block:
             patches = self.load(block)
@@ -74,13 +67,10 @@ class PairsCache:
         return self._last[1][place]
 
     def load(self, block: int) -> np.ndarray | None:
-        """Read a block, (BLOCK, size, size, 3) uint8; None where it is not there, or not whole."""
-        size = _CHECKSUM + BLOCK * self.size**2 * 3
+        """Read a block, (BLOCK, size, size, 3) uint8; None if it does not exist or is not complete."""
+        path, size = self._path(block), _CHECKSUM + BLOCK * self.size**2 * 3
         try:
-            with open(self._path(block), 'rb', opener=_without_waiting) as file:
-                if os.fstat(file.fileno()).st_size != size:  # nor is a pipe, nor anything else that is no such file
-                    return None
-                content = file.read(size)
+            content = path.read_bytes() if path.is_file() and path.stat().st_size == size else b''  # never of a pipe
         except OSError:
             return None
         checksum, patches = content[:_CHECKSUM], content[_CHECKSUM:]
@@ -89,29 +79,22 @@ class PairsCache:
         return np.frombuffer(patches, np.uint8).reshape(BLOCK, self.size, self.size, 3)
 
     def save(self, block: int, patches: np.ndarray) -> None:
-        """Write a block, whole or not at all.
-
-        Args:
-            block: Its draws are ``block · BLOCK`` and on.
-            patches: (BLOCK, size, size, 3) uint8.
+        """Write the draws ``block · BLOCK`` and on, (BLOCK, size, size, 3) uint8, as a complete file or not at all.
 
         Raises:
             UserError: The folder cannot be written to.
         """
         data = np.ascontiguousarray(patches).tobytes()
         with self._writing(self._path(block)), atomic_write(self._path(block)) as file:
-            file.write(zlib.crc32(data).to_bytes(_CHECKSUM, 'big'))
-            file.write(data)
+            file.write(zlib.crc32(data).to_bytes(_CHECKSUM, 'big') + data)
 
     @contextlib.contextmanager
     def making(self, block: int) -> Iterator[bool]:
         """Hold a block while it is made: runs that start together share the work.
 
-        Args:
-            block: Which.
-
         Yields:
-            Whether the block is this process's to make: it is missing, and nobody else is making it.
+            Whether this process must make the block: it is missing, and no other process is making it. On a file
+            system without locks two may make the same block, with the same content.
 
         Raises:
             UserError: The folder cannot be written to.
@@ -120,15 +103,18 @@ class PairsCache:
         with self._writing(lock_file):
             held = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            free = _free(held)
-            yield free and self.load(block) is None
-            if free:
-                lock_file.unlink(missing_ok=True)  # whoever still holds it open looks for the block, and finds it
+            try:
+                lock(held)
+            except BlockingIOError:
+                yield False
+            else:
+                yield self.load(block) is None
+                lock_file.unlink(missing_ok=True)  # a process that has it open gets the lock, and finds the block
         finally:
             os.close(held)
 
     def check(self) -> None:
-        """See that the folder can be made, or written to, and do neither; raises ``UserError`` where not."""
+        """Check that the folder can be made or written to, without making it; raises ``UserError`` otherwise."""
         there = self.folder
         while not os.path.lexists(there) and there != there.parent:
             there = there.parent
@@ -136,7 +122,7 @@ class PairsCache:
             tempfile.TemporaryFile(dir=there).close()
 
     def open(self) -> None:
-        """Make the folder, where it is not there, and write the key into it; raises ``UserError`` where that fails."""
+        """Make the folder if it does not exist, and write the key into it; raises ``UserError`` if that fails."""
         with self._writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / KEY, 'w') as file:
@@ -150,7 +136,7 @@ class PairsCache:
         try:
             yield
         except OSError as error:
-            raise UserError(f'pairs_cache: {path}: cannot be written ({error.strerror or error}); make room, take away '
+            raise UserError(f'pairs_cache: {path}: cannot be written ({error.strerror or error}); make room, remove '
                             'what stands there, or name another folder') from error
 
 
@@ -159,12 +145,15 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
 
     Args:
         kind: Name of the dataset's class.
-        options: Its options, those that it knows.
+        options: The options that the class knows.
         seed: ``manual_seed`` of the run.
         source: Its images.
 
     Returns:
         Plain values; images, and the code that degrades them, as checksums.
+
+    Raises:
+        UserError: An image cannot be read.
     """
     root = Path(source.root).expanduser()
     files = source.paths if source.on_disk else [root / 'data.mdb', root / 'meta_info.txt']
@@ -177,19 +166,6 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
         'code': _checksum(sorted({*Path(__file__).parent.rglob('*.py')} - {Path(__file__)})),
         'libraries': {one.__name__: one.__version__ for one in (np, cv2, PIL, scipy)},
     }
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))  # for a writer at the other end of a pipe
-
-
-def _free(file: int) -> bool:
-    """Take the lock of a block. Without locks two may make the same block, and make the same."""
-    try:
-        lock(file)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _checksum(paths: list[Path]) -> str:

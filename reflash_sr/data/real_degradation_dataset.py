@@ -22,8 +22,8 @@ class RealDegradationDataset(TrainingDataset):
     """Pairs for the multi-degradation setting (paper Sec. 5.1), for any BasicSR model.
 
     Every sample of a batch is degraded differently, so no pool of pairs is needed. A GT crop of ``crop_pad_size`` is
-    cut out (a smaller image is padded by reflection), degraded, and a ``gt_size`` patch of it returned; what the
-    patch does not depend on is not computed.
+    cut out (a smaller image is padded by reflection) and degraded; a ``gt_size`` patch of it is returned. Only the
+    pixels that the patch depends on are computed.
 
     Args:
         opt: Section of an option file: the keys of :class:`TrainingDataset`, Real-ESRGAN's keys of the degradation
@@ -52,22 +52,19 @@ class RealDegradationDataset(TrainingDataset):
 
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,
                   lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        crop = self._crop_or_pad(image, rng)
-        recipe = real_degradation.draw_degradation(rng, self.settings, crop.shape[:2], self.scale)
-        top, left = rng.integers(0, (self.crop_pad_size - self.gt_size) // self.scale + 1, 2) * self.scale
-        window = (top, top + self.gt_size, left, left + self.gt_size)
-        if lq is None:
-            gt, lq = real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
-            if self.pairs is None:
-                return gt, lq
-        # A sharpened GT patch is rounded in the last bit according to what else was sharpened with it. Where pairs are
-        # cached it is always made alone, so that a run does not depend on which of them were there.
-        return real_degradation.gt_patch(crop, window, self.gt_usm), lq
-
-    def _crop_or_pad(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         size = self.crop_pad_size
         down, right = (max(0, size - side) for side in image.shape[:2])
         if down or right:
             image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REFLECT_101)
         top, left = (rng.integers(0, side - size + 1) for side in image.shape[:2])
-        return image[top:top + size, left:left + size]
+        crop = image[top:top + size, left:left + size]
+        recipe = real_degradation.draw_degradation(rng, self.settings, crop.shape[:2], self.scale)
+        top, left = rng.integers(0, (size - self.gt_size) // self.scale + 1, 2) * self.scale
+        window = (top, top + self.gt_size, left, left + self.gt_size)
+        if lq is None:
+            gt, lq = real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
+            if self.pairs is None:
+                return gt, lq
+        # The last bit of a sharpened GT patch depends on which pixels were sharpened together. With a cache it is
+        # always made alone, so that a run does not depend on which pairs were in the cache.
+        return real_degradation.gt_patch(crop, window, self.gt_usm), lq

@@ -19,7 +19,7 @@ _JPEG_CELL = 16  # px of LQ: with 4:2:0, JPEG works in cells of 16×16
 class SingleDegradationDataset(TrainingDataset):
     """Pairs for the single-degradation setting (paper Sec. 5.1): bicubic downscaling and nothing else, by default.
 
-    A patch is what one would cut out of the whole degraded image, noise apart; only its surroundings are degraded.
+    A patch is what one would cut out of the whole degraded image, apart from noise; only its surroundings are degraded.
 
     Args:
         opt: Section of an option file: the keys of :class:`TrainingDataset`, and ``degradation``, one of
@@ -38,23 +38,23 @@ class SingleDegradationDataset(TrainingDataset):
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,
                   lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         image = mod_crop(image, self.scale)
-        outer, inner = [], []
+        outer, inner, small = [], [], []
         for side in image.shape[:2]:
             start = int(rng.integers(0, (side - self.gt_size) // self.scale + 1)) * self.scale
-            around = _surroundings(start, start + self.gt_size, side, self.scale, reach(self.degradation, self.scale))
+            around = self._surroundings(start, side)
+            first, last = start - around.start, start - around.start + self.gt_size
             outer.append(around)
-            inner.append(slice(start - around.start, start - around.start + self.gt_size))
+            inner.append(slice(first, last))
+            small.append(slice(first // self.scale, last // self.scale))
         gt = image[tuple(outer)]
         if lq is None:
-            whole = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)
-            lq = whole[tuple(slice(part.start // self.scale, part.stop // self.scale) for part in inner)]
+            lq = degrade(np.ascontiguousarray(gt), self.degradation, self.scale, rng)[tuple(small)]
         return gt[tuple(inner)], lq
 
-
-def _surroundings(start: int, stop: int, side: int, scale: int, reach: int) -> slice:
-    """What a patch depends on, along one side: the JPEG cells it touches, and what those depend on, in whole cells."""
-    cell = _JPEG_CELL * scale
-    for around in (scale, reach):  # decoders smooth the colours over one px of LQ
-        start = max(0, (start - around) // cell * cell)
-        stop = min(side, -(-(stop + around) // cell) * cell)
-    return slice(start, stop)
+    def _surroundings(self, start: int, side: int) -> slice:
+        """The GT pixels that a patch depends on, along one side: whole JPEG cells, and what these depend on."""
+        cell, stop = _JPEG_CELL * self.scale, start + self.gt_size
+        for around in (self.scale, reach(self.degradation, self.scale)):  # decoders smooth the chroma over one px of LQ
+            start = max(0, (start - around) // cell * cell)
+            stop = min(side, -(-(stop + around) // cell) * cell)
+        return slice(start, stop)

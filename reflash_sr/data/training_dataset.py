@@ -1,4 +1,4 @@
-"""What the training datasets share: find, read, flip and crop GT images, and make a pair of each."""
+"""The base class of the training datasets: find, read, flip and crop GT images, and make a pair of each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,9 +22,9 @@ from reflash_sr.data.lq_cache import PairsCache, key_of
 from reflash_sr.errors import UserError
 from reflash_sr.options.rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
-# BasicSR's logger; asking BasicSR for it here would start it before its log file is known.
+# BasicSR's logger; BasicSR's own function for it would start it before its log file is known.
 logger = logging.getLogger('basicsr')
-MOST_KEPT = 1 << 30  # bytes of images that a process keeps, where pairs are cached and reading is what is left to do
+MOST_KEPT = 1 << 30  # bytes of GT images that a process keeps, if LQ patches are cached and most time is spent reading
 
 
 class TrainingDataset(Dataset, ABC):
@@ -39,21 +40,11 @@ class TrainingDataset(Dataset, ABC):
         UserError: No images, or images smaller than ``gt_size``.
     """
 
-    OPTIONS = {
-        **source.OPTIONS,
-        'scale': POSITIVE_INT,
-        'gt_size': POSITIVE_INT,
-        'use_hflip': BOOL,
-        'use_rot': BOOL,
-        'manual_seed': COUNT,
-        'pairs_cache': TEXT_OR_NONE,
-    }
+    OPTIONS = {**source.OPTIONS, 'scale': POSITIVE_INT, 'gt_size': POSITIVE_INT, 'use_hflip': BOOL, 'use_rot': BOOL,
+               'manual_seed': COUNT, 'pairs_cache': TEXT_OR_NONE}
 
     def __init__(self, opt: Mapping[str, Any]):
-        super().__init__()
-        self.opt = opt
-        self.scale = opt['scale']
-        self.gt_size = opt['gt_size']
+        self.opt, self.scale, self.gt_size = opt, opt['scale'], opt['gt_size']
         self.seed = opt.get('manual_seed') or 0
         self.source = source.ImageSource(opt)
         if self.gt_size % self.scale:
@@ -84,11 +75,17 @@ class TrainingDataset(Dataset, ABC):
             ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32 RGB in [0, 1];
             ``gt_path`` and ``lq_path``, the image's file.
         """
-        _spare_threads()
+        _one_opencv_thread()
         rng = draw_rng(index, self.seed)
         image, path = self._read(int(index))
         known = self.pairs.read(index.number) if self.pairs and isinstance(index, Draw) else None
-        gt, lq = self.make_pair(self._flip(image, rng), rng, known)
+        across, down, transpose = rng.random(3) < 0.5
+        if self.opt.get('use_hflip', True) and across:
+            image = image[:, ::-1]
+        if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn independently
+            image = image[::-1] if down else image
+            image = image.transpose(1, 0, 2) if transpose else image
+        gt, lq = self.make_pair(image, rng, known)
         return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': str(path), 'gt_path': str(path)}
 
     @abstractmethod
@@ -99,43 +96,31 @@ class TrainingDataset(Dataset, ABC):
         Args:
             image: (H, W, 3) uint8 RGB, sides at least ``gt_size``.
             rng: Source of everything random.
-            lq: The LQ patch, uint8, where it was made before.
+            lq: The LQ patch, uint8, if it was made before.
 
         Returns:
             GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1].
         """
 
-    def _read(self, index: int) -> tuple[np.ndarray, Any]:
+    def _read(self, index: int) -> tuple[np.ndarray, Path]:
         """Read an image, or the next one that can be read: one broken file must not end a run of days."""
         for attempt in range(len(self.source)):
             place = (index + attempt) % len(self.source)
             try:
-                return self._image_at(place), self.source.paths[place]
+                image = self._kept[place] if place in self._kept else self.source.read(place)
             except UserError as error:
                 _warn_once(f'skipped: {error}')
-        raise UserError(f'{self.source.root}: not one of its {len(self.source)} images can be read')
-
-    def _image_at(self, place: int) -> np.ndarray:
-        image = self._kept.get(place)
-        if image is None:
-            image = self.source.read(place)
-            if self.pairs and image.nbytes <= self._room:
+                continue
+            if self.pairs and place not in self._kept and image.nbytes <= self._room:
                 self._kept[place] = image
                 self._room -= image.nbytes
-        return image
-
-    def _flip(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        across, down, transpose = rng.random(3) < 0.5
-        if self.opt.get('use_hflip', True) and across:
-            image = image[:, ::-1]
-        if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn apart
-            image = image[::-1] if down else image
-            image = image.transpose(1, 0, 2) if transpose else image
-        return image
+            return image, self.source.paths[place]
+        raise UserError(f'{self.source.root}: not one of its {len(self.source)} images can be read')
 
     def _check_headers(self) -> None:
+        """Forget images whose header cannot be read, with a warning; refuse one that is too small."""
 
-        def size_of(path: Any) -> tuple[int, int] | None:
+        def size_of(path: Path) -> tuple[int, int] | None:
             try:
                 return image_size(path)
             except UserError as error:
@@ -146,8 +131,8 @@ class TrainingDataset(Dataset, ABC):
             sizes = list(pool.map(size_of, self.source.paths))
         for path, size in zip(self.source.paths, sizes):
             if size is not None and min(size) < self.gt_size:
-                raise UserError(f'{path}: {size[1]}×{size[0]} px is smaller than gt_size, {self.gt_size}; take it away '
-                                'or lower gt_size')
+                raise UserError(f'{path}: {size[1]}×{size[0]} px is smaller than gt_size, {self.gt_size}; remove it or '
+                                'lower gt_size')
         self.source.keep([size is not None for size in sizes])
         if not len(self.source):
             raise UserError(f'{self.source.root}: not one of its {len(sizes)} images can be read')
@@ -162,8 +147,8 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 
 @functools.cache
-def _spare_threads() -> None:
-    """Keep OpenCV to one thread in a loader's worker: the workers are the parallelism."""
+def _one_opencv_thread() -> None:
+    """Keep OpenCV to one thread in a loader's worker: there is one worker per core already."""
     if get_worker_info() is not None:
         cv2.setNumThreads(1)
 

@@ -134,7 +134,7 @@ def test_equal_names_are_told_apart(tmp_path):
 
 
 def test_an_input_is_never_a_result(image_folder, tmp_path):
-    with pytest.raises(UserError, match='take the place'):
+    with pytest.raises(UserError, match='would replace'):
         plan(image_folder / 'a 1.png', image_folder, '')
     with pytest.raises(UserError, match='is the input folder'):
         plan(image_folder, image_folder)

@@ -219,7 +219,7 @@ def test_grey_and_odd_sizes(tmp_path):
 @pytest.mark.parametrize(('more', 'message'), [
     ({'degradation': 'b+m'}, "did you mean 'b\\+"),
     ({'degradations': []}, 'degradations: must be'),
-    ({'degradations': ['clean', 'clean']}, 'stands twice'),
+    ({'degradations': ['clean', 'clean']}, 'is given twice'),
     ({'degradation': 'clean', 'degradations': 'all'}, 'both are given'),
 ])
 def test_wrong_degradations(image_folder, more, message):

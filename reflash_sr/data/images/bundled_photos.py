@@ -9,7 +9,7 @@ from reflash_sr.errors import UserError
 
 SCHEME = 'photos:'
 _FOLDERS = {'skimage': 'data', 'sklearn': 'datasets/images', 'matplotlib': 'mpl-data/sample_data'}
-# The two held-out ones show scenes of which no other photograph of the list shows a part.
+# No other photograph of the list shows a part of the scenes in the two that are held out.
 SETS = {
     'train': ('skimage/astronaut.png', 'skimage/brick.png', 'skimage/camera.png', 'skimage/cell.png',
               'skimage/coins.png', 'skimage/grass.png', 'skimage/gravel.png', 'skimage/hubble_deep_field.jpg',
@@ -29,7 +29,7 @@ def photo_paths(name: str = 'train') -> list[Path]:
         Paths of the files.
 
     Raises:
-        UserError: The set is not known, or a package or file is missing.
+        UserError: The name is not known, or a package or file is missing.
     """
     if name not in SETS:
         raise UserError(f"dataroot_gt: '{SCHEME}{name}' is not known; write {SCHEME}train or {SCHEME}val")
@@ -37,7 +37,7 @@ def photo_paths(name: str = 'train') -> list[Path]:
     for entry in SETS[name]:
         package, _, file = entry.partition('/')
         spec = importlib.util.find_spec(package)
-        path = Path(spec.origin).parent / _FOLDERS[package] / file if spec else Path(package, file)
+        path = Path(spec.origin).parent / _FOLDERS[package] / file if spec and spec.origin else Path(package, file)
         if not path.is_file():
             raise UserError(f'{path}: this photograph of the package {package} is missing; reinstall the package')
         paths.append(path)

@@ -19,19 +19,19 @@ from reflash_sr.options.rules import SECTION, TEXT, TEXT_OR_NONE
 from reflash_sr.system.files import check_regular
 
 OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}
-_META_LINE = re.compile(r'^(?P<name>.+?)(?:\s+\(\s*\d+\s*,.*)?$')  # "name.png (480,480,3) 1": name, then maybe a size
+_SIZE = re.compile(r'\s+\(\s*\d+\s*,.*$')  # behind a name in a list of images: "name.png (480,480,3) 1"
 
 
 class ImageSource:
     """The GT images of a dataset's section of an option file.
 
     Args:
-        opt: The section: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and where wanted
+        opt: The section: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and optionally
             ``meta_info`` (a file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
 
     Attributes:
         paths: The files, or the keys of an LMDB.
-        names: A name for each, without folder and ending, and no two alike: good for results.
+        names: A unique name for each, without folder and ending: good for names of results.
         others: Files of the folder that do not have an image's ending.
         on_disk: Whether ``paths`` are files.
 
@@ -43,14 +43,17 @@ class ImageSource:
         self.root = opt['dataroot_gt']
         self.others: list[Path] = []
         self.on_disk = (opt.get('io_backend') or {}).get('type', 'disk') == 'disk'
-        self._client = None
-        meta_info = opt.get('meta_info')
+        self._client: FileClient | None = None
         if not self.on_disk:
             self.paths = _lmdb_keys(Path(self.root).expanduser())
         elif self.root.startswith(SCHEME):
             self.paths = photo_paths(self.root[len(SCHEME):])
-        elif meta_info:
-            self.paths = _listed(Path(meta_info).expanduser(), Path(self.root).expanduser())
+        elif opt.get('meta_info'):
+            listed = Path(opt['meta_info']).expanduser()
+            self.paths = [Path(self.root).expanduser() / name for name in _lines(listed)]
+            missing = next((path for path in self.paths if not path.is_file()), None)
+            if missing is not None:
+                raise UserError(f'{missing}: no such file, but {listed} lists it')
         else:
             self.paths, self.others = find_images(self.root)
         self.names = unique_names(self.paths, self.root)
@@ -59,7 +62,7 @@ class ImageSource:
         return len(self.paths)
 
     def read(self, index: int) -> np.ndarray:
-        """Read one image, (H, W, 3) uint8 RGB; raises ``UserError`` naming it where that fails."""
+        """Read one image, (H, W, 3) uint8 RGB; raises ``UserError`` that names it if that fails."""
         path = self.paths[index]
         if self.on_disk:
             return read_image(path)
@@ -78,35 +81,23 @@ class ImageSource:
 
 
 def _lines(path: Path) -> list[str]:
+    """The file names in a list of images."""
     check_regular(path, 'list of images')
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: the list of images cannot be read ({error})') from error
-    names = [_META_LINE.match(line.strip()).group('name') for line in lines if line.strip()]
+    names = [_SIZE.sub('', line.strip()) for line in lines if line.strip()]
     if not names:
         raise UserError(f'{path}: the list of images is empty; write one file name per line')
     return names
 
 
-def _listed(meta_info: Path, root: Path) -> list[Path]:
-    paths = [root / name for name in _lines(meta_info)]
-    missing = next((path for path in paths if not path.is_file()), None)
-    if missing is not None:
-        raise UserError(f'{missing}: no such file, but {meta_info} lists it')
-    return paths
-
-
 def _lmdb_keys(root: Path) -> list[Path]:
+    """Open an LMDB once and look all keys up; it is closed again, because it must not cross a fork."""
     if root.suffix != '.lmdb' or not root.is_dir():
         raise UserError(f"{root}: no such LMDB; write a folder that ends in '.lmdb', or io_backend: type: disk")
     keys = [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
-    _check_lmdb(root, keys)
-    return keys
-
-
-def _check_lmdb(root: Path, keys: list[Path]) -> None:
-    """Open an LMDB once and look all keys up; it is closed again, for it must not cross a fork."""
     data = root / 'data.mdb'
     check_regular(data, 'LMDB')
     try:
@@ -116,11 +107,11 @@ def _check_lmdb(root: Path, keys: list[Path]) -> None:
             with env.begin() as transaction:
                 for key in keys:
                     if transaction.get(str(key).encode('ascii')) is None:
-                        raise UserError(f'{root}: {key} is in meta_info.txt, but not in the LMDB; make it anew')
+                        raise UserError(f'{root}: {key} is in meta_info.txt, but not in the LMDB; make the LMDB again')
     except (lmdb.Error, OSError, UnicodeEncodeError) as error:
-        if 'already open in this process' in str(error):
-            return  # by a set that was checked
-        raise UserError(f'{root}: not an LMDB, or damaged ({error}); make it anew') from error
+        if 'already open in this process' not in str(error):  # then it was checked before
+            raise UserError(f'{root}: not an LMDB, or damaged ({error}); make it again') from error
+    return keys
 
 
 def unique_names(paths: list[Path], root: str) -> list[str]:
@@ -130,7 +121,7 @@ def unique_names(paths: list[Path], root: str) -> list[str]:
     names = ['_'.join(path.with_suffix('').parts) for path in inner]
     count = Counter(names)
     names = [name if count[name] == 1 else name + path.suffix.replace('.', '_') for name, path in zip(names, inner)]
-    seen: Counter = Counter()
+    seen: Counter[str] = Counter()
     for index, name in enumerate(names):
         seen[name] += 1
         names[index] = name if seen[name] == 1 else f'{name}_{seen[name]}'

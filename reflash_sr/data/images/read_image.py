@@ -1,4 +1,4 @@
-"""Images on disk: find them, read them, refuse what cannot be read."""
+"""Images on disk: find them, read them, refuse those that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from PIL import Image, ImageOps
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import check_regular
 
-# Of large images and of damaged EXIF data: neither hinders, and what does is an error.
+# Pillow warns of large images and damaged EXIF data. Neither is a problem here; what is a problem is an error.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
                       '.pbm', '.pnm', '.gif', '.jp2', '.tga'})
-_IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # put there by file managers, not by the user
+_IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # written by file managers, not by the user
 _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
-    Grey and palette images become RGB, 16 bits become 8 (rounded in grey images; in colour ones Pillow leaves the
-    lower 8 bits away), transparency is dropped, the EXIF orientation is applied.
+    Grey and palette images become RGB, 16 bits become 8 (rounded in grey images; of colour images Pillow drops the
+    lower 8 bits), transparency is dropped, the EXIF orientation is applied.
 
     Args:
         source: A path, or the bytes of a file.
@@ -41,7 +41,7 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
     Raises:
         UserError: The file is missing, truncated, not an image, or of more than 16 bits.
     """
-    name = name or (str(source) if not isinstance(source, bytes) else 'image')
+    name = name or ('image' if isinstance(source, bytes) else str(source))
     if not isinstance(source, bytes):
         check_regular(source, 'image')
     try:
@@ -49,14 +49,14 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
             image.load()
             if image.mode == 'F':
                 raise ValueError('floating-point values, whose range is not known; convert it to 16 bits')
-            image = ImageOps.exif_transpose(image)
-            if image.mode in _SIXTEEN_BIT:
-                levels = np.asarray(image)
-                if levels.min() < 0 or levels.max() > 65535:
-                    raise ValueError('more than 16 bits; convert it to 16 bits')
-                grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            return np.asarray(image.convert('RGB'))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode not in _SIXTEEN_BIT:
+                return np.asarray(upright.convert('RGB'))
+            levels = np.asarray(upright)
+            if levels.min() < 0 or levels.max() > 65535:
+                raise ValueError('more than 16 bits; convert it to 16 bits')
+            grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise unreadable(name, error) from error
 
@@ -66,11 +66,11 @@ def unreadable(name: object, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     if isinstance(error, Image.UnidentifiedImageError):
         reason = 'no known image format'
-    return UserError(f'{name}: cannot be read as an image ({reason}); replace it or take it away')
+    return UserError(f'{name}: cannot be read as an image ({reason}); replace or remove it')
 
 
 def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """List the images in a folder, also in folders inside it, each folder once whatever links lead to it.
+    """List the images in a folder and in the folders inside it, each folder once even if several links lead to it.
 
     Args:
         root: The folder.
@@ -83,13 +83,19 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
         UserError: The folder does not exist, a folder inside it cannot be read, it holds no image, or one whose name
             is not UTF-8.
     """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f'{error.filename}: this folder cannot be read ({error.strerror}); change its permissions or '
+                        'remove it') from error
+
     root = Path(root).expanduser()
     if not root.is_dir():
         raise UserError(f'{root}: no such folder; write the folder that holds the images')
-    files, seen = [], set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=_refuse_folder):
+    files: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=refuse):
         status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # links may lead back, and round and round
+        if (status.st_dev, status.st_ino) in seen:  # a link may lead back up
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -106,21 +112,13 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise UserError(f'{error.filename}: this folder cannot be read ({error.strerror}); change its permissions or take '
-                    'it away') from error
-
-
 def natural_key(text: str) -> list:
     """Sort key by which numbers count as numbers: ``img2`` before ``img10``."""
     return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in re.split(r'(\d+)', text) if part]
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Read an image's size from its header, upright.
-
-    Returns:
-        Height and width, px.
+    """Read an image's height and width, px, from its header: those of the upright image.
 
     Raises:
         UserError: The header cannot be read.
@@ -129,7 +127,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # EXIF orientations 5 to 8 exchange the sides; of a PNG it would be known only after decoding it all.
+            # EXIF orientations 5 to 8 exchange the sides. In a PNG file the orientation may stand behind all pixels.
             turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
     except Exception as error:  # as in read_image
         raise unreadable(path, error) from error
@@ -141,7 +139,7 @@ def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
 
     Args:
         paths: The images.
-        min_size: Smallest side that will do, px.
+        min_size: Smallest side that is allowed, px.
         why: Where ``min_size`` comes from, for the message.
 
     Raises:
@@ -154,5 +152,4 @@ def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
             raise UserError(f'{path}: {width}×{height} px is too small: {why}')
 
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(check, paths):
-            pass
+        list(pool.map(check, paths))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write
 
 SHOWN = 5  # names in a line of the summary
-SETTINGS = 'sub_images.json'  # in the output folder: what the sub-images were cut with
+SETTINGS = 'sub_images.json'  # in the output folder: size, step and threshold of its sub-images
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`cut_folder` did."""
+    """What :func:`cut_folder` did; as text, lines for the user."""
 
     cut: int
     kept: int
@@ -52,7 +52,7 @@ def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
         threshold: A remainder of at most this many px gets no sub-image of its own.
 
     Returns:
-        Positions, px; the last sub-image ends at the border where the remainder is above ``threshold``.
+        Positions, px; the last sub-image ends at the border if the remainder is above ``threshold``.
     """
     places = list(range(0, side - size + 1, step))
     if side - (places[-1] + size) > threshold:
@@ -64,12 +64,11 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                threshold: int = 0, compression: int = 3, workers: int | None = None) -> Summary:
     """Cut every photograph of a folder into sub-images, in parallel, with a progress bar.
 
-    A photograph that has not changed, and whose sub-images are all there, is left alone, so that an interrupted run can
-    be started again.
-    Photographs that cannot be read, or are smaller than ``size``, are skipped and named.
+    A photograph that has not changed, and whose sub-images all exist, is not cut again, so an interrupted run can be
+    restarted. Photographs that cannot be read, or are smaller than ``size``, are skipped and named.
 
     Args:
-        source: Folder of photographs, searched also in folders inside.
+        source: Folder of photographs; folders inside are searched too.
         output: Folder for ``NAME_s001.png``, …
         size: Side of a sub-image, px. The paper's runs: 480.
         step: From one to the next, px. The paper's runs: 240.
@@ -78,11 +77,11 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
         workers: Processes. Default: one per core.
 
     Returns:
-        Counts, what was skipped, and what an earlier run cut that is not in the source now: it is left there, as
-        several sources may be cut into one folder.
+        Counts, what was skipped, and the photographs of earlier runs that are not in the source now: their sub-images
+        are kept, because several sources may be cut into one folder.
 
     Raises:
-        UserError: No photographs, wrong numbers, or an output folder that was cut with others or holds the source.
+        UserError: No photographs, wrong numbers, or an output folder that was cut with others or is inside the source.
     """
     for name, value, low in (('size', size, 1), ('step', step, 1), ('threshold', threshold, 0),
                              ('compression', compression, 0), ('workers', 1 if workers is None else workers, 1)):
@@ -105,7 +104,7 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                 cut += done
                 if reason:
                     skipped.append(reason)
-        except BaseException as error:  # Ctrl-C too: what is being cut is finished, the rest is left
+        except BaseException as error:  # Ctrl-C too: photographs that are being cut are finished, the others are not
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, OSError):
                 raise UserError(f'--output: {output}: cannot be written ({error.strerror}); make room or name another '
@@ -117,7 +116,7 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
 
 
 def _claim(output: Path, settings: dict[str, int]) -> None:
-    """Refuse a folder that was cut with other settings, or that something else stands in."""
+    """Refuse a folder that was cut with other settings, or that holds anything else."""
     record = output / SETTINGS
     try:
         before = json.loads(record.read_text(encoding='utf-8')) if record.is_file() else None
@@ -133,7 +132,7 @@ def _claim(output: Path, settings: dict[str, int]) -> None:
 
 def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: int,
          compression: int) -> tuple[int, str | None]:
-    """Cut one photograph; 1 if there was something to do, and why it was skipped if it was."""
+    """Cut one photograph; returns 1 if there was something to do, and the reason if it was skipped."""
     done = output / f'.{name}.done'
     before = _record(done)
     try:
@@ -147,31 +146,25 @@ def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: i
     except UserError as error:
         return 0, str(error)
     done.unlink(missing_ok=True)
-    for part in parts:  # of another state of the photograph, which may have had more
+    for part in parts:  # the photograph may have been larger before
         part.unlink(missing_ok=True)
     height, width = image.shape[:2]
     if min(height, width) < size:
         return 0, f'{path}: {width}×{height} px is smaller than a sub-image, {size} (--size)'
-    for number, (top, left) in enumerate(_places(height, width, size, step, threshold), start=1):
+    corners = itertools.product(starts(height, size, step, threshold), starts(width, size, step, threshold))
+    for number, (top, left) in enumerate(corners, start=1):
         with atomic_write(output / f'{name}_s{number:03d}.png') as file:
-            part = Image.fromarray(image[top:top + size, left:left + size])
-            part.save(file, format='PNG', compress_level=compression)
+            Image.fromarray(image[top:top + size, left:left + size]).save(file, 'PNG', compress_level=compression)
     with atomic_write(done, 'w') as file:
         json.dump({**now, 'parts': number}, file)
     return 1, None
 
 
 def _record(done: Path) -> dict[str, int]:
-    """What a photograph was when it was cut, and into how many parts; empty where that is not known."""
+    """Size, time and number of parts of a photograph when it was cut; empty if that is not known."""
     try:
         record = json.loads(done.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
     fits = isinstance(record, dict) and all(isinstance(record.get(key), int) for key in ('size', 'mtime_ns', 'parts'))
     return record if fits and 0 < record['parts'] < 100_000 else {}
-
-
-def _places(height: int, width: int, size: int, step: int, threshold: int) -> Iterator[tuple[int, int]]:
-    for top in starts(height, size, step, threshold):
-        for left in starts(width, size, step, threshold):
-            yield top, left

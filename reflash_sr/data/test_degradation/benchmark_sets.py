@@ -1,4 +1,4 @@
-"""Test sets: images under degradations made here, or LQ images as they are."""
+"""Test sets: GT images with LQ images that are made here by degradations, or LQ images from files."""
 
 from __future__ import annotations
 
@@ -11,19 +11,33 @@ import numpy as np
 
 from reflash_sr.data.images.image_source import ImageSource, unique_names
 from reflash_sr.data.images.read_image import check_all, find_images, image_size, read_image
-from reflash_sr.data.test_degradation.degradations import (
-    AS_GIVEN,
-    EIGHT,
-    check_name,
-    degrade,
-    mod_crop,
-    noise_rng,
-    parse,
-)
+from reflash_sr.data.test_degradation.degradations import AS_GIVEN, EIGHT, degrade, mod_crop, noise_rng, parse
 from reflash_sr.errors import UserError
 
 
-class DegradedSet:
+class _BenchmarkSet:
+    """What both kinds of test sets have."""
+
+    name: str
+    scale: int
+    degradations: list[str]
+    names: list[str]  # of the images
+    roots: list[str]  # folders
+    _files: list[tuple[Path, ...]]  # of each pair; the last is the GT
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def path(self, place: int) -> Path:
+        """The GT file."""
+        return self._files[place][-1]
+
+    def files(self, place: int) -> list[Path]:
+        """All files that a pair is made from."""
+        return list(self._files[place])
+
+
+class DegradedSet(_BenchmarkSet):
     """GT images, from which the LQ images are made.
 
     Args:
@@ -31,35 +45,22 @@ class DegradedSet:
         source: The images.
         degradations: Names; see :mod:`reflash_sr.data.test_degradation.degradations`.
         scale: Factor.
-        seed: Of the noise, for each image and degradation apart.
-
-    Attributes:
-        names: Of the images.
+        seed: Of the noise, which also depends on the image and the degradation.
 
     Raises:
-        UserError: An unknown degradation, or files that are no images: in testing every one counts.
+        UserError: An unknown degradation, or files that are not images: a test set must be complete.
     """
 
     def __init__(self, name: str, source: ImageSource, degradations: Sequence[str], scale: int, seed: int = 0):
         self.name, self.source, self.scale, self.seed = name, source, scale, seed
-        self.degradations = [check_name(one) for one in degradations]
-        self.names = source.names
-        self.roots = [source.root]
+        self.degradations = list(degradations)
+        for one in degradations:
+            parse(one)
+        self.names, self.roots, self._files = source.names, [source.root], [(path,) for path in source.paths]
         if source.others:
-            raise UserError(f'{source.others[0]}: not an image; in testing every file counts, so take it away (in an '
-                            'option file, meta_info can list the images)')
+            raise UserError(f'{source.others[0]}: not an image; a test set must be complete, so remove this file (in '
+                            'an option file, meta_info can list the images)')
         self._last: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def path(self, place: int) -> Path:
-        """The GT file."""
-        return self.source.paths[place]
-
-    def files(self, place: int) -> list[Path]:
-        """All that a pair is made from."""
-        return [self.path(place)]
 
     def check(self, smallest: int, why: str) -> None:
         """Decode every image; raises ``UserError`` for one that is broken, or below ``smallest`` px."""
@@ -88,15 +89,15 @@ class DegradedSet:
         return degrade(gt, degradation, self.scale, noise_rng(self.seed, self.names[place], degradation)), gt
 
 
-class PairedSet:
-    """LQ images beside their GT, as in RealSR or NTIRE 2018.
+class PairedSet(_BenchmarkSet):
+    """LQ images together with their GT, as in RealSR or NTIRE 2018.
 
     Args:
         name: What to call it.
         lq_root: Folder of the LQ images.
         gt_root: Folder of the GT images.
         scale: Factor.
-        lq_template: What an LQ file is called, without ending, where ``{}`` stands for what both names share, as in
+        lq_template: Name of an LQ file, without ending; ``{}`` stands for the part that both names share, as in
             ``{}x4m``.
         gt_template: The same of a GT file.
 
@@ -104,50 +105,36 @@ class PairedSet:
         UserError: A name that does not fit its template, an image without its counterpart, or sizes that do not agree.
     """
 
-    degradations = [AS_GIVEN]
-
     def __init__(self, name: str, lq_root: str, gt_root: str, scale: int, lq_template: str = '{}',
                  gt_template: str = '{}'):
-        self.name, self.scale = name, scale
+        self.name, self.scale, self.degradations = name, scale, [AS_GIVEN]
         together = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
         lq = _by_shared_name(lq_root, lq_template, gt_template if together else None)
         gt = _by_shared_name(gt_root, gt_template, lq_template if together else None)
         for one, other, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
             alone = next((key for key in one if key not in other), None)
             if alone is not None:
-                raise UserError(f"{one[alone]}: has no counterpart '{template.format(alone)}.*' in {root}; take it "
-                                'away, or say how names go together with --pair_names')
-        self.names = list(gt)
-        self.roots = [lq_root, gt_root]
-        self._paths = [(lq[key], gt[key]) for key in gt]
+                raise UserError(f"{one[alone]}: has no counterpart '{template.format(alone)}.*' in {root}; remove it, "
+                                'or say how names go together with --pair_names')
+        self.names, self.roots, self._files = list(gt), [lq_root, gt_root], [(lq[key], gt[key]) for key in gt]
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._check_size, self._paths))
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def path(self, place: int) -> Path:
-        """The GT file."""
-        return self._paths[place][1]
-
-    def files(self, place: int) -> list[Path]:
-        """All that a pair is made from."""
-        return list(self._paths[place])
+            list(pool.map(self._check_size, *zip(*self._files)))
 
     def check(self, smallest: int, why: str) -> None:
         """Decode every image; raises ``UserError`` for one that is broken, or whose GT is below ``smallest`` px."""
-        check_all([lq for lq, _ in self._paths], 1, why)
-        check_all([gt for _, gt in self._paths], -(-smallest // self.scale) * self.scale, why)
+        lq, gt = zip(*self._files)
+        check_all(lq, 1, why)
+        check_all(gt, -(-smallest // self.scale) * self.scale, why)
 
     def pair(self, place: int, degradation: str = AS_GIVEN) -> tuple[np.ndarray, np.ndarray]:
         """Read one pair: LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB."""
-        lq, gt = (read_image(path) for path in self._paths[place])
+        lq, gt = (read_image(path) for path in self._files[place])
         return lq, gt[:lq.shape[0] * self.scale, :lq.shape[1] * self.scale]
 
-    def _check_size(self, paths: tuple[Path, Path]) -> None:
-        lq, gt = (image_size(path) for path in paths)
+    def _check_size(self, lq_path: Path, gt_path: Path) -> None:
+        lq, gt = image_size(lq_path), image_size(gt_path)
         if any(not 0 <= large - small * self.scale < self.scale for small, large in zip(lq, gt)):
-            raise UserError(f'{paths[0]}: {lq[1]}×{lq[0]} px does not go with {paths[1]}: {gt[1]}×{gt[0]} px at scale '
+            raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px does not go with {gt_path}: {gt[1]}×{gt[0]} px at scale '
                             f'{self.scale}')
 
 
@@ -166,14 +153,14 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
         seed: Of the noise.
 
     Raises:
-        UserError: No set, counts that do not agree, or what the sets refuse.
+        UserError: No test set, counts that do not agree, or what :class:`DegradedSet` and :class:`PairedSet` raise.
     """
     names = list(dict.fromkeys(name for one in degradations for name in (EIGHT if one == 'all' else (one,))))
     known: dict[str, str] = {}
     for name in names:
         same = known.setdefault(str(parse(name)), name)
         if same != name:
-            raise UserError(f"--degradations: '{same}' and '{name}' are the same; leave one away")
+            raise UserError(f"--degradations: '{same}' and '{name}' are the same; remove one")
     sets: list[DegradedSet | PairedSet] = []
     for entry in gt:
         label, equals, root = entry.partition('=')
@@ -195,14 +182,14 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
 
 
 def _set_name(root: str) -> str:
-    """Name a set after its folder, or the one above where it has a usual name: ``Set5`` for ``Set5/HR``."""
+    """Name a set after its folder, or the one above if it has a usual name: ``Set5`` for ``Set5/HR``."""
     path = Path(root).expanduser().absolute()
     usual = path.name.lower() in ('hr', 'lr', 'gt', 'lq', 'gtmod12', 'original') and path.parent.name
     return path.parent.name if usual else path.name
 
 
 def _by_shared_name(root: str, template: str, other: str | None) -> dict[str, Path]:
-    """Files by what their names share with their counterparts', which have another template in the same folder."""
+    """Files by the part of their names that ``{}`` stands for; files that fit ``other`` are skipped."""
     pattern = _pattern(template)
     paths, _ = find_images(root)
     found: dict[str, Path] = {}

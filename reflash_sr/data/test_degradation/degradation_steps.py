@@ -1,4 +1,7 @@
-"""The steps of the test degradations: blur, downscaling, noise, JPEG. Pure functions on 8-bit images."""
+"""The steps of the test degradations: blur, downscaling, noise, JPEG.
+
+Pure functions; images are (H, W, 3) uint8 RGB, before and after each step.
+"""
 
 from __future__ import annotations
 
@@ -10,53 +13,36 @@ import cv2
 import numpy as np
 from PIL import Image
 
-_RESAMPLING = {
-    'bicubic': Image.Resampling.BICUBIC,
-    'bilinear': Image.Resampling.BILINEAR,
-    'lanczos': Image.Resampling.LANCZOS,
-    'box': Image.Resampling.BOX,
-    'nearest': Image.Resampling.NEAREST,
-}
+_RESAMPLING = {name: Image.Resampling[name.upper()] for name in ('bicubic', 'bilinear', 'lanczos', 'box', 'nearest')}
 DOWNSCALING = (*_RESAMPLING, 'matlab')
 _CUBIC_REACH = 2  # px of the small image: half the width of the cubic
 _WIDEST_REACH = 3  # Lanczos
 
 
 def blur_radius(sigma: float = 2) -> int:
-    """Radius of the blur's kernel, px: 10 as published, more where sigma asks for it."""
+    """Radius of the blur's kernel, px: 10 as published, more if sigma needs it."""
     return max(10, math.ceil(3 * sigma))
 
 
 def downscale_reach(scale: int) -> int:
-    """How far a downscaled pixel sees, px of the large image, whatever the method."""
+    """How far away a downscaled pixel depends on the large image, px, whatever the method."""
     return _WIDEST_REACH * scale
 
 
 def gaussian_blur(image: np.ndarray, sigma: float = 2) -> np.ndarray:
-    """Blur with a Gaussian, rounded to 8 bits; the kernel is 21×21 up to a sigma of 3.3.
-
-    Args:
-        image: (H, W, 3) uint8.
-        sigma: Standard deviation, px.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Blur with a Gaussian of standard deviation ``sigma``, px; the kernel is 21×21 up to a sigma of 3.3."""
     size = 2 * blur_radius(sigma) + 1
     return cv2.GaussianBlur(image, (size, size), sigma)
 
 
 def downscale(image: np.ndarray, scale: int, method: str = 'bicubic') -> np.ndarray:
-    """Downscale to (⌊H / scale⌋, ⌊W / scale⌋), antialiased (but for ``'nearest'``).
+    """Downscale to (⌊H / scale⌋, ⌊W / scale⌋), with antialiasing except for ``'nearest'``.
 
     Args:
         image: (H, W, 3) uint8.
         scale: Factor.
-        method: One of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's ``imresize``, which agrees with
-            Pillow's bicubic but at the borders and in rounding.
-
-    Returns:
-        (⌊H / scale⌋, ⌊W / scale⌋, 3) uint8.
+        method: One of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's ``imresize``, which differs
+            from Pillow's bicubic at the borders and in rounding only.
     """
     if method == 'matlab':
         return _matlab_bicubic(image, scale)
@@ -65,30 +51,13 @@ def downscale(image: np.ndarray, scale: int, method: str = 'bicubic') -> np.ndar
 
 
 def gaussian_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Add N(0, sigma) to every value, clip to [0, 255] and truncate to 8 bits, as the published recipe does.
-
-    Args:
-        image: (H, W, 3) uint8.
-        sigma: Standard deviation in grey levels of 255.
-        rng: Source of the noise.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Add N(0, sigma²), sigma in grey levels of 255, clip and truncate to 8 bits, as the published recipe does."""
     noisy = image + rng.normal(0, sigma, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
-    """Compress as JPEG with Pillow (4:2:0) and decompress.
-
-    Args:
-        image: (H, W, 3) uint8.
-        quality: Pillow's quality, 1 to 100.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Compress as JPEG with Pillow (4:2:0, quality 1 to 100) and decompress."""
     with io.BytesIO() as file:
         Image.fromarray(image).save(file, format='JPEG', quality=quality)
         return np.asarray(Image.open(file).convert('RGB'))
@@ -96,8 +65,8 @@ def jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
 
 def _matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
     """MATLAB's ``imresize(image, 1 / scale)``: rows, then columns, in float64, rounded half up once at the end."""
-    height, width = (side // scale for side in image.shape[:2])
-    rows, columns = _matlab_matrix(image.shape[0], height, scale), _matlab_matrix(image.shape[1], width, scale)
+    height, width = image.shape[:2]
+    rows, columns = _matlab_matrix(height, height // scale, scale), _matlab_matrix(width, width // scale, scale)
     small = np.einsum('ah,hwc->awc', rows, image.astype(np.float64), optimize=True)
     small = np.einsum('bw,awc->abc', columns, small, optimize=True)
     return np.floor(small.clip(0, 255) + 0.5).astype(np.uint8)

@@ -1,6 +1,6 @@
 """The test degradations (paper Sec. 5.3, Table 1): blur, downscaling, noise, JPEG, in that order.
 
-A degradation is a name: one of the eight of Table 1, or steps joined by ``+``, each with its strength where that is not
+A degradation is a name: one of the eight of Table 1, or steps joined by ``+``, each with its strength if that is not
 the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``.
 """
 
@@ -10,49 +10,41 @@ import re
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from reflash_sr.data.test_degradation.degradation_steps import (
-    DOWNSCALING,
-    blur_radius,
-    downscale,
-    downscale_reach,
-    gaussian_blur,
-    gaussian_noise,
-    jpeg,
-)
+from reflash_sr.data.test_degradation import degradation_steps as steps
 from reflash_sr.errors import UserError, suggest
 
 EIGHT = ('clean', 'blur', 'noise', 'jpeg', 'b+n', 'b+j', 'n+j', 'b+n+j')
 NAMED = (*EIGHT, 'nearest')
-AS_GIVEN = 'as given'  # the degradation of a set whose LQ images were not made here
+AS_GIVEN = 'as given'  # the degradation of a test set whose LQ images are files
 _WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen in training (Fig. 2d)
 
-
-# In the order in which they are done. Strength: default, range in words, check.
-_STEPS: dict[str, tuple[float | str, str, Callable[[float | str], bool], Callable[..., np.ndarray]]] = {
+# Steps in their order. Strength: default, range in words, check; then (image, strength, scale, rng) to the next image.
+_STEPS: dict[str, tuple[float | str, str, Callable[[Any], bool], Callable[..., np.ndarray]]] = {
     'blur': (2, 'a sigma above 0 and up to 50 px', lambda v: 0 < v <= 50,
-             lambda image, strength, scale, rng: gaussian_blur(image, strength)),
-    'down': ('bicubic', f"one of {' '.join(DOWNSCALING)}", lambda v: v in DOWNSCALING,
-             lambda image, strength, scale, rng: downscale(image, scale, strength)),
+             lambda image, strength, scale, rng: steps.gaussian_blur(image, strength)),
+    'down': ('bicubic', f"one of {' '.join(steps.DOWNSCALING)}", lambda v: v in steps.DOWNSCALING,
+             lambda image, strength, scale, rng: steps.downscale(image, scale, strength)),
     'noise': (20, 'a sigma above 0 and up to 255 grey levels', lambda v: 0 < v <= 255,
-              lambda image, strength, scale, rng: gaussian_noise(image, strength, rng)),
+              lambda image, strength, scale, rng: steps.gaussian_noise(image, strength, rng)),
     'jpeg': (50, 'a whole quality from 1 to 100', lambda v: 1 <= v <= 100 and v == int(v),
-             lambda image, strength, scale, rng: jpeg(image, int(strength))),
+             lambda image, strength, scale, rng: steps.jpeg(image, int(strength))),
 }  # yapf: disable
 _SHORT = {'b': 'blur', 'n': 'noise', 'j': 'jpeg'}
 _NUMBER = re.compile(r'\d+(\.\d+)?')
 
 
-def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generator) -> np.ndarray:
+def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generator | None) -> np.ndarray:
     """Make the LQ image of a test degradation.
 
     Args:
         gt: (H, W, 3) uint8 RGB; H and W multiples of ``scale``.
         degradation: Its name: see the head of this file.
         scale: Factor.
-        rng: Source of the noise; untouched by degradations without noise.
+        rng: Source of the noise; may be None for degradations without noise.
 
     Returns:
         (H / scale, W / scale, 3) uint8 RGB.
@@ -66,19 +58,19 @@ def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generat
 
 
 @lru_cache(maxsize=256)
-def parse(degradation: str) -> dict[str, float | str]:
+def parse(degradation: str) -> dict[str, Any]:
     """Read a degradation's name.
 
     Args:
         degradation: Such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
 
     Returns:
-        Strengths by step, in the order of work, downscaling always among them.
+        Strengths (a number; of ``down`` a text) by step, in the order of work, downscaling always among them.
 
     Raises:
-        UserError: An unknown step, a step that stands twice, or a strength out of its range.
+        UserError: An unknown step, a step that is given twice, or a strength out of its range.
     """
-    found: dict[str, float | str] = {}
+    found: dict[str, Any] = {}
     for part in _WRITTEN_OUT.get(degradation, str(degradation)).split('+'):
         word, colon, text = part.strip().partition(':')
         step = _SHORT.get(word, word)
@@ -86,7 +78,7 @@ def parse(degradation: str) -> dict[str, float | str]:
             raise UserError(f"degradation: '{degradation}' is not known{suggest(degradation, NAMED)}. Or steps with "
                             "their strengths, as in blur:3, noise:30+jpeg:30, down:bilinear")
         if step in found:
-            raise UserError(f"degradation: '{degradation}': {step} stands twice")
+            raise UserError(f"degradation: '{degradation}': {step} is given twice")
         default, wanted, fits, _ = _STEPS[step]
         strength = float(text) if _NUMBER.fullmatch(text) else text if colon else default
         if isinstance(strength, str) is not isinstance(default, str) or not fits(strength):
@@ -97,27 +89,19 @@ def parse(degradation: str) -> dict[str, float | str]:
 
 
 def check_name(degradation: str) -> str:
-    """Return the name of a degradation, or refuse an unknown one with a ``UserError``."""
+    """Return the name of a degradation; raises ``UserError`` for an unknown one."""
     parse(degradation)
     return degradation
 
 
 def reach(degradation: str, scale: int) -> int:
-    """How far an LQ pixel sees before JPEG, px of the GT image."""
-    steps = parse(degradation)
-    return downscale_reach(scale) + (blur_radius(steps['blur']) if 'blur' in steps else 0)
+    """How far away an LQ pixel depends on the GT image, px of the GT, before JPEG."""
+    sigma = parse(degradation).get('blur')
+    return steps.downscale_reach(scale) + (steps.blur_radius(sigma) if sigma else 0)
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Crop at the right and bottom to a multiple of the scale.
-
-    Args:
-        image: (H, W, C).
-        scale: Factor.
-
-    Returns:
-        A view, (H − H mod scale, W − W mod scale, C).
-    """
+    """Crop (H, W, C) at the bottom and right to multiples of the scale; returns a view."""
     height, width = image.shape[:2]
     return image[:height - height % scale, :width - width % scale]
 

@@ -17,29 +17,21 @@ from reflash_sr.errors import UserError
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of a photograph.
+    """A square of a photograph."""
 
-    Attributes:
-        name: Of the photograph; ``'name#2'`` for the second crop of it.
-        index: Of the photograph in its source.
-        top: First row, px.
-        left: First column, px.
-        side: px.
-    """
-
-    name: str
-    index: int
-    top: int
-    left: int
-    side: int
+    name: str  # of the photograph; 'name#2' for its second crop
+    index: int  # of the photograph in its source
+    top: int  # first row, px
+    left: int  # first column, px
+    side: int  # px
 
 
 def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> list[Crop]:
-    """Choose crops, as evenly over the photographs as can be.
+    """Choose crops, spread as evenly over the photographs as possible.
 
-    Fewer are wanted than there are photographs: photographs at even distances in the list. More: several crops of a
-    photograph, no two at the same place; they may overlap. Places are random by seed, the photograph's name and
-    how many crops it gives, so one crop of it does not move when other photographs come or go.
+    With fewer crops than photographs, the photographs are at even distances in the list. With more, a photograph gives
+    several crops, which may overlap but are never at the same place. Places depend on the seed, the photograph's name
+    and how many crops it gives, so the only crop of a photograph does not move when other photographs come or go.
 
     Args:
         source: The photographs.
@@ -71,16 +63,17 @@ def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> l
         name = source.names[index]
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         for k, corner in enumerate(rng.choice(places, wanted, replace=False).tolist()):
-            crops.append(Crop(name if k == 0 else f'{name}#{k + 1}', index, *divmod(corner, columns), side))
+            top, left = divmod(corner, columns)
+            crops.append(Crop(name if k == 0 else f'{name}#{k + 1}', index, top, left, side))
     return crops
 
 
 def check_degradations(names: Sequence[str]) -> list[str]:
-    """Return the names of degradations; refuse unknown and repeated ones with a ``UserError``."""
+    """Return the names of degradations; raises ``UserError`` for unknown and repeated ones."""
     for name in names:
         check_name(name)
         if list(names).count(name) > 1:
-            raise UserError(f"degradations: '{name}' is there twice; leave one away")
+            raise UserError(f"degradations: '{name}' is given twice; remove one")
     return list(names)
 
 

@@ -12,29 +12,13 @@ from reflash_sr.errors import UserError
 
 SMALLEST = 7
 
-
-
-def _gaussian(q: np.ndarray, beta: float) -> np.ndarray:
-    return np.exp(-0.5 * q)
-
-
-def _generalized(q: np.ndarray, beta: float) -> np.ndarray:
-    return np.exp(-0.5 * q**beta)
-
-
-def _plateau(q: np.ndarray, beta: float) -> np.ndarray:
-    return 1 / (1 + q**beta)
-
-
-# name: how the bell falls with q, the squared distance in units of sigma; the option that beta is drawn from
-BELLS = {
-    'iso': (_gaussian, None),
-    'aniso': (_gaussian, None),
-    'generalized_iso': (_generalized, 'betag_range'),
-    'generalized_aniso': (_generalized, 'betag_range'),
-    'plateau_iso': (_plateau, 'betap_range'),
-    'plateau_aniso': (_plateau, 'betap_range'),
+# How the bell falls with q, the squared distance in units of sigma, and the option that beta is drawn from.
+_FALLS = {
+    '': (lambda q, beta: np.exp(-0.5 * q), None),
+    'generalized_': (lambda q, beta: np.exp(-0.5 * q**beta), 'betag_range'),
+    'plateau_': (lambda q, beta: 1 / (1 + q**beta), 'betap_range'),
 }
+BELLS = {f'{kind}{shape}': fall for kind, fall in _FALLS.items() for shape in ('iso', 'aniso')}
 
 
 def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = None, angle: float = 0.0,
@@ -47,18 +31,17 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
         size: Side in pixels; odd.
         sigma_x: Width along the first axis of the ellipse in pixels, above 0.
         sigma_y: Width along its second axis; None takes ``sigma_x``. The iso kernels ignore it.
-        angle: Of the ellipse's first axis against the image's rows, in radians.
-        beta: Shape, above 0. 1 makes a generalized bell the Gaussian; the Gaussians ignore it.
+        angle: Between the ellipse's first axis and the image's rows, in radians.
+        beta: Shape, above 0. A generalized bell with 1 is the Gaussian; the Gaussians ignore it.
 
     Returns:
         (size, size) float64, symmetric about its centre.
     """
-    fall, _ = BELLS[name]
     if sigma_y is None or not name.endswith('aniso'):
         sigma_y = sigma_x
     y, x = _offsets(size)
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    kernel = fall((along / sigma_x)**2 + (across / sigma_y)**2, beta)
+    kernel = BELLS[name][0]((along / sigma_x)**2 + (across / sigma_y)**2, beta)
     return kernel / kernel.sum()
 
 
@@ -87,30 +70,31 @@ def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix:
     Args:
         rng: Source of all randomness.
         settings: ``blur_kernel_size``, ``kernel_list``, ``kernel_prob``, ``sinc_prob``, ``blur_sigma``, ``betag_range``
-            and ``betap_range`` as in ``real_degradation.DEFAULTS``.
+            and ``betap_range`` as in ``second_order.DEFAULTS``.
         suffix: What the names end in: ``''`` for the first degradation, ``'2'`` for the second.
 
     Returns:
         (k, k) float64 that sums to 1, k odd in 7 … blur_kernel_size.
 
     Raises:
-        UserError: There is not one weight for each kernel.
+        UserError: ``kernel_prob`` does not have one weight for each kernel.
     """
-    def setting(key: str) -> Any:
-        return settings[key + suffix]
-
-    size = _sample_size(rng, setting('blur_kernel_size'))
-    if rng.random() < setting('sinc_prob'):
+    size = _sample_size(rng, settings['blur_kernel_size' + suffix])
+    if rng.random() < settings['sinc_prob' + suffix]:
         return sinc_kernel(size, rng.uniform(np.pi / (3 if size < 13 else 5), np.pi))
-    names, weights = setting('kernel_list'), np.asarray(setting('kernel_prob'), float)
+    names, weights = settings['kernel_list' + suffix], np.asarray(settings['kernel_prob' + suffix], float)
     if len(names) != len(weights):
         raise UserError(f'kernel_prob{suffix}: {len(weights)} weights for the {len(names)} kernels of '
                         f'kernel_list{suffix}; write one weight for each kernel')
     name = names[rng.choice(len(names), p=weights / weights.sum())]
+    low, high = settings['blur_sigma' + suffix]
+    sigma_x, sigma_y = rng.uniform(low, high, 2)
+    angle, beta = rng.uniform(-np.pi, np.pi), 1.0
     beta_key = BELLS[name][1]
-    sigma_x, sigma_y = rng.uniform(*setting('blur_sigma'), size=2)
-    angle = rng.uniform(-np.pi, np.pi)
-    beta = _sample_beta(rng, *setting(beta_key)) if beta_key else 1.0
+    if beta_key:
+        # values below and above 1, flat bells and pointed ones, are equally likely
+        low, high = settings[beta_key + suffix]
+        beta = rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)
     return bell_kernel(name, size, sigma_x, sigma_y, angle, beta)
 
 
@@ -122,6 +106,7 @@ def sample_final_kernel(rng: np.random.Generator, settings: Mapping[str, Any]) -
 
 
 def _offsets(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns relative to the centre."""
     if size % 2 == 0:
         raise ValueError(f'a kernel needs an odd size, not {size}')
     steps = np.arange(size) - size // 2.0
@@ -130,8 +115,3 @@ def _offsets(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _sample_size(rng: np.random.Generator, largest: int) -> int:
     return SMALLEST + 2 * int(rng.integers((largest - SMALLEST) // 2 + 1))
-
-
-def _sample_beta(rng: np.random.Generator, low: float, high: float) -> float:
-    # Flat bells and pointed ones are equally likely, however unequal the two halves of the range are.
-    return rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)

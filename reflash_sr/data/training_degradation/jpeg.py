@@ -1,7 +1,7 @@
 """JPEG compression as Real-ESRGAN's training uses it: the losses of the codec, without its integer arithmetic.
 
-It gives what BasicSR's ``DiffJPEG`` gives. A file of a real codec differs: values are rounded to 8 bits on the way, and
-decoders smooth the chroma. That is not the training of the paper, and can be told from it by the noise of the LQ.
+It gives the same as BasicSR's ``DiffJPEG``. A real codec differs: it rounds values to 8 bits on the way, and decoders
+smooth the chroma. The paper did not train so, and the noise of the LQ images would be different.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from reflash_sr.data.training_degradation.windowed_ops import Operation, Size, W
 
 _UNIT = 16  # pixels of a side that are coded together: 2×2 luma blocks of 8×8, and one of each chroma plane
 
-# Annex K of the JPEG standard. BasicSR has the luma table on its side, so this one is, too.
+# Annex K of the JPEG standard. BasicSR has the luma table transposed, so this one is, too.
 _LUMA = np.array([
     [16, 11, 10, 16, 24, 40, 51, 61],
     [12, 12, 14, 19, 26, 58, 60, 55],
@@ -35,7 +35,6 @@ _TO_LUMA[0, 3] = -128
 _TO_CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32) * 255
 _FROM_CHROMA = np.array([[0, 1.402, 128], [-0.344136, -0.714136, 128], [1.772, 0, 128]], np.float32) / 255
 
-
 # The orthonormal DCT of 8 values.
 _DCT = (np.cos((2 * np.arange(8) + 1) * np.arange(8)[:, None] * np.pi / 16) / 2).astype(np.float32)
 _DCT[0] /= np.sqrt(2)
@@ -43,13 +42,9 @@ _DCT[0] /= np.sqrt(2)
 
 @dataclass(frozen=True)
 class Jpeg(Operation):
-    """JPEG compression with 4:2:0 chroma, clipped to [0, 1]; the image is filled up with black to whole units.
+    """JPEG compression with 4:2:0 chroma, clipped to [0, 1]; the image is padded with black to whole units."""
 
-    Attributes:
-        quality: As encoders count it, in (0, 100]; need not be whole.
-    """
-
-    quality: float
+    quality: float  # of encoders, in (0, 100]; need not be whole
 
     def needed(self, window: Window, size: Size) -> Window:
         return Window(window.top // _UNIT * _UNIT, min(_whole_units(window.bottom), size[0]),
@@ -66,7 +61,7 @@ class Jpeg(Operation):
         half = cv2.resize(pixels, (full[1] // 2, full[0] // 2), interpolation=cv2.INTER_AREA)
         chroma = [_code(plane, _CHROMA * factor) for plane in cv2.split(cv2.transform(half, _TO_CHROMA))]
 
-        # the colours of the chroma alone are a quarter as many pixels to transform
+        # chroma is transformed to RGB before it is enlarged: a quarter of the pixels
         colour = cv2.transform(cv2.merge(chroma), _FROM_CHROMA)
         result = cv2.resize(colour, full[::-1], interpolation=cv2.INTER_NEAREST)
         luma *= np.float32(1 / 255)
@@ -87,7 +82,7 @@ def _code(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
 def _transform_blocks(plane: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiply each 8×8 block by a matrix on the left and by its transpose on the right.
 
-    As a stack of small products: on large ones BLAS starts threads, which the loader's workers have no cores for.
+    As a stack of small products: for large ones BLAS starts threads, and the loader's workers use all cores already.
     """
     height, width = plane.shape
     plane = matrix @ plane.reshape(-1, 8, width)

@@ -1,7 +1,7 @@
 """Gaussian and Poisson noise of the degradation, drawn from tables.
 
 A table holds the means of a distribution's equally likely parts, so a sample is one random index and one look-up:
-several times faster than drawing normal variates, and tens of times faster than drawing Poisson ones.
+several times faster than drawing normal numbers, and tens of times faster than drawing Poisson ones.
 """
 
 from __future__ import annotations
@@ -21,15 +21,10 @@ _POISSON_BITS = 10
 
 @dataclass(frozen=True)
 class GaussianNoise(Operation):
-    """Additive Gaussian noise, clipped to [0, 1].
+    """Additive Gaussian noise, clipped to [0, 1]."""
 
-    Attributes:
-        sigma: Standard deviation in 8-bit steps.
-        gray: Whether the three channels get the same noise.
-    """
-
-    sigma: float
-    gray: bool
+    sigma: float  # standard deviation in 8-bit steps
+    gray: bool  # whether the three channels get the same noise
 
     def apply(self, pixels, have, want, size, rng):
         shape = pixels.shape[:2] if self.gray else pixels.shape
@@ -42,14 +37,10 @@ class PoissonNoise(Operation):
     """Signal-dependent noise, clipped to [0, 1].
 
     The expected count of a pixel at full scale is the number of 8-bit levels in the window, rounded up to a power of 2.
-
-    Attributes:
-        scale: Factor on the noise; 1 is that of the counts.
-        gray: Whether the three channels get the same noise, that of the luma.
     """
 
-    scale: float
-    gray: bool
+    scale: float  # factor on the noise; 1: the noise of the counts
+    gray: bool  # whether the three channels get the same noise, that of the luma
 
     def apply(self, pixels, have, want, size, rng):
         levels = to_bytes(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.gray else pixels)
@@ -81,8 +72,7 @@ def _normal_table() -> np.ndarray:
     """(2**16,) float32: means of the equally likely parts of N(0, 1)."""
     edges = ndtri(np.linspace(0, 1, 2**_NORMAL_BITS + 1))
     density = np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi)
-    # the integral of x times the density is minus the density
-    return (-np.diff(density) * 2**_NORMAL_BITS).astype(np.float32)
+    return (-np.diff(density) * 2**_NORMAL_BITS).astype(np.float32)  # the integral of x times the density is -density
 
 
 @lru_cache(maxsize=9)

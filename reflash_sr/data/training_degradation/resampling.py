@@ -1,4 +1,4 @@
-"""Resizing as two small sparse matrices, so that any window of the result can be had from the pixels it depends on.
+"""Resizing as two small sparse matrices, so that any window of the result can be computed from few pixels.
 
 The three modes give what ``torch.nn.functional.interpolate`` gives with ``align_corners=False`` and no antialiasing,
 which is what Real-ESRGAN's degradation uses.
@@ -6,12 +6,14 @@ which is what Real-ESRGAN's degradation uses.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_array
 
+Taps = tuple[np.ndarray, np.ndarray, np.ndarray]
 _A = -0.75  # the cubic's sharpness in PyTorch (and OpenCV); Pillow has -0.5
 
 
@@ -25,8 +27,8 @@ def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] 
         mode: A key of ``MODES``: ``area``, ``bilinear`` or ``bicubic``.
         window_out: The outputs wanted, [start, stop); None for all.
         window_in: The inputs given, [start, stop); None for all. See :func:`source_window`.
-        factor: The scale the pixel grid is laid out with, where it is not ``n_out / n_in``: PyTorch keeps a given
-            ``scale_factor`` although the size is rounded down. ``area`` ignores it.
+        factor: Scale of the pixel grid if it is not ``n_out / n_in``: PyTorch keeps a given ``scale_factor`` although
+            the size is rounded down. ``area`` ignores it.
 
     Returns:
         (outputs wanted, inputs given) float32; rows sum to 1.
@@ -48,8 +50,7 @@ def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] 
 def source_window(n_in: int, n_out: int, mode: str, window_out: tuple[int, int],
                   factor: float | None = None) -> tuple[int, int]:
     """The inputs [start, stop) that the outputs ``window_out`` depend on; arguments as for :func:`resize_matrix`."""
-    starts, columns, _ = _taps(n_in, n_out, mode, factor)
-    # taps are sorted within a row and from row to row
+    starts, columns, _ = _taps(n_in, n_out, mode, factor)  # sorted within a row and from row to row
     return int(columns[starts[window_out[0]]]), int(columns[starts[window_out[1]] - 1]) + 1
 
 
@@ -72,16 +73,15 @@ def resize(image: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray
 
 
 @lru_cache(maxsize=32)
-def _taps(n_in: int, n_out: int, mode: str, factor: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _taps(n_in: int, n_out: int, mode: str, factor: float | None) -> Taps:
     """Row starts (n_out + 1), input pixels and weights of the whole matrix; cached because both axes often share it."""
-    ratio = n_in / n_out if factor is None else 1 / factor
-    counts, columns, weights = MODES[mode](n_in, n_out, ratio)
+    counts, columns, weights = MODES[mode](n_in, n_out, n_in / n_out if factor is None else 1 / factor)
     starts = np.zeros(n_out + 1, np.int32)
     np.cumsum(counts, out=starts[1:])
     return starts, columns.astype(np.int32).ravel(), weights.astype(np.float32).ravel()
 
 
-def _area(n_in: int, n_out: int, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _area(n_in: int, n_out: int, ratio: float) -> Taps:
     """The mean of every input that an output pixel touches (adaptive average pooling); whole pixels, so no ratio."""
     bounds = np.arange(n_out + 1) * n_in
     first, stop = bounds[:-1] // n_out, -(-bounds[1:] // n_out)
@@ -90,12 +90,12 @@ def _area(n_in: int, n_out: int, ratio: float) -> tuple[np.ndarray, np.ndarray, 
     return counts, np.arange(ends[-1]) + np.repeat(stop - ends, counts), np.repeat(1 / counts, counts)
 
 
-def _bilinear(n_in: int, n_out: int, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bilinear(n_in: int, n_out: int, ratio: float) -> Taps:
     centre = np.maximum((np.arange(n_out) + 0.5) * ratio - 0.5, 0)
     return _interpolate(n_in, centre, (0, 1), lambda t: (1 - t, t))
 
 
-def _bicubic(n_in: int, n_out: int, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bicubic(n_in: int, n_out: int, ratio: float) -> Taps:
     def near(d: np.ndarray) -> np.ndarray:
         return ((_A + 2) * d - (_A + 3)) * d * d + 1
 
@@ -106,7 +106,8 @@ def _bicubic(n_in: int, n_out: int, ratio: float) -> tuple[np.ndarray, np.ndarra
     return _interpolate(n_in, centre, (-1, 0, 1, 2), lambda t: (far(1 + t), near(t), near(1 - t), far(2 - t)))
 
 
-def _interpolate(n_in, centre, offsets, weigh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _interpolate(n_in: int, centre: np.ndarray, offsets: tuple[int, ...],
+                 weigh: Callable[[np.ndarray], tuple[np.ndarray, ...]]) -> Taps:
     base = np.floor(centre)
     columns = np.clip(base[:, None] + np.array(offsets), 0, n_in - 1)
     return np.full(len(centre), len(offsets)), columns, np.stack(weigh(centre - base), axis=1)

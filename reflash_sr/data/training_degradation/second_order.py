@@ -1,14 +1,13 @@
 """The second-order degradation of Real-ESRGAN (Wang et al., ICCVW 2021, Sec. 3) for one training pair.
 
 Blur, resize, noise and JPEG, twice; then a resize to the LQ size with a sinc filter, before or after the second JPEG.
-Everything random but the noise itself is drawn first, as a list of operations; then only what the wanted patch depends
-on is computed.
+First everything random except the noise itself is drawn, as a list of operations. Then only the pixels that the wanted
+patch depends on are computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,22 +17,13 @@ from reflash_sr.data.training_degradation.jpeg import Jpeg
 from reflash_sr.data.training_degradation.noise import GaussianNoise, PoissonNoise
 from reflash_sr.data.training_degradation.resampling import MODES
 from reflash_sr.data.training_degradation.sharpening import Sharpen, usm_sharpen
-from reflash_sr.data.training_degradation.windowed_ops import (
-    Filter,
-    Operation,
-    Resize,
-    Size,
-    Window,
-    to_bytes,
-    to_float,
-)
-from reflash_sr.options.rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int
+from reflash_sr.data.training_degradation.windowed_ops import Filter, Operation, Resize, Window, to_bytes, to_float
+from reflash_sr.options.rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int, list_of, one_of
 
 __all__ = ['DEFAULTS', 'OPTIONS', 'degrade', 'draw_degradation', 'gt_patch', 'usm_sharpen']
 
 _KERNEL_SIZE = Rule(f'an odd whole number, {SMALLEST} or above', lambda v: is_int(v) and v >= SMALLEST and v % 2 == 1)
-_KERNEL_LIST = Rule('a list of ' + ', '.join(BELLS),
-                    lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and all(k in list(BELLS) for k in v))
+_KERNEL_LIST = list_of(one_of(*BELLS), ', '.join(BELLS))
 _AROUND_ONE = Rule('two numbers [low, high] with 0 < low <= 1 <= high',
                    lambda v: RANGE.holds(v) and 0 < v[0] <= 1 <= v[1])
 _WIDTHS = Rule('two numbers [low, high] with 0 < low <= high', lambda v: RANGE.holds(v) and v[0] > 0)
@@ -41,8 +31,8 @@ _QUALITIES = Rule('two numbers [low, high] with 1 <= low <= high <= 100',
                   lambda v: RANGE.holds(v) and v[0] >= 1 and v[1] <= 100)
 _UP_DOWN_KEEP = Rule('three weights, for up, down and keep', lambda v: WEIGHTS.holds(v) and len(v) == 3)
 
-# key: rule, published value of the first degradation, of the second (whose key ends in 2)
-_TWICE = {
+# Key: rule, published value of the first degradation and of the second (whose key ends in 2).
+_TWICE: dict[str, tuple[Rule, Any, Any]] = {
     'blur_kernel_size': (_KERNEL_SIZE, 21, 21),
     'kernel_list': (_KERNEL_LIST, list(BELLS), list(BELLS)),
     'kernel_prob': (WEIGHTS, [0.45, 0.25, 0.12, 0.03, 0.12, 0.03], [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]),
@@ -58,47 +48,42 @@ _TWICE = {
     'gray_noise_prob': (PROBABILITY, 0.4, 0.4),
     'jpeg_range': (_QUALITIES, [30, 95], [30, 95]),
 }
-_ONCE = {'second_blur_prob': (PROBABILITY, 0.8), 'final_sinc_prob': (PROBABILITY, 0.8)}
-
-DEFAULTS: dict[str, Any] = {key: first for key, (_, first, _) in _TWICE.items()}
-DEFAULTS |= {f'{key}2': second for key, (_, _, second) in _TWICE.items()}
-DEFAULTS |= {key: value for key, (_, value) in _ONCE.items()}
-
-OPTIONS: dict[str, Rule] = {key + suffix: row[0] for suffix in ('', '2') for key, row in _TWICE.items()}
-OPTIONS |= {key: row[0] for key, row in _ONCE.items()}
+_ONCE: dict[str, tuple[Rule, Any]] = {'second_blur_prob': (PROBABILITY, 0.8), 'final_sinc_prob': (PROBABILITY, 0.8)}
+_ROWS = {key: row[:2] for key, row in _TWICE.items()} | {f'{key}2': row[::2] for key, row in _TWICE.items()} | _ONCE
+OPTIONS: dict[str, Rule] = {key: rule for key, (rule, _) in _ROWS.items()}
+DEFAULTS: dict[str, Any] = {key: value for key, (_, value) in _ROWS.items()}
 
 
-def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size: Size, scale: int) -> list[Operation]:
-    """Draw one degradation: everything random in it but the noise itself.
+def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size: tuple[int, int],
+                     scale: int) -> list[Operation]:
+    """Draw one degradation: everything random in it except the noise itself.
 
     Args:
         rng: Source of all randomness.
         settings: A value for each key of ``DEFAULTS``.
         size: (height, width) of the GT; multiples of ``scale``.
-        scale: 1 or above; the result is so many times smaller than the GT.
+        scale: 1 or above; how many times smaller the result is than the GT.
 
     Returns:
         The operations that make the LQ from the GT, in order.
     """
     lq_size = (size[0] // scale, size[1] // scale)
-
-    def jpeg(suffix: str) -> Jpeg:
-        return Jpeg(rng.uniform(*settings['jpeg_range' + suffix]))
-
     # Real-ESRGAN gives PyTorch this factor and no size, so the grid keeps the factor although the size is rounded down
     factor = _draw_factor(rng, settings, '')
-    recipe = [Filter(sample_kernel(rng, settings)), Resize(_scaled(size, factor), _draw_mode(rng), factor),
-              _draw_noise(rng, settings, ''), jpeg('')]
+    first: list[Operation] = [
+        Filter(sample_kernel(rng, settings)), Resize(_scaled(size, factor), _draw_mode(rng), factor),
+        _draw_noise(rng, settings, ''), _draw_jpeg(rng, settings, '')]
     if rng.random() < settings['second_blur_prob']:
-        recipe.append(Filter(sample_kernel(rng, settings, '2')))
-    # relative to the LQ, not to what the first resize made
-    recipe += [Resize(_scaled(lq_size, _draw_factor(rng, settings, '2')), _draw_mode(rng)),
-               _draw_noise(rng, settings, '2')]
+        first.append(Filter(sample_kernel(rng, settings, '2')))
+    # relative to the LQ size, not to the result of the first resize
+    second = [Resize(_scaled(lq_size, _draw_factor(rng, settings, '2')), _draw_mode(rng)),
+              _draw_noise(rng, settings, '2')]
     last: list[Operation] = [Resize(lq_size, _draw_mode(rng))]
-    kernel = sample_final_kernel(rng, settings)
-    if kernel is not None:
+    if (kernel := sample_final_kernel(rng, settings)) is not None:
         last.append(Filter(kernel))
-    return recipe + ([*last, jpeg('2')] if rng.random() < 0.5 else [jpeg('2'), *last])
+    jpeg_is_last = rng.random() < 0.5
+    jpeg = _draw_jpeg(rng, settings, '2')
+    return [*first, *second, *([*last, jpeg] if jpeg_is_last else [jpeg, *last])]
 
 
 def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], rng: np.random.Generator, *, scale: int,
@@ -121,8 +106,9 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
     """
     gt_window = Window(*(int(v) for v in window))
     _check(gt, gt_window, scale)
-    size = gt.shape[:2]
-    sizes = list(accumulate(recipe, lambda before, operation: operation.out_size(before), initial=size))
+    sizes = [gt.shape[:2]]
+    for operation in recipe:
+        sizes.append(operation.out_size(sizes[-1]))
     windows = [Window(*(v // scale for v in gt_window))]
     for operation, before in zip(reversed(recipe), reversed(sizes[:-1])):
         windows.insert(0, operation.needed(windows[0], before))
@@ -142,7 +128,7 @@ def gt_patch(gt: np.ndarray, window: Sequence[int], gt_usm: bool = True) -> np.n
         gt, window, gt_usm: As for :func:`degrade`.
 
     Returns:
-        (h, w, 3) float32 in [0, 1]; that of :func:`degrade` to float rounding.
+        (h, w, 3) float32 in [0, 1]; that of :func:`degrade` up to float rounding.
     """
     wanted = Window(*(int(v) for v in window))
     if not gt_usm:
@@ -169,16 +155,19 @@ def _draw_factor(rng: np.random.Generator, settings: Mapping[str, Any], suffix: 
     return rng.uniform(*up_down_keep[rng.choice(3, p=weights / weights.sum())])
 
 
-def _scaled(size: Size, factor: float) -> Size:
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
 
 
 def _draw_mode(rng: np.random.Generator) -> str:
-    modes = list(MODES)
-    return modes[rng.integers(len(modes))]
+    return list(MODES)[rng.integers(len(MODES))]
 
 
 def _draw_noise(rng: np.random.Generator, settings: Mapping[str, Any], suffix: str) -> Operation:
     gaussian = rng.random() < settings['gaussian_noise_prob' + suffix]
     noise, key = (GaussianNoise, 'noise_range') if gaussian else (PoissonNoise, 'poisson_scale_range')
     return noise(rng.uniform(*settings[key + suffix]), bool(rng.random() < settings['gray_noise_prob' + suffix]))
+
+
+def _draw_jpeg(rng: np.random.Generator, settings: Mapping[str, Any], suffix: str) -> Jpeg:
+    return Jpeg(rng.uniform(*settings['jpeg_range' + suffix]))

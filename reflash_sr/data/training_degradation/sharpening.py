@@ -1,4 +1,4 @@
-"""Unsharp masking of the GT, as Real-ESRGAN trains with: sharpens edges, leaves flat parts alone."""
+"""Unsharp masking of the GT, as in Real-ESRGAN's training: sharpens edges, leaves flat regions as they are."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 
 from reflash_sr.data.training_degradation.windowed_ops import Operation, Size, Window
 
-RADIUS = 25  # of the Gaussian, in pixels: 51 taps
-WEIGHT = 0.5  # how much of the detail is added
+RADIUS = 25  # of the Gaussian, px: 51 taps
+WEIGHT = 0.5  # the share of the detail that is added
 THRESHOLD = 10  # detail, in 8-bit steps, above which a pixel counts as an edge
 
 _TAPS = cv2.getGaussianKernel(2 * RADIUS + 1, 0).astype(np.float32)

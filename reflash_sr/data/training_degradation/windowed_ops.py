@@ -1,4 +1,4 @@
-"""The steps of a degradation, each of which can compute any window of its result from the pixels the window depends on.
+"""The steps of a degradation. Each computes any window of its result from only the pixels that the window depends on.
 
 Pixels are (H, W, 3) float32 RGB around [0, 1]. ``size`` is always that of the whole image, (height, width).
 """
@@ -36,7 +36,7 @@ class Window(NamedTuple):
                 slice(self.left - outer.left, self.right - outer.left))
 
     def grown(self, margin: int, size: Size) -> Window:
-        """The window with ``margin`` more pixels on each side, as far as the image goes."""
+        """The window with ``margin`` more pixels on each side, cut at the image's borders."""
         return Window(max(self.top - margin, 0), min(self.bottom + margin, size[0]),
                       max(self.left - margin, 0), min(self.right + margin, size[1]))
 
@@ -69,7 +69,7 @@ class Operation(ABC):
             rng: For noise.
 
         Returns:
-            The pixels of ``want``; the input is left as it is.
+            The pixels of ``want``; the input is not changed.
         """
 
 
@@ -78,13 +78,17 @@ class Filter(Operation):
 
     Args:
         kernel: (k, k) with weights that sum to 1, k odd. Outer rings that change no result by more than ``TOLERANCE``
-            are left out.
+            are cut off.
     """
 
     TOLERANCE = 1e-5  # of full scale: 1/400 of an 8-bit step
 
     def __init__(self, kernel: np.ndarray):
-        kernel = _without_rim(np.asarray(kernel, float), self.TOLERANCE)
+        kernel = np.asarray(kernel, float)
+        weights, rim = np.abs(kernel), 0
+        while weights.sum() - weights[rim + 1:-rim - 1, rim + 1:-rim - 1].sum() < self.TOLERANCE:
+            rim += 1
+        kernel = kernel[rim:len(kernel) - rim, rim:len(kernel) - rim]
         self.margin = len(kernel) // 2
         self.kernel = kernel.astype(np.float32)
         column, row = kernel.sum(axis=1), kernel.sum(axis=0) / kernel.sum()
@@ -105,28 +109,13 @@ class Filter(Operation):
         return result[want.within(have)]
 
 
-def _without_rim(kernel: np.ndarray, tolerance: float) -> np.ndarray:
-    """Cut off the outer rings of a kernel whose weights sum to less than ``tolerance``."""
-    weights, rim = np.abs(kernel), 0
-    total = weights.sum()
-    while total - weights[rim + 1:-rim - 1, rim + 1:-rim - 1].sum() < tolerance:
-        rim += 1
-    return kernel[rim:len(kernel) - rim, rim:len(kernel) - rim]
-
-
 @dataclass(frozen=True)
 class Resize(Operation):
-    """Resizing without antialiasing.
+    """Resizing without antialiasing."""
 
-    Attributes:
-        size: (height, width) of the whole result.
-        mode: A key of ``resampling.MODES``.
-        factor: See :func:`resampling.resize_matrix`.
-    """
-
-    size: Size
-    mode: str
-    factor: float | None = None
+    size: Size  # of the whole result
+    mode: str  # a key of resampling.MODES
+    factor: float | None = None  # see resampling.resize_matrix
 
     def out_size(self, size: Size) -> Size:
         return self.size

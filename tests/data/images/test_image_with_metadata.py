@@ -1,13 +1,16 @@
-"""An image read and written: what a viewer makes use of is kept."""
+"""An image that is read and written keeps its depth, transparency, profile, EXIF data and resolution."""
 
 import io
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from reflash_sr.data.images.image_with_metadata import read_full_image, to_grey, write_full_image
+from reflash_sr.data.images.image_with_metadata import EXIF_IFD, GPS_IFD, read_full_image, to_grey, write_full_image
+from reflash_sr.data.images.write_png_tiff import write_tiff
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_image
 
@@ -46,26 +49,50 @@ def test_sixteen_bits_survive(tmp_path, rng, channels, ending):
         assert image.size == (7, 300)
 
 
-def test_sixteen_bits_keep_profile_exif_and_resolution(tmp_path, rng):
-    for ending in ('.png', '.tif'):
-        source = tmp_path / 'source.jpg'
-        exif = Image.Exif()
-        exif[271] = 'Maker'
-        exif.get_ifd(0x8769)[0x9003] = '2020:01:01 00:00:00'
-        Image.fromarray(smooth_image(0, 20, 30)).save(source, exif=exif, icc_profile=SRGB, dpi=(300, 300))
-        full = read_full_image(source)
-        target = tmp_path / f'deep{ending}'
-        with target.open('wb') as file:
-            write_full_image(type(full)(**{**vars(full), 'depth': 16}), file, ending)
-        again = read_full_image(target)
-        assert again.depth == 16
-        assert again.icc == SRGB
-        assert again.dpi == pytest.approx((300, 300), abs=0.1)
-        assert np.abs(again.colour - full.colour).max() < 1e-4
-        with Image.open(target) as image:
-            image.load()
-            assert image.getexif()[271] == 'Maker'
-            assert image.getexif().get_ifd(0x8769)[0x9003] == '2020:01:01 00:00:00'
+@pytest.mark.parametrize('ending', ['.png', '.tif'])
+@pytest.mark.parametrize('depth', [8, 16])
+@pytest.mark.parametrize('alpha', [False, True])
+def test_profile_exif_position_and_resolution_are_kept(tmp_path, ending, depth, alpha):
+    source = tmp_path / 'source.png'
+    exif = Image.Exif()
+    exif[271] = 'Maker'
+    exif.get_ifd(EXIF_IFD)[0x9003] = '2020:01:01 00:00:00'
+    exif.get_ifd(GPS_IFD).update({1: 'N', 2: (48.0, 51.0, 29.5)})
+    image = Image.fromarray(smooth_image(0, 20, 30))
+    if alpha:
+        image.putalpha(Image.linear_gradient('L').resize((30, 20)))
+    image.save(source, exif=exif, icc_profile=SRGB, dpi=(300, 300))
+    full = read_full_image(source)
+    target = tmp_path / f'again{ending}'
+    with target.open('wb') as file:
+        assert write_full_image(replace(full, depth=depth), file, ending) == ()
+    again = read_full_image(target)
+    assert again.depth == depth
+    assert again.icc == SRGB
+    assert again.dpi == pytest.approx((300, 300), abs=0.1)
+    assert np.abs(again.colour - full.colour).max() < 1e-4
+    assert again.alpha is None if not alpha else np.abs(again.alpha - full.alpha).max() < 1e-4
+    with Image.open(target) as image:
+        image.load()
+        found = image.getexif()
+        assert found[271] == 'Maker'
+        assert found.get_ifd(EXIF_IFD)[0x9003] == '2020:01:01 00:00:00'
+        assert found.get_ifd(GPS_IFD) == {1: 'N', 2: (48.0, 51.0, 29.5)}
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_other_programs_read_our_tiff_files(tmp_path, rng, channels, dtype):
+    levels = rng.integers(0, np.iinfo(dtype).max + 1, (30, 7, channels)).astype(dtype)
+    levels[..., 3:] = np.iinfo(dtype).max  # OpenCV multiplies 8-bit colours with alpha
+    with (tmp_path / 'x.tif').open('wb') as file:
+        write_tiff(levels, file)
+    by_opencv = cv2.imread(str(tmp_path / 'x.tif'), cv2.IMREAD_UNCHANGED).reshape(levels.shape)
+    assert by_opencv.dtype == dtype
+    assert np.array_equal(by_opencv[..., [2, 1, 0, 3][:channels] if channels > 1 else [0]], levels)
+    by_tifffile = tifffile.imread(tmp_path / 'x.tif')
+    assert by_tifffile.dtype == dtype
+    assert np.array_equal(by_tifffile.reshape(levels.shape), levels)
 
 
 @pytest.mark.parametrize('mode, grey, alpha', [('1', True, False), ('L', True, False), ('LA', True, True),
@@ -100,7 +127,7 @@ def test_deep_grey_with_alpha_is_grey_and_deep(tmp_path, rng):
     cv2.imwrite(str(tmp_path / 'x.png'), levels[..., [0, 0, 0, 2]])
     full = read_full_image(tmp_path / 'x.png')
     with (tmp_path / 'la.png').open('wb') as file:
-        write_full_image(type(full)(**{**vars(full), 'grey': True}), file, '.png')
+        write_full_image(replace(full, grey=True), file, '.png')
     again = read_full_image(tmp_path / 'la.png')
     assert (again.grey, again.depth) == (True, 16)
     assert np.abs(again.colour - full.colour).max() < 2e-5

@@ -1,0 +1,49 @@
+"""Upscaling one image: colours by the network, transparency with Pillow's bicubic filter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from reflash_sr.data.images.image_with_metadata import FullImage
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.inference import Restorer
+from reflash_sr.evaluation.mc_dropout import mc_dropout
+
+
+def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,
+                  name: str = '') -> tuple[FullImage, np.ndarray | None]:
+    """Upscale an image with its transparency; depth, profile, EXIF data and the rest are kept.
+
+    Args:
+        image: (H, W) px.
+        restorer: The network.
+        passes: Of MC dropout, at least 2; 0: dropout is off.
+        seed: Of MC dropout, together with ``name``.
+        name: Of the image.
+
+    Returns:
+        The upscaled image, and with MC dropout the standard deviations, (H · scale, W · scale) float32, grey levels
+        of 255.
+
+    Raises:
+        UserError: The network gave values that are not finite.
+    """
+    lq = torch.from_numpy(np.ascontiguousarray(image.colour.transpose(2, 0, 1)))[None]
+    deviation = None
+    if passes:
+        sr, std = mc_dropout(restorer, lq, passes, seed, name)
+        deviation = std.cpu().numpy() * np.float32(255)
+    else:
+        sr = restorer(lq)
+        if not sr.isfinite().all():
+            raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
+    colour = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    alpha = image.alpha
+    if alpha is not None:
+        size = colour.shape[1], colour.shape[0]
+        alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    return replace(image, colour=colour, alpha=alpha), deviation
