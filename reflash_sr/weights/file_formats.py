@@ -1,4 +1,4 @@
-"""Reading and writing weights files, which may come from strangers: nothing runs, nothing large is built unasked."""
+"""Reading and writing weights files. They may come from strangers: no code in them runs, and no claim is believed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from reflash_sr.weights import checksums
 
 KEYS = ('params_ema', 'params')
 SAFETENSORS = '.safetensors'
-FORMATS = ('pth', 'safetensors')
 MOST_VALUES = 1_000_000  # entries of all lists and sections together; an RRDBNet's training state has some 10,000
 MOST_LEVELS = 50
 _PLAIN = (str, bytes, int, float, bool, complex, type(None), torch.dtype, torch.device)
@@ -28,18 +27,18 @@ _PLAIN = (str, bytes, int, float, bool, complex, type(None), torch.dtype, torch.
 def suffix_of(opt: Mapping[str, Any]) -> str:
     """Ending of the weights files of a run: ``'.pth'``, or as ``logger: save_format`` says."""
     section = opt.get('logger')
-    return '.' + ((section.get('save_format') if isinstance(section, Mapping) else None) or FORMATS[0])
+    return '.' + ((section.get('save_format') if isinstance(section, Mapping) else None) or 'pth')
 
 
 def load_file(path: str | os.PathLike) -> Any:
     """Read a ``.pth``, ``.state`` or ``.safetensors`` file onto the CPU; no code in it can run.
 
-    A ``.safetensors`` file comes in the layout of a ``.pth`` file: weights under ``params`` and ``params_ema``, or bare
-    where it does not say, and ``network_g`` and ``trained`` beside them.
+    A ``.safetensors`` file is returned in the layout of a ``.pth`` file: weights under ``params`` and ``params_ema``,
+    or bare if it does not say which they are, with ``network_g`` and ``trained`` beside them.
 
     Raises:
-        UserError: The file is missing, no regular file, damaged, or claims or holds more than weights and plain values
-            of its size.
+        UserError: The file is missing, no regular file or damaged, or it holds or claims more than weights and plain
+            values of its size.
     """
     check_regular(path, 'weights file')
     read = _read_safetensors if Path(path).suffix.lower() == SAFETENSORS else _read_torch
@@ -47,29 +46,28 @@ def load_file(path: str | os.PathLike) -> Any:
         return read(path)
     except UserError:
         raise
-    except Exception as error:  # torch raises nearly everything on files that it did not write
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # torch may raise anything on a file that it did not write
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f'{path}: not a weights file that can be read safely, or damaged ({reason})') from error
 
 
 def save(content: Any, path: str | os.PathLike) -> None:
-    """Write a file with its checksum inside, whole or not at all.
+    """Write a file with its checksum inside, whole or not at all; plain ``torch.load`` or safetensors can read it.
 
     Args:
-        content: For ``torch.save``. For a path that ends in ``.safetensors``: ``params`` or ``params_ema`` or both;
-            everything beside them must be plain values, and becomes metadata.
-        path: Where to; plain ``torch.load`` or the safetensors library read what stands there.
+        content: For ``torch.save``. If ``path`` ends in ``.safetensors``: a mapping with ``params``, ``params_ema`` or
+            both; everything beside them must be plain values, and becomes metadata.
+        path: The file.
 
     Raises:
         OSError: The disk is full or the folder is not writable; the earlier file is untouched.
     """
-    with atomic_write(path) as file:
+    with atomic_write(path, 'w+b') as file:
         if Path(path).suffix.lower() == SAFETENSORS:
             file.write(_safetensors_bytes(content))
         else:
-            sealed = checksums.SealedWriter(file)
-            torch.save(content, sealed)
-            sealed.seal()
+            torch.save(content, file)
+            checksums.seal_zip(file)
 
 
 # ---------------------------------------------------------------------- torch
@@ -78,9 +76,8 @@ def save(content: Any, path: str | os.PathLike) -> None:
 def _read_torch(path: str | os.PathLike) -> Any:
     if not checksums.check_zip(path) and zipfile.is_zipfile(path):
         _check_archive(path)
-    # First without memory for values: shapes and strides are claims that a stranger's file makes.
-    claimed = torch.load(path, map_location='meta', weights_only=True)
-    _check_claims(path, claimed, os.path.getsize(path))
+    # First without memory for values: shapes and strides are only claims of the file.
+    _check_claims(path, torch.load(path, map_location='meta', weights_only=True), os.path.getsize(path))
     return torch.load(path, map_location='cpu', weights_only=True)
 
 
@@ -89,16 +86,16 @@ def _check_archive(path: str | os.PathLike) -> None:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise UserError(f'{path}: is compressed inside, which torch.save never does; unpack it and save it anew')
+            raise UserError(f'{path}: is compressed inside, which torch.save never does; unpack it and save it again')
         if sum(entry.file_size for entry in entries) > os.path.getsize(path):
-            raise UserError(f'{path}: claims to hold more than its size; it is damaged or made to do harm')
+            raise UserError(f'{path}: claims to hold more than its size; it is damaged or malicious')
         damaged = archive.testzip()
         if damaged:
             raise UserError(f'{path}: is damaged ({damaged} does not match its checksum); take an earlier file')
 
 
 def _check_claims(path: str | os.PathLike, content: Any, size: int) -> None:
-    """Hold what a file claims, loaded without values, against its size."""
+    """Compare what a file claims, loaded without values, with its size."""
     total = 0
     for value in _leaves(path, content):
         if isinstance(value, torch.Tensor):
@@ -108,20 +105,20 @@ def _check_claims(path: str | os.PathLike, content: Any, size: int) -> None:
             total += needed
             if max(needed, value.untyped_storage().nbytes()) > size or total > 16 * size:  # weights may share memory
                 raise UserError(f'{path}: claims a tensor of shape {tuple(value.shape)}, which does not fit into a '
-                                f'file of {size:,} bytes; it is damaged or made to do harm')
+                                f'file of {size:,} bytes; it is damaged or malicious')
         elif not isinstance(value, _PLAIN):
             raise UserError(f'{path}: holds a {type(value).__name__}; a weights file holds weights and plain values')
 
 
 def _leaves(path: str | os.PathLike, content: Any) -> Iterator[Any]:
-    """Yield the values in nested lists and sections; refuses a file whose lists stand in one another without end."""
+    """Yield the values in nested lists and sections; refuse too many, and lists that contain themselves."""
     waiting, seen = [(content, 0)], 0
     while waiting:
         value, level = waiting.pop()
         seen += 1
         if seen > MOST_VALUES or level > MOST_LEVELS:
             raise UserError(f'{path}: holds more than {MOST_VALUES:,} values or {MOST_LEVELS} levels; it is no weights '
-                            'file, or made to do harm')
+                            'file, or malicious')
         if isinstance(value, Mapping):
             waiting += [(one, level + 1) for pair in value.items() for one in pair]
         elif isinstance(value, (list, tuple, set)):
@@ -134,15 +131,14 @@ def _leaves(path: str | os.PathLike, content: Any) -> Iterator[Any]:
 
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
-    with safetensors.safe_open(path, framework='pt') as file:  # holds shapes against the file's size
+    with safetensors.safe_open(path, framework='pt') as file:  # compares shapes with the file's size
         metadata = file.metadata() or {}
         checksums.check_safetensors(path, metadata)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    content = {key: value for key, value in ((key, _plain(metadata.get(key))) for key in ('network_g', 'trained'))
-               if isinstance(value, dict)}
-    key = metadata.get('key')
-    if key in KEYS:
-        return {**content, key: tensors}
+    content = {key: value for key in ('network_g', 'trained')
+               if isinstance(value := _plain(metadata.get(key)), dict)}
+    if metadata.get('key') in KEYS:
+        return {**content, metadata['key']: tensors}
     split = {key: {name[len(key) + 1:]: value for name, value in tensors.items() if name.startswith(f'{key}.')}
              for key in KEYS}
     if tensors and sum(map(len, split.values())) == len(tensors):
@@ -158,15 +154,15 @@ def _plain(text: str | None) -> Any:
 
 
 def _safetensors_bytes(content: Mapping[str, Any]) -> bytes:
-    sets = {key: content[key] for key in KEYS if key in content}
-    if not sets:
+    states = {key: content[key] for key in KEYS if key in content}
+    if not states:
         raise ValueError(f'neither {" nor ".join(KEYS)} to write')
     metadata = {'format': 'pt', 'written_by': checksums.SIGNED_BY, 'sha256': checksums.BLANK}
     metadata |= {name: json.dumps(value) for name, value in content.items() if name not in KEYS}
-    if len(sets) == 1:  # names as they are, for programs that know of no keys
-        metadata['key'], tensors = next(iter(sets.items()))
+    if len(states) == 1:  # without a prefix, for programs that do not know the keys
+        metadata['key'], tensors = next(iter(states.items()))
     else:
-        tensors = {f'{key}.{name}': value for key, one in sets.items() for name, value in one.items()}
-    # Copies: the format knows no tensors that share memory.
+        tensors = {f'{key}.{name}': value for key, state in states.items() for name, value in state.items()}
+    # Copies: the format does not allow tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     return checksums.seal_safetensors(safetensors.torch.save(tensors, metadata))

@@ -1,7 +1,8 @@
-"""Building what an option file or a weights file asks for, refused before it takes the machine's memory."""
+"""A limit on the size of a network that an option file or a weights file asks for, before it fills the memory."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,13 +12,12 @@ from reflash_sr.errors import UserError
 
 MOST_PARAMETERS = 2**29  # some 30 times the largest SwinIR and RRDBNet
 MOST_TENSORS = 10_000  # the largest SwinIR has 2,000; a million blocks would take minutes to build
-_EMPTY = torch.ops.aten.empty.memory_format
 
 
 class Bounded(TorchDispatchMode):
-    """While it is active, new tensors of more than ``MOST_PARAMETERS`` values in all raise a ``UserError``.
+    """While active, raises a ``UserError`` if new tensors would have more than ``MOST_PARAMETERS`` values in all.
 
-    What ``nn.Module``\\ s allocate is counted before it is allocated.
+    It counts what an ``nn.Module`` allocates, before it is allocated.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,8 @@ class Bounded(TorchDispatchMode):
         self._values = self._tensors = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func is _EMPTY:
-            values = 1
-            for side in args[0]:
-                values *= max(int(side), 0)
-            self._values += values
+        if func is torch.ops.aten.empty.memory_format:
+            self._values += math.prod(max(int(side), 0) for side in args[0])
             self._tensors += 1
             if self._values > MOST_PARAMETERS or self._tensors > MOST_TENSORS:
                 raise UserError(f'is larger than any network for super-resolution (more than {MOST_PARAMETERS:,} '

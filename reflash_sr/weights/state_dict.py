@@ -1,8 +1,9 @@
-"""A weights file: what it holds, and whether it fits."""
+"""A weights file: what it holds, and whether it fits a network."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import torch
 
 from reflash_sr.errors import UserError
-from reflash_sr.weights.author_keys import translate_keys
 from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
 
 __all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_weights', 'save', 'suffix_of']
+
+_AUTHORS_BLOCK = re.compile(r'^body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[123]\.)')
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class Weights:
 
     Attributes:
         path: The file.
-        key: ``'params_ema'``, ``'params'``, or ``'bare'`` where the file is the state dict itself.
+        key: ``'params_ema'``, ``'params'``, or ``'bare'`` if the file is the state dict itself.
         state_dict: The weights by name, without DDP's ``module.``, the authors' names translated.
-        network_g: The options of the network, where the file carries them: the file alone says what it is.
+        network_g: The options of the network, if the file has them: such a file needs no option file.
         trained: What the file says of its training: ``experiment``, ``iter``, ``total_iter``, ``manual_seed``.
     """
 
@@ -39,20 +41,19 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
     """Read the weights of one network.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file that BasicSR, Real-ESRGAN or this package wrote, or a bare state dict.
-        key: The key to prefer, ``'params'`` or ``'params_ema'``. Default: EMA weights where there are any.
+        path: A ``.pth`` or ``.safetensors`` file of BasicSR, Real-ESRGAN or this package, or a bare state dict.
+        key: The key to prefer, ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any.
 
     Returns:
         The weights; ``key`` says which were taken.
 
     Raises:
-        UserError: As for :func:`load_file`, or no state dict is found in the file.
+        UserError: As for :func:`load_file`, or the file holds no state dict.
     """
     content = load_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f'{path}: holds a {type(content).__name__}, not weights')
-    keys = sorted(KEYS, key=lambda name: name != key) if key in KEYS else KEYS
-    taken = next((name for name in keys if isinstance(content.get(name), Mapping)), 'bare')
+    taken = next((name for name in (key, *KEYS) if name in KEYS and isinstance(content.get(name), Mapping)), 'bare')
     state_dict = content if taken == 'bare' else content[taken]
     names = translate_keys([str(name).removeprefix('module.') for name in state_dict])
     if len(set(names)) < len(names):
@@ -64,7 +65,7 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
     for name, value in state_dict.items():
         if value.is_meta:
             raise UserError(f'{path}: {name} has a shape, but no values; save the weights themselves')
-        number = value.float() if value.element_size() == 1 else value  # torch cannot tell of an 8-bit float
+        number = value.float() if value.element_size() == 1 else value  # isfinite does not know 8-bit floats
         if value.is_complex() or (value.is_floating_point() and not torch.isfinite(number).all()):
             raise UserError(f'{path}: {name} holds values that are not finite real numbers; take an earlier checkpoint')
     network_g, trained = (content.get(name) if taken != 'bare' else None for name in ('network_g', 'trained'))
@@ -72,31 +73,34 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
                    trained if isinstance(trained, dict) else {})
 
 
-def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
-    """List what keeps weights from fitting a network.
-
-    Args:
-        wanted: State dict of the network.
-        given: State dict of the file.
+def translate_keys(names: list[str]) -> list[str]:
+    """Translate the keys of the paper's authors: their ``body1.0.conv1.weight`` is ``body.0.conv1.weight`` here.
 
     Returns:
-        One phrase for each missing, superfluous or differently shaped entry, and for whole numbers in place of real
-        ones; empty where the weights fit.
+        The keys in the same order, unchanged if any ``body1``, ``body2``, … holds more than one residual block.
     """
-    return ([f'missing {name}' for name in wanted if name not in given] +
-            [f'unexpected {name}' for name in given if name not in wanted] + [
-                f'{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}'
-                for name in wanted
-                if name in given and wanted[name].shape != given[name].shape
-            ] + [
-                f'{name} is {given[name].dtype}, not {value.dtype}'
-                for name, value in wanted.items()
-                if name in given and value.is_floating_point() and not given[name].is_floating_point()
-            ])
+    if not all(_AUTHORS_BLOCK.match(name) for name in names if re.match(r'body\d+\.', name)):
+        return list(names)
+    return [_AUTHORS_BLOCK.sub(lambda match: f"body.{int(match['number']) - 1}.", name) for name in names]
+
+
+def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
+    """List why the weights of a file, ``given``, do not fit a network with the state dict ``wanted``.
+
+    Returns:
+        One phrase for each missing, unexpected or differently shaped entry, and for integers instead of floats; empty
+        if the weights fit.
+    """
+    both = [(name, value, given[name]) for name, value in wanted.items() if name in given]
+    return [*(f'missing {name}' for name in wanted if name not in given),
+            *(f'unexpected {name}' for name in given if name not in wanted),
+            *(f'{name} is {tuple(b.shape)}, not {tuple(a.shape)}' for name, a, b in both if a.shape != b.shape),
+            *(f'{name} is {b.dtype}, not {a.dtype}' for name, a, b in both
+              if a.is_floating_point() and not b.is_floating_point())]
 
 
 def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6) -> None:
-    """Refuse weights that do not fit a network, key for key and shape for shape.
+    """Refuse weights that do not fit a network in every key and shape.
 
     Raises:
         UserError: Lists the differences, at most ``shown`` of them.
@@ -106,4 +110,3 @@ def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6) -> None:
         more = f' and {len(found) - shown} more' if len(found) > shown else ''
         raise UserError(f'{weights.path} [{weights.key}]: does not fit {type(net).__name__}: '
                         f'{", ".join(found[:shown])}{more}; give the weights of this network, or change network_g')
-

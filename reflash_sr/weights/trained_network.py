@@ -1,9 +1,10 @@
-"""A trained network from its weights file: what it is, how it is built, what it is called in a table."""
+"""A trained network from its weights file: what it is, how it is built, and its name in a table."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,10 @@ from reflash_sr.options.registry import registered
 from reflash_sr.options.rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
-from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.size_limit import Bounded
+from reflash_sr.weights.state_dict import Weights, check_fit, load_weights
 
-SMALL = 48  # px: side of the image that a network is tried with; a multiple of every usual window
+SMALL = 48  # px: side of the image with which a network is tried; a multiple of every usual window
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,16 @@ class TrainedNetwork:
     """A network with its weights, in eval mode, on the CPU.
 
     Attributes:
-        label: What it is called in tables and figures.
+        label: Its name in tables and figures.
         path: The weights file.
-        key: Which of its keys was taken: ``'params'``, ``'params_ema'`` or ``'bare'``.
-        net: The network; takes and makes (B, 3, H, W), RGB in [0, 1].
+        key: Which weights of the file: ``'params'``, ``'params_ema'`` or ``'bare'``.
+        net: The network: (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1].
         network_g: Its options.
-        scale: How many times as large its output is.
+        scale: Size of its output relative to its input.
         multiple: Both sides of its input must be multiples of this, px.
-        parameters: How many it has.
+        parameters: Number of its parameters.
         sha256: Of the weights file.
-        trained: What the file says of its training (``experiment``, ``iter``, …); empty where it says nothing.
+        trained: What the file says of its training (``experiment``, ``iter``, …); may be empty.
     """
 
     label: str
@@ -56,7 +57,7 @@ class TrainedNetwork:
 
     @property
     def dropout_p(self) -> float:
-        """The p of its dropout, also where its options leave that to its class; 0 for a plain network."""
+        """The p of its dropout, also if that is a default of its class; 0 for a plain network."""
         return float(drop_rate(self.net) or self.network_g.get('dropout_p', 0))
 
     @property
@@ -66,32 +67,31 @@ class TrainedNetwork:
         return self.dropout_p if says else None
 
 
-def open_network(path: str | os.PathLike,
-                 key: str | None = None,
-                 network_g: Mapping[str, Any] | None = None,
+def open_network(path: str | os.PathLike, key: str | None = None, network_g: Mapping[str, Any] | None = None,
                  label: str | None = None) -> TrainedNetwork:
     """Build a network and load its weights.
 
-    What the network is, is taken from the file where it says so (ours do), else from ``network_g``, else from the
-    shapes of the weights: an ``MSRResNet`` or an ``RRDBNet`` of any size is recognised.
+    The options of the network come from the file if it has them (files of this package do), else from ``network_g``,
+    else from the shapes of the weights: an ``MSRResNet`` or ``RRDBNet`` of any size is recognised.
 
     Args:
         path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package.
-        key: ``'params'`` or ``'params_ema'``. Default: EMA weights where there are any.
-        network_g: ``type`` and arguments, for a file that does not say what it holds.
-        label: Default: the experiment's name, or the file's.
+        key: ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any.
+        network_g: ``type`` and arguments, for a file without options.
+        label: Default: the name of the experiment, or of the file.
 
     Raises:
-        UserError: No such file or key, a network that is not known, weights that do not fit, or a network that does not
-            turn images into images.
+        UserError: There is no such file or key, the network is not known, the weights do not fit, or the network does
+            not turn RGB images into RGB images.
     """
-    loaded = weights.load_weights(path, key)
+    loaded = load_weights(path, key)
     if key is not None and loaded.key != key:
         raise UserError(f"{path}: has no '{key}' weights, only '{loaded.key}'")
-    section = dict(_section(loaded.network_g) or network_g or _recognise(loaded))
+    own = loaded.network_g if isinstance((loaded.network_g or {}).get('type'), str) else None
+    section = dict(own or network_g or _recognise(loaded))
     section = translate_network(section) or section
     net = build_network(section)
-    weights.check_fit(net, loaded)
+    check_fit(net, loaded)
     net.load_state_dict(loaded.state_dict)
     net.eval().requires_grad_(False)
     multiple = size_multiple(section)
@@ -102,10 +102,10 @@ def open_network(path: str | os.PathLike,
 
 
 def build_network(network_g: Mapping[str, Any]) -> nn.Module:
-    """Build a registered network from its options; weights are those of a new one.
+    """Build a registered network from its options, with initial weights.
 
     Raises:
-        UserError: The network is not registered, or does not take these arguments.
+        UserError: The network is not registered, or does not accept these arguments.
     """
     section = dict(network_g)
     cls = registered(ARCH_REGISTRY, section.pop('type', None), 'network_g: type')
@@ -121,24 +121,17 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
 def size_multiple(network_g: Mapping[str, Any]) -> int:
     """What both sides of a network's input must be a multiple of, px: its window, or what it folds into channels."""
     section = network_g.get('base', network_g)
-    if 'RRDBNet' in str(section.get('type')):
+    name = section.get('type')
+    if 'RRDBNet' in str(name):
         return {2: 2, 1: 4}.get(section.get('scale', 4), 1)
-    window = section.get('window_size', _default(section.get('type'), 'window_size'))
+    cls = ARCH_REGISTRY.get(name) if name in ARCH_REGISTRY else None
+    defaults = (inspect.signature(base).parameters.get('window_size') for base in getattr(cls, '__mro__', (cls,))[:-1])
+    window = section.get('window_size', next((found.default for found in defaults if found), None))
     return window if is_int(window) and window > 0 else 1
 
 
-def _default(type_name: Any, argument: str) -> Any:
-    """What a registered class takes for an argument that is not given; None where it has none."""
-    cls = ARCH_REGISTRY.get(type_name) if type_name in ARCH_REGISTRY else None
-    for each in getattr(cls, '__mro__', ()):
-        parameter = inspect.signature(each.__init__).parameters.get(argument)
-        if parameter is not None:
-            return parameter.default
-    return None
-
-
 def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
-    """Name weights after their experiment: by what the file says, by the folder it lies in, or by the file's name."""
+    """Name weights after their experiment: as the file says, else the folder in which it lies, else the file's name."""
     path = Path(path)
     if trained.get('experiment'):
         return str(trained['experiment'])
@@ -147,7 +140,7 @@ def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
 
 
 def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
-    """What a result's summary says of its networks."""
+    """What the summary of a result says of its networks."""
     return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
              'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
              'trained': one.trained} for one in networks]
@@ -168,43 +161,21 @@ def _try(net: nn.Module, multiple: int, path: str) -> int:
     return shape[2] // side
 
 
-# ---------------------------------------------------------------------- what a bare state dict is
-
-
-def _recognise(loaded: weights.Weights) -> dict[str, Any]:
+def _recognise(loaded: Weights) -> dict[str, Any]:
+    """The options of an MSRResNet or an RRDBNet, from the shapes of its weights."""
     shapes = {name: tuple(value.shape) for name, value in loaded.state_dict.items()}
-    for sign, describe in _RECOGNISED.items():
-        if sign in shapes and 'conv_first.weight' in shapes and 'conv_last.weight' in shapes:
-            return describe(shapes)
-    raise UserError(f'{loaded.path}: does not say what network it holds, and is neither an MSRResNet nor an RRDBNet; '
-                    'give its option file with --opt, or its class with --arch')
-
-
-def _blocks(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return 1 + max(int(name.split('.')[1]) for name in shapes if name.startswith('body.'))
-
-
-def _msrresnet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    growth, up = shapes.get('body.0.rdb1.conv1.weight', ()), shapes.get('upconv1.weight', ())
+    if not (growth or up) or not {'conv_first.weight', 'conv_last.weight'} <= shapes.keys():
+        raise UserError(f'{loaded.path}: does not say what network it holds, and is neither an MSRResNet nor an '
+                        'RRDBNet; give its option file with --opt, or its class with --arch')
     num_feat, num_in_ch = shapes['conv_first.weight'][:2]
-    upscale = 4
-    if 'upconv2.weight' not in shapes:
-        upscale = 3 if shapes['upconv1.weight'][0] == 9 * num_feat else 2
-    return {'type': 'MSRResNet', 'num_in_ch': num_in_ch, 'num_out_ch': shapes['conv_last.weight'][0],
-            'num_feat': num_feat, 'num_block': _blocks(shapes), 'upscale': upscale}
-
-
-def _rrdbnet(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    num_feat, folded = shapes['conv_first.weight'][:2]
     num_out_ch = shapes['conv_last.weight'][0]
-    scale = {1: 4, 4: 2, 16: 1}.get(folded // num_out_ch, 4)
-    return {'type': 'RRDBNet', 'num_in_ch': num_out_ch if scale < 4 else folded, 'num_out_ch': num_out_ch,
-            'num_feat': num_feat, 'num_block': _blocks(shapes), 'num_grow_ch': shapes['body.0.rdb1.conv1.weight'][0],
-            'scale': scale}
-
-
-_RECOGNISED = {'body.0.rdb1.conv1.weight': _rrdbnet, 'upconv1.weight': _msrresnet}
-
-
-def _section(network_g: Any) -> Mapping[str, Any] | None:
-    """What a file says of its network, where it is a section at all."""
-    return network_g if isinstance(network_g, Mapping) and isinstance(network_g.get('type'), str) else None
+    blocks = [int(name.split('.')[1]) for name in shapes if re.match(r'body\.\d+\.', name)]
+    found = {'num_in_ch': num_in_ch, 'num_out_ch': num_out_ch, 'num_feat': num_feat,
+             'num_block': 1 + max(blocks, default=0)}
+    if growth:
+        scale = {1: 4, 4: 2, 16: 1}.get(num_in_ch // num_out_ch, 4)  # below 4, pixels are folded into channels
+        return {'type': 'RRDBNet', **found, 'num_in_ch': num_out_ch if scale < 4 else num_in_ch,
+                'num_grow_ch': growth[0], 'scale': scale}
+    upscale = 4 if 'upconv2.weight' in shapes else 3 if up[0] == 9 * num_feat else 2
+    return {'type': 'MSRResNet', **found, 'upscale': upscale}

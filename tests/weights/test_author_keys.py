@@ -10,7 +10,7 @@ from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.options import checks as option_checks
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.author_keys import translate_keys
+from reflash_sr.weights.state_dict import translate_keys
 
 
 @pytest.mark.parametrize(('theirs', 'ours', 'dim', 'p'), [
