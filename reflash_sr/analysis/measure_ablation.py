@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop
-from reflash_sr.analysis.features import as_maps, features_until, find_layers
+from reflash_sr.analysis.features import as_maps, features_until
 from reflash_sr.analysis.image_pairs import Pair
 from reflash_sr.analysis.on_device import CPU, on_device
 from reflash_sr.errors import UserError, suggest
@@ -22,10 +22,9 @@ HINT = 'give a smaller --batch or --crop'
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """What is ablated, and how.
+    """How channels are removed.
 
     Attributes:
-        layers: Names of layers, or ``'all'`` (:func:`reflash_sr.analysis.features.find_layers`).
         orders: Orders in which channels are removed in turn, of :data:`reflash_sr.analysis.ablation.ORDERS`; empty:
             each channel alone only.
         random_orders: How many random orders.
@@ -38,7 +37,6 @@ class AblationPlan:
         UserError: An order is not known, or a number is out of range.
     """
 
-    layers: Sequence[str] = ('last',)
     orders: Sequence[str] = ('index', 'random')
     random_orders: int = 3
     seed: int = 0
@@ -112,21 +110,21 @@ class LayerAblation:
                              'psnr_db': psnr.ravel(), 'drop_db': drop(psnr[:, :1], psnr).ravel()})
 
 
-def ablate(network: TrainedNetwork, pairs: Sequence[Pair], plan: AblationPlan = AblationPlan(),
-           device: torch.device = CPU) -> list[LayerAblation]:
+def ablate(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str] = ('last',),
+           plan: AblationPlan = AblationPlan(), device: torch.device = CPU) -> list[LayerAblation]:
     """Ablate layers of a network over images.
 
     Args:
         network: The network.
         pairs: Images that it takes.
-        plan: Layers, orders and how to run.
+        layers: Names as in :func:`reflash_sr.analysis.features.find_layer`.
+        plan: Orders and how to run.
         device: Where to run.
 
     Raises:
         UserError: As :class:`reflash_sr.analysis.ablation.Ablation`.
         RunError: Memory ran out.
     """
-    layers = find_layers(network.net, plan.layers)
     steps = len(pairs) * len(layers) * (1 + len(plan.seeded_orders))
     bar = tqdm(total=steps, desc=network.label, disable=None, unit='run',
                bar_format='{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}')

@@ -59,21 +59,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> None:
-    plan = AblationPlan(args.layer, args.orders, args.random_orders, args.seed, args.amp == 'bf16', args.batch,
+    plan = AblationPlan(args.orders, args.random_orders, args.seed, args.amp == 'bf16', args.batch,
                         not args.no_closed_form)
     networks = open_networks(args)
     selection = selection_of(args)
-    run(selection, load_pairs(selection, networks), plan, networks, args.out, args.overwrite, open_device(args))
+    run(selection, load_pairs(selection, networks), args.layer, plan, networks, args.out, args.overwrite,
+        open_device(args))
 
 
-def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AblationPlan, networks: Sequence[TrainedNetwork],
-        out: str | os.PathLike, overwrite: bool = False, device: torch.device = CPU) -> ResultFolder:
+def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str], plan: AblationPlan,
+        networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
+        device: torch.device = CPU) -> ResultFolder:
     """Ablate; write ``MODEL/single.csv``, ``MODEL/in_turn.csv``, figures and ``summary.json``.
 
     Args:
         selection: Which images, for the summary.
         pairs: The images (:func:`reflash_sr.analysis.image_pairs.load_pairs`).
-        plan: Layers, orders and how to run.
+        layers: Names of layers, or ``'all'``.
+        plan: Orders and how to run.
         networks: The networks.
         out: Folder for the results.
         overwrite: Whether to move earlier results aside.
@@ -86,11 +89,11 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AblationPlan, ne
         UserError: A layer or the folder does not fit; before anything is written.
         RunError: Memory or the disk ran out.
     """
-    settings = {**vars(selection), 'layers': check_layers(networks, plan.layers), 'orders': list(plan.orders),
-                'random_orders': plan.random_orders, 'amp': plan.amp, 'closed_form': plan.closed_form,
-                'networks': network_settings(networks)}
+    names = check_layers(networks, layers)
+    settings = {**vars(selection), 'layers': names, 'orders': list(plan.orders), 'random_orders': plan.random_orders,
+                'amp': plan.amp, 'closed_form': plan.closed_form, 'networks': network_settings(networks)}
     folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
-    results = [ablate(network, pairs, plan, device) for network in networks]
+    results = [ablate(network, pairs, some, plan, device) for network, some in zip(networks, names)]
     _write(folder, networks, pairs, results, device)
     return folder
 

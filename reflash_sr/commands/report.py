@@ -140,7 +140,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     parts: dict[Path, Callable[[], Any]] = {
         evaluation: lambda: evaluate(networks, sets, evaluation, Settings(seed=plan.seed, amp=plan.amp), baselines,
                                      device),
-        ablation: lambda: ablation_run.run(selection, pairs, AblationPlan(plan.layers, seed=plan.seed, amp=plan.amp),
+        ablation: lambda: ablation_run.run(selection, pairs, plan.layers, AblationPlan(seed=plan.seed, amp=plan.amp),
                                            networks, ablation, device=device),
         saliency: lambda: saliency_run.run(selection, pairs, plan.layers, networks, saliency, device=device,
                                            amp=plan.amp),

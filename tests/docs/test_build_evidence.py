@@ -50,7 +50,7 @@ def study(tmp_path):
 def look_into(networks, folder):
     selection = ImageSelection(str(Path(networks[0].path).parent / 'images'), 'clean', 1, 8)
     pairs = load_pairs(selection, networks)
-    ablation.run(selection, pairs, AblationPlan(random_orders=1), networks, folder / 'ablation')
+    ablation.run(selection, pairs, ['last'], AblationPlan(random_orders=1), networks, folder / 'ablation')
     saliency.run(selection, pairs, ['last'], networks, folder / 'saliency', correlate=False, sheets=0)
     plan = ClusterPlan('photos:val', samples=4, sample=16, perplexity=3, tsne_seeds=2, pca=3)
     clusters.run(plan, networks, folder / 'clusters')
