@@ -207,8 +207,9 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
     opened = _open_all(networks)
     plan = ClusterPlan(str(images), tuple(degradations), layer, samples, sample, pca, perplexity, tsne_seeds, seed)
     chosen = Samples(plan, opened)
-    return {network.label: cluster_samples(network, chosen.lq(network.scale), plan.labels.tolist(), name, pca, perplexity,
-                                           plan.seeds, _device(device))
+    labels, where = plan.labels.tolist(), _device(device)
+    return {network.label: cluster_samples(network, chosen.lq(network.scale), labels, name, pca, perplexity, plan.seeds,
+                                           where)
             for network, name in zip(opened, chosen.layers)}
 
 
