@@ -30,7 +30,7 @@ ODD_INSIDE = [  # part, change of its summary, what is said
     ('ablation', lambda it: it.update(models=[]), 'is not as .*no models'),
     ('clusters', lambda it: it['models'][0].update(chi_pca='1'), "chi_pca must be a number or null, not '1'"),
     ('saliency', lambda it: it['settings']['networks'][1].update(sha256='00'), 'saliency: is of other networks than'),
-    ('saliency', lambda it: it.update(tool='ablate_channels'), r'saliency: holds no .* tools/map_saliency\.py'),
+    ('saliency', lambda it: it.update(tool='ablate_channels'), r'saliency: holds results of ablate_channels; .* tools/map_saliency\.py'),
     ('clusters', lambda it: it['models'][0].pop('chi_by_seed'), 'clusters: its summary.json: is not as .*chi_by_seed'),
 ]
 INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
@@ -121,9 +121,9 @@ SEED1 = {  # change of the settings of the second seed's parts, or of a network 
     'degradation': (lambda part, it: it['settings'].update(degradation='blur'), 'blur instead of clean as'),
     'images': (lambda part, it: it.update(images=['other']), "images: .'other'. instead of"),
     'iteration': (lambda part, it: [one['trained'].update(iter=3) for one in it['settings']['networks']],
-                  'look into networks of one iteration'),
+                  'use networks of one iteration'),
     'weights': (lambda part, it: [one.update(key='params_ema') for one in it['settings']['networks']],
-                'of iteration 6, params; look into'),
+                'of iteration 6, params; use networks'),
     'architecture': (lambda part, it: it['settings']['networks'][0]['network_g'].update(num_block=99),
                      'differ in dropout, seed and iteration alone'),
     'not evaluated': (lambda part, it: [one.update(sha256=one['sha256'][::-1]) for one in it['settings']['networks']],
@@ -179,7 +179,7 @@ def test_seeds_that_were_looked_into_in_another_way_are_refused(two_seeds):
         path.write_bytes(before[path])
         assert snapshot(page.parent) == before
     (inner / 'seed1').rename(inner / 'seed_1')
-    with pytest.raises(UserError, match='seed_1: is no seed0, seed1, …; call it so'):
+    with pytest.raises(UserError, match='seed_1: must be named seed0, seed1, …; rename it'):
         build(page)
 
 
@@ -272,13 +272,13 @@ def test_folders_that_hold_something_else_are_left_alone(study):
     other = page.with_suffix('') / 'mine/gains'
     other.mkdir()
     (other / 'notes.txt').write_text('mine')
-    with pytest.raises(UserError, match='holds something else'):
+    with pytest.raises(UserError, match='holds other files than'):
         build(page)
     assert (other / 'notes.txt').read_text() == 'mine'
     (other / 'notes.txt').unlink()
     other.rmdir()
     (page.with_suffix('') / 'mine/inside/seed0').mkdir(parents=True)
-    with pytest.raises(UserError, match=r'holds no finished results of tools/ablate_channels\.py'):
+    with pytest.raises(UserError, match=r'holds no results; give folders that tools/ablate_channels\.py wrote'):
         build(page)
     (page.with_suffix('') / 'mine/inside/seed0').rmdir()
     with pytest.raises(UserError, match='inside: holds no seed'):
