@@ -1,4 +1,4 @@
-"""Which device a run uses, and how it keeps its memory."""
+"""Which device a run uses, and the memory on it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
             BasicSR's ``num_gpu``, of which 0 means the CPU; ``dist`` gives each process of a machine its own GPU.
 
     Raises:
-        UserError: The device is not known or not there.
+        UserError: The device is unknown or not available.
     """
     name = opt.get('device', 'auto')
-    there = {'cpu': True, 'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available()}
+    there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
     if name == 'auto':
-        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in ('cuda', 'mps', 'cpu') if there[kind])
+        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in there if there[kind])
     if name not in there:
         raise UserError(f"device: '{name}' is not known; write one of {', '.join(NAMES)}")
     if not there[name]:
@@ -48,7 +48,7 @@ def describe(device: torch.device) -> str:
 
 
 def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:
-    """Whatever is drawn inside, random numbers of the CPU and of ``device`` go on afterwards as if it had not been.
+    """Put the random numbers of the CPU and of ``device`` back to where they were before the ``with``.
 
     ``torch.random.fork_rng`` alone would wake every GPU of the machine, and warn where there are several.
     """
@@ -57,10 +57,10 @@ def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory of tensors that are freed, for the next ones: faster training on a CPU.
+    """Let this process keep the memory of freed tensors for the next ones: faster training on a CPU.
 
-    glibc hands every large block back to the system, which clears it page by page when the next tensor asks for it.
-    That is a good part of what dropout and other cheap layers cost. Elsewhere than with glibc nothing is done.
+    glibc returns every large block to the system, which clears it page by page when the next tensor asks for it.
+    That is a good part of what dropout and other cheap layers cost. Without glibc nothing is done.
 
     Returns:
         Whether it was done.
@@ -74,23 +74,22 @@ def keep_freed_memory() -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 itself; a CPU that does not is slowed down many times by it."""
+    """Whether a device has bfloat16 instructions; a CPU without them is many times slower with bfloat16."""
     if device.type == 'cpu':
-        if platform.machine().lower() == 'aarch64':  # of Linux
+        if platform.machine().lower() == 'aarch64':  # Linux
             return 'bf16' in _cpu_features()
         return torch.cpu._is_avx512_bf16_supported() or 'arm' in platform.machine().lower()
     return device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def bf16_warning(device: torch.device) -> str | None:
-    """What to tell a user who asks for bfloat16 on a device that has none; None where it has."""
-    if has_bf16(device):
-        return None
-    return f'{device} has no bfloat16 instructions here; float32 is many times faster'
+    """What to tell a user who asks for bfloat16 on a device that has none; None if it has."""
+    return None if has_bf16(device) else (
+        f'{device} has no bfloat16 instructions here; float32 is many times faster')
 
 
 def _cpu_features() -> set[str]:
-    """Of Linux' first CPU; nothing where that is not told."""
+    """Of the first CPU, by Linux; empty elsewhere."""
     try:
         with open('/proc/cpuinfo', encoding='utf-8', errors='replace') as file:
             lines = (line.partition(':') for line in file)
@@ -107,20 +106,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory(device: torch.device) -> None:
-    """Give back to the system what this process has freed on a device and keeps for later use."""
-    if device.type == 'cuda':
-        torch.cuda.empty_cache()
-    elif device.type == 'mps':
-        torch.mps.empty_cache()
-    else:
-        give_back_freed()
+    """Return to the system what this process has freed on a device and keeps for later use."""
+    {'cuda': torch.cuda.empty_cache, 'mps': torch.mps.empty_cache}.get(device.type, give_back_freed)()
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Memory that this process could still take on a device, bytes; None where that is not known."""
+    """Memory that this process could still take on a device, bytes; None if unknown."""
     if device.type == 'cuda':
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held
-    if device.type == 'cpu':
-        return free_on_machine()
-    return None
+    return free_on_machine() if device.type == 'cpu' else None

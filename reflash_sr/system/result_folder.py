@@ -1,4 +1,4 @@
-"""The folder that a tool writes into: one run's results, never two mixed, and a summary of how they came about."""
+"""The folder that a tool writes into: results of one run, never of two, and a summary of how they were made."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class ResultFolder:
     Args:
         path: The folder; is made.
         tool: Name of the tool.
-        settings: Everything that decides what comes out, as plain values.
-        overwrite: Whether to put another run's results aside, as ``NAME_archived_TIME``.
+        settings: Everything that decides the results, as plain values.
+        overwrite: Whether to rename another run's results to ``NAME_archived_TIME``.
         inputs: What the run reads; the folder must not be one of them, nor hold one, nor lie inside one.
 
     Attributes:
         path: The folder.
         continued: Whether the folder held a run with the same settings.
-        finished: Whether that run had come to its end.
+        finished: Whether that run was complete.
 
     Raises:
-        UserError: The folder holds something else, cannot be written, or is among what is read.
+        UserError: The folder holds something else, cannot be written, or is among the inputs.
     """
 
     def __init__(self, path: str | os.PathLike, tool: str, settings: Mapping[str, Any], overwrite: bool = False,
@@ -47,7 +47,12 @@ class ResultFolder:
         self.tool = tool
         self.settings = json.loads(json.dumps(settings))
         self.continued = self.finished = False
-        self._keep_apart(inputs)
+        out = self.path.resolve()
+        for given in inputs:
+            read = Path(given).expanduser().resolve()
+            if read.exists() and (out == read or out in read.parents or read in out.parents):
+                raise UserError(f'{self.path}: {given} is read, so results cannot go there; give another folder with '
+                                '--out')
         try:
             self._open(overwrite)
         except OSError as error:
@@ -64,40 +69,32 @@ class ResultFolder:
         elif not os.access(self.path, os.W_OK):
             raise PermissionError(13, 'permission denied')
 
-    def _keep_apart(self, inputs: Iterable[str | os.PathLike]) -> None:
-        out = self.path.resolve()
-        for one in inputs:
-            read = Path(one).expanduser().resolve()
-            if read.exists() and (out == read or out in read.parents or read in out.parents):
-                raise UserError(f'{self.path}: {one} is read, so results cannot go there; give another folder with '
-                                '--out')
-
     def _holds_this_run(self, overwrite: bool) -> bool:
+        summary = read_summary(self.path)
+        if not {'tool', 'settings', 'finished'} <= summary.keys():
+            raise UserError(f'{self.path}: holds files that are no results; give another folder with --out')
+        if overwrite or [file.name for file in self.path.iterdir()] == [SUMMARY]:
+            return False  # renamed next, or stopped before there was a result
         hint = 'give another folder with --out, or --overwrite to put it aside'
-        try:
-            found = json.loads((self.path / SUMMARY).read_text(encoding='utf-8'))
-            tool, settings, finished = found['tool'], found['settings'], found['finished']
-        except (OSError, ValueError, LookupError, TypeError, RecursionError):
-            raise UserError(f'{self.path}: holds files that are no results; give another folder with --out') from None
-        if overwrite or [one.name for one in self.path.iterdir()] == [SUMMARY]:
-            return False  # put aside, or stopped before there was a result
-        if tool != self.tool:
-            raise UserError(f'{self.path}: holds results of {tool}; {hint}')
-        if settings != self.settings:
-            changed = sorted(key for key in {*settings, *self.settings} if settings.get(key) != self.settings.get(key))
+        if summary['tool'] != self.tool:
+            raise UserError(f"{self.path}: holds results of {summary['tool']}; {hint}")
+        before = summary['settings']
+        if before != self.settings:
+            changed = sorted(key for key in {*before, *self.settings} if before.get(key) != self.settings.get(key))
             raise UserError(f"{self.path}: holds a run with other settings ({', '.join(changed)}); {hint}")
-        self.finished = finished is True
+        self.finished = summary['finished'] is True
         return True
 
     def finish(self, **results: Any) -> None:
-        """Write the summary: settings, versions and results. No number in it is NaN or infinite."""
+        """Write the summary: settings, versions and results; NaN and infinite numbers become null."""
         self._write(results, finished=True)
 
     def _write(self, results: Mapping[str, Any], finished: bool) -> None:
-        content = {'tool': self.tool, 'finished': finished, 'versions': versions(), 'settings': self.settings,
-                   **results}
+        text = json.dumps({'tool': self.tool, 'finished': finished, 'versions': versions(), 'settings': self.settings,
+                           **results})
+        content = json.loads(text, parse_constant=lambda name: None)  # what JSON cannot hold
         with atomic_write(self.path / SUMMARY, 'w') as file:
-            json.dump(_finite(content), file, indent=2, ensure_ascii=False, allow_nan=False)
+            json.dump(content, file, indent=2, ensure_ascii=False, allow_nan=False)
             file.write('\n')
 
     def write(self, name: str, text: str) -> Path:
@@ -119,7 +116,7 @@ class ResultFolder:
 
 
 def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
-    """What a folder of results says of itself; nothing where it holds none."""
+    """The summary of a folder of results; empty if it has none that can be read."""
     try:
         summary = json.loads((Path(folder) / SUMMARY).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):
@@ -136,14 +133,3 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON cannot hold, NaN and infinities, by null."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    if isinstance(value, float) and (value != value or value in (float('inf'), float('-inf'))):
-        return None
-    return value

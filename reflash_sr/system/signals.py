@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 SAME_PRESS_S = 3.0  # a terminal and torchrun both pass one Ctrl-C on
 WORKER_GRACE_S = 30.0  # for the step in which the signal came and the batch after it
 

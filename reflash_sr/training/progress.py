@@ -1,4 +1,4 @@
-"""What a run shows while it works: log lines, and a bar where there is a terminal."""
+"""What a run shows while it works: log lines, and a progress bar in a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import functools
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from basicsr.utils import get_root_logger
@@ -16,10 +16,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 def survive_full_disk(logger: logging.Logger) -> None:
-    """Have a log file that cannot be written to say so once, instead of a traceback for every line."""
+    """If a log file cannot be written any more, warn once, instead of a traceback for every line."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
-            handler.handleError = functools.partial(_give_up, handler)
+            handler.handleError = functools.partial(_give_up, handler)  # type: ignore[method-assign]  # of this one
 
 
 def _give_up(handler: logging.FileHandler, record: logging.LogRecord) -> None:
@@ -29,23 +29,22 @@ def _give_up(handler: logging.FileHandler, record: logging.LogRecord) -> None:
 
 
 class ProgressLogger:
-    """Stands in for BasicSR's ``MessageLogger``: it/s, time left, and how a step is split into data and network.
+    """Replaces BasicSR's ``MessageLogger``: it/s, time left, and how a step is split into data and network.
 
     Args:
         opt: The run's options.
-        start_iter: Iterations done before.
         tb_logger: TensorBoard's writer, or None.
         epoch_of: Passes over the data after so many iterations.
     """
 
-    def __init__(self, opt: dict[str, Any], start_iter: int, tb_logger: Any, epoch_of: Callable[[int], int]):
+    def __init__(self, opt: dict[str, Any], tb_logger: Any, epoch_of: Callable[[int], int]):
         self.name = opt['name']
         self.total = opt['train']['total_iter']
         self.tb_logger = tb_logger
         self.epoch_of = epoch_of
 
     def reset_start_time(self) -> None:
-        """Do nothing: the time left is told from the mean time of the last steps."""
+        """Do nothing: the time left follows from the mean time of the last steps."""
 
     @master_only
     def __call__(self, values: dict[str, Any]) -> None:
@@ -71,7 +70,7 @@ class ProgressLogger:
 
 
 class Batches:
-    """A loader with a progress bar, which starts its workers when the first batch is asked for.
+    """A loader with a progress bar, whose workers start when the first batch is asked for.
 
     BasicSR's prefetcher asks for an iterator twice before it uses one; a plain loader would start its workers twice.
     """
@@ -81,20 +80,19 @@ class Batches:
         self.done = done
         self.total = total
         self.show = show
+        self._iterators: list[Generator] = []
 
-        self._iterators: list[Any] = []
-
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         self._iterators.append(self._iterate())
         return self._iterators[-1]
 
     def close(self) -> None:
-        """Let the loader's workers go, wherever the run stands."""
+        """End the loader's workers, at whatever iteration."""
         for iterator in self._iterators:
             iterator.close()
         self.loader = ()
 
-    def _iterate(self) -> Iterator[Any]:
+    def _iterate(self) -> Generator[Any, None, None]:
         bar = tqdm(desc='Training', initial=self.done, total=self.total, unit='it', disable=None if self.show else True)
         with logging_redirect_tqdm([get_root_logger()]), bar:
             for batch in self.loader:

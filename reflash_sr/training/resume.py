@@ -1,4 +1,4 @@
-"""Where a run goes on: the newest checkpoint that is whole."""
+"""Which checkpoint a run continues from: the newest one that is whole."""
 
 from __future__ import annotations
 
@@ -21,12 +21,6 @@ logger = logging.getLogger('basicsr')
 FACTORED = ('row_var', 'col_var')  # Adafactor's, which do not have the shape of their parameter
 
 
-def find_states(folder: str | os.PathLike) -> list[Path]:
-    """List the states ``{iteration}.state`` of an experiment, newest first."""
-    states = [path for path in Path(relative(folder)).glob('*.state') if path.stem.isdigit()]
-    return sorted(states, key=lambda path: int(path.stem), reverse=True)
-
-
 def newest_whole(opt: Mapping[str, Any]) -> Path | None:
     """Find the newest checkpoint of an experiment that can be continued from; warn of every newer one.
 
@@ -34,29 +28,29 @@ def newest_whole(opt: Mapping[str, Any]) -> Path | None:
         opt: Expanded options.
 
     Returns:
-        The state file; None where the experiment has no states.
+        The state file; None if the experiment has no states.
 
     Raises:
         UserError: There are states, and none of them is whole.
     """
-    states = find_states(opt['path']['training_states'])
-    reasons = []
+    found = Path(relative(opt['path']['training_states'])).glob('*.state')
+    states = sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem), reverse=True)
+    if not states:
+        return None
     for path in states:
         try:
             read(path, opt)
             return path
         except UserError as error:
-            reasons.append(str(error))
+            reason = error
             if path != states[-1]:
-                logger.warning('%s is left out, an older one is tried: %s', path.name, error)
-    if not states:
-        return None
-    raise UserError(f"none of the {len(states)} states in {states[0].parent} can be continued from ({reasons[-1]}); "
+                logger.warning('%s is skipped, an older one is tried: %s', path.name, error)
+    raise UserError(f'none of the {len(states)} states in {states[0].parent} can be continued from ({reason}); '
                     'start without --auto_resume, which puts the folder aside, or bring a whole state back')
 
 
 def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a state and see that its weights are there and fit, and that its optimiser fits.
+    """Read a state; check that its weights exist and fit, and that its optimiser fits.
 
     Args:
         path: The state file.
@@ -72,24 +66,24 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {'iter': int, 'optimizers': list, 'schedulers': list}
     if not isinstance(state, Mapping) or not all(isinstance(state.get(k), kind) for k, kind in wanted.items()):
         raise UserError(f'{path}: is not the state of a training: {", ".join(wanted)} must be in it')
-    if str(state['iter']) != Path(path).stem and Path(path).stem.isdigit():
-        raise UserError(f"{path}: holds iteration {state['iter']}, which is not that of its name")
+    iteration = state['iter']
+    if str(iteration) != Path(path).stem and Path(path).stem.isdigit():
+        raise UserError(f'{path}: holds iteration {iteration}, which is not that of its name')
     ignored = opt['path'].get('ignore_resume_networks') or ()
     if opt['model_type'] in IMAGE_MODELS:
         net = build_network(deepcopy(opt['network_g']))
         if 'network_g' not in ignored:
-            _check_weights(net, state['iter'], opt)
+            _check_weights(net, iteration, opt)
         _check_optimiser(net, state['optimizers'], opt['train']['optim_g'], path)
     else:
         for key in (key for key in opt if key.startswith('network_') and key not in ignored):
-            weights.load_weights(weights_of(opt, state['iter'], f'net_{key[8:]}'))
-    return state
+            weights.load_weights(weights_of(opt, iteration, f'net_{key[8:]}'))
+    return dict(state)
 
 
 def _check_weights(net: torch.nn.Module, iteration: int, opt: Mapping[str, Any]) -> None:
     path = weights_of(opt, iteration)
-    keys = ('params', 'params_ema') if opt['train'].get('ema_decay') else ('params',)
-    for key in keys:
+    for key in ('params', 'params_ema') if opt['train'].get('ema_decay') else ('params',):
         loaded = weights.load_weights(path, key)
         if loaded.key != key:
             raise UserError(f'{path}: {key}: is missing; it is needed to continue')
@@ -100,32 +94,37 @@ def _check_weights(net: torch.nn.Module, iteration: int, opt: Mapping[str, Any])
 
 
 def _check_optimiser(net: torch.nn.Module, states: list, section: Mapping[str, Any], path: Any) -> None:
-    def refuse(what: str) -> None:
-        raise UserError(f'{path}: its optimiser does not fit train: optim_g: type: {section["type"]}: {what}')
-
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     arguments = {key: value for key, value in section.items() if key != 'type'}
     try:
         optimiser = getattr(torch.optim, section['type'])(parameters, **arguments)
     except Exception as error:  # of any class of torch.optim
         raise UserError(f'train: optim_g: {section["type"]} does not accept these options: {error}') from error
-    known = {*optimiser.param_groups[0], 'initial_lr'}
+    problem = _misfit(optimiser, parameters, states)
+    if problem:
+        raise UserError(f'{path}: its optimiser does not fit train: optim_g: type: {section["type"]}: {problem}')
+
+
+def _misfit(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], states: list) -> str | None:
+    """What in the states of a file does not fit an optimiser; None if all fits."""
     if len(states) != 1 or not isinstance(states[0], Mapping):
-        refuse(f'{len(states)} optimisers are in it')
+        return f'{len(states)} optimisers are in it'
     groups, moments = states[0].get('param_groups'), states[0].get('state')
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(moments, Mapping):
-        refuse('it is not one group of parameters')
-    unknown = sorted(map(str, set(groups[0]) - known))
+        return 'it is not one group of parameters'
+    unknown = sorted(map(str, set(groups[0]) - {*optimiser.param_groups[0], 'initial_lr'}))
     if unknown:
-        refuse(f'it has {", ".join(unknown)}')
-    if len(groups[0].get('params', [])) != len(parameters):
-        refuse(f'it has {len(groups[0].get("params", []))} parameters, the network {len(parameters)}')
+        return f'it has {", ".join(unknown)}'
+    count = len(groups[0].get('params', []))
+    if count != len(parameters):
+        return f'it has {count} parameters, the network {len(parameters)}'
     for index, moment in moments.items():
         for name, value in moment.items():
             if not isinstance(value, torch.Tensor) or value.numel() == 1 or name in FACTORED:
                 continue
-            if not (isinstance(index, int) and index < len(parameters) and value.shape == parameters[index].shape):
-                refuse(f'{name} of parameter {index} is {tuple(value.shape)}')
+            if not (isinstance(index, int) and index < count and value.shape == parameters[index].shape):
+                return f'{name} of parameter {index} is {tuple(value.shape)}'
+    return None
 
 
 def weights_of(opt: Mapping[str, Any], iteration: int, label: str = 'net_g') -> Path:
@@ -135,22 +134,21 @@ def weights_of(opt: Mapping[str, Any], iteration: int, label: str = 'net_g') -> 
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def check_stream(state: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Warn where the data do not go on as they were: other images, another total batch or another seed.
+def check_stream(state: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
+    """Warn if the order of the data changes: other images, another total batch or another seed.
 
     Args:
-        state: The state that is continued from.
-        facts: ``images``, ``batch`` and ``seed`` of this run.
+        state: The state that the run continues from.
+        stream: ``images``, ``batch`` and ``seed`` of this run.
     """
     before = state.get('stream') or {}
-    changes = [f'{key} {before[key]} → {value}' for key, value in facts.items() if before.get(key, value) != value]
+    changes = [f'{key} {before[key]} → {value}' for key, value in stream.items() if before.get(key, value) != value]
     if changes:
         logger.warning('The data go on in another order than that of the run so far: %s.', ', '.join(changes))
 
 
-def sweep(opt: Mapping[str, Any]) -> None:
-    """Delete what a killed run was just writing; to be called by whoever holds the experiment's lock."""
-    root = Path(opt['path']['experiments_root'])
-    for folder in (root / 'models', root / 'training_states', root / 'validation'):
-        for path in folder.glob('.*.part'):
+def remove_parts(opt: Mapping[str, Any]) -> None:
+    """Delete files that a killed run was writing; call it with the experiment's lock."""
+    for folder in ('models', 'training_states', 'validation'):
+        for path in Path(opt['path']['experiments_root'], folder).glob('.*.part'):
             path.unlink(missing_ok=True)

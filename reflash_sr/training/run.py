@@ -40,7 +40,20 @@ from reflash_sr.training.stopping import stop_on_signals
 
 
 class Run:
-    """One run: its options, and the helpers that BasicSR's pipeline is given."""
+    """One run: its options, and the helpers that BasicSR's pipeline is given.
+
+    Args:
+        opt_file, launcher, auto_resume, debug, force_yml, root: As for :func:`reflash_sr.training.pipeline.train`.
+        is_train: Training or testing.
+
+    Attributes:
+        opt: Expanded options.
+        cleanup: What to undo when the run ends, in whatever way.
+    """
+
+    lock: RunLock
+    stream: DrawStream
+    model: Any
 
     def __init__(self, opt_file: str, is_train: bool, launcher: str, auto_resume: bool, debug: bool,
                  force_yml: Sequence[str], root: str | os.PathLike):
@@ -50,21 +63,16 @@ class Run:
         self.auto_resume = auto_resume
         self.debug = debug
         self.force_yml = force_yml
-        self._seed_was_drawn = False
-        self._file = b''
         self.root = root
         self.opt: dict[str, Any] = {}
         self.datasets: dict[str, Any] = {}
         self.state: dict[str, Any] | None = None
-        self.stream: DrawStream | None = None
         self.val_loaders: list[Any] = []
-        self.model: Any = None
-        self.lock: RunLock | None = None
-        self.cleanup = contextlib.ExitStack()  # what is to be put back when the run ends, however it does
+        self.cleanup = contextlib.ExitStack()
 
     def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
         """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
-        opt = options.load(self.args.opt)
+        opt = self.opt = options.load(self.args.opt)
         self._file = Path(self.args.opt).read_bytes()
         options.force(opt, self.force_yml)
         if 'study' in opt:
@@ -74,13 +82,13 @@ class Run:
         opt['dist'] = self.launcher != 'none'
         cuda = opt.get('device', 'auto') in ('auto', 'cuda') and opt['num_gpu'] != 0
         opt['rank'], opt['world_size'] = processes.start(self.launcher, cuda=cuda, **opt.get('dist_params') or {})
-        self._seed_was_drawn = opt.get('manual_seed') is None
-        opt['manual_seed'] = _agree_on_seed(opt.get('manual_seed'), opt['dist'])
+        seed = opt.get('manual_seed')
+        self._seed_was_drawn = seed is None
+        opt['manual_seed'] = processes.on_rank_0(lambda: random.randint(1, 10000) if seed is None else seed)
         set_random_seed(opt['manual_seed'] + opt['rank'])
         if self.debug and not opt['name'].startswith('debug'):
             opt['name'] = f"debug_{opt['name']}"
         opt['auto_resume'] = self.auto_resume
-        self.opt = opt
         try:
             options.expand(opt, self.root, self.is_train, opt['world_size'])
             self._settle_device()
@@ -95,13 +103,13 @@ class Run:
         return opt, self.args
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """Hand out the state to continue from, which was found when the options were checked."""
+        """Return the state to continue from, which was found when the options were checked."""
         while Path(opt['path']['log'], f"train_{opt['name']}_{get_time_str()}.log").exists():
-            time.sleep(0.1)  # BasicSR names logs by the second and would write over that of the run just stopped
+            time.sleep(0.1)  # BasicSR names logs by the second and would overwrite that of the run just stopped
         return self.state
 
     def make_exp_dirs(self, opt: dict[str, Any]) -> None:
-        """Have BasicSR put an earlier folder aside and make a new one, unless another run is at work there."""
+        """Have BasicSR rename an earlier folder and make a new one, unless another run is at work there."""
 
         def make() -> None:
             with self.lock.moving():
@@ -112,7 +120,7 @@ class Run:
         processes.on_rank_0(make)
 
     def copy_opt_file(self, opt_file: str, experiments_root: str) -> None:
-        """Keep the option file with the experiment, as it was read: by now it may have been put aside with it."""
+        """Write the option file into the experiment's folder, as it was read: it may have been renamed with it."""
         head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
 
         def write() -> None:
@@ -122,21 +130,19 @@ class Run:
         processes.on_rank_0(write)
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
-        """Build the loaders: one stream for the whole run, in the middle of which a continued run starts."""
+        """Build the loaders: one stream of data for the whole run, in the middle of which a continued run starts."""
         survive_full_disk(logger)
-        section = opt['datasets']['train']
-        total = int(opt['train']['total_iter'])
-        dataset = self.datasets['train']
+        section = dict(opt['datasets']['train'])
+        total, workers, dataset = int(opt['train']['total_iter']), section['num_worker_per_gpu'], self.datasets['train']
         self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,
                                  opt['manual_seed'], opt['rank'], opt['world_size'])
-        pinned = section.get('pin_memory', False) and opt['num_gpu'] > 0  # nothing to pin for without a GPU
-        lasting = section.get('persistent_workers', False) and section['num_worker_per_gpu'] > 0
-        section = {**section, 'pin_memory': pinned, 'persistent_workers': lasting}
-        make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, section['num_worker_per_gpu'])
+        section['pin_memory'] = section.get('pin_memory', False) and opt['num_gpu'] > 0  # without a GPU it only costs
+        section['persistent_workers'] = section.get('persistent_workers', False) and workers > 0
+        make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, workers)
         ours = type(dataset).__module__.split('.')[0] == 'reflash_sr'
         exact = dataset if ours else SeededDraws(dataset, opt['manual_seed'])
-        loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'],
-                                  sampler=self.stream, seed=opt['manual_seed'])
+        loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.stream,
+                                  seed=opt['manual_seed'])
         loader.worker_init_fn = functools.partial(ignore_signals, then=loader.worker_init_fn)
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
@@ -150,12 +156,11 @@ class Run:
                 self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))
                 logger.info('Validation set %s: %d images.', section['name'], len(self.datasets[key]))
         batches = Batches(loader, self._start_iter, total, show=opt['rank'] == 0)
-        batches.dataset = dataset
         self.cleanup.callback(batches.close)
         return batches, self.stream, self.val_loaders, 0, total
 
     def build_model(self, opt: dict[str, Any]) -> Any:
-        """Build the model, and tell it what its state file is to say of the data."""
+        """Build the model, and give it what its state file says of the data."""
         self.model = build_model(opt)
         get_root_logger().info('Device: %s.', describe(select_device(opt)))
         batch = self.stream.batch_size * self.stream.world_size
@@ -165,16 +170,16 @@ class Run:
         return self.model
 
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
-        """Make the logger of the training loop, which is about to start; redo a validation that was interrupted."""
+        """Make the logger of the training loop, which starts next; redo a validation that was interrupted."""
         self.cleanup.enter_context(stop_on_signals(self.model, start_iter, opt['logger']['save_checkpoint_freq']))
         due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
         if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
             for loader in self.val_loaders:
                 self.model.validation(loader, start_iter, tb_logger, opt['val']['save_img'])
-        return ProgressLogger(opt, start_iter, tb_logger, self.stream.epoch)
+        return ProgressLogger(opt, tb_logger, self.stream.epoch)
 
     def build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
-        """Hand out a set that was built when the options were checked."""
+        """Return a dataset that was built when the options were checked."""
         return next(self.datasets[key] for key, section in self.opt['datasets'].items() if section is dataset_opt)
 
     def next_command(self, path: str) -> str:
@@ -187,7 +192,7 @@ class Run:
         return f'basicsr test -opt {twin} --force_yml path:pretrain_network_g={path}'
 
     def _settle_device(self) -> None:
-        """Say which device is used, once; BasicSR's ``num_gpu`` follows, so that DataParallel never comes in."""
+        """Choose the device, once; BasicSR's ``num_gpu`` follows, so that it never uses DataParallel."""
         opt = self.opt
         if opt['num_gpu'] == 'auto':
             opt['num_gpu'] = 1
@@ -214,11 +219,11 @@ class Run:
         return self.state['iter'] if self.state else 0
 
     def _claim_folder(self) -> None:
-        """Lock the experiment's folder, in the first process, and clear away what a killed run was just writing."""
+        """Lock the experiment's folder, on rank 0, and delete what a killed run left half-written."""
 
         def claim() -> None:
             self.lock.take()
-            resume.sweep(self.opt)
+            resume.remove_parts(self.opt)
 
         self.lock = RunLock(self.opt['path']['experiments_root'])
         self.cleanup.callback(self.lock.release)
@@ -226,27 +231,18 @@ class Run:
 
     def _find_state(self) -> dict[str, Any] | None:
         """Read the state to continue from, if any, and name its weights in the options."""
-        path = self.opt['path'].get('resume_state')
-        if self.opt['auto_resume']:
-            path = processes.on_rank_0(lambda: resume.newest_whole(self.opt))
+        opt, path = self.opt, self.opt['path'].get('resume_state')
+        if self.auto_resume:
+            path = processes.on_rank_0(lambda: resume.newest_whole(opt))
         if path is None:
             return None
-        state = resume.read(path, self.opt)
+        state = resume.read(path, opt)
         seed = (state.get('stream') or {}).get('seed')
         if self._seed_was_drawn and seed is not None:
-            self.opt['manual_seed'] = self.opt['datasets']['train']['manual_seed'] = seed
-        self.opt['path']['resume_state'] = str(path)
-        check_resume(self.opt, state['iter'])
-        ignored = self.opt['path'].get('ignore_resume_networks') or ()
-        for key in [key for key in self.opt if key.startswith('network_') and key not in ignored]:
-            found = resume.weights_of(self.opt, state['iter'], f'net_{key[8:]}')
-            self.opt['path'][f'pretrain_{key}'] = str(found)
+            opt['manual_seed'] = opt['datasets']['train']['manual_seed'] = seed
+        opt['path']['resume_state'] = str(path)
+        check_resume(opt, state['iter'])
+        ignored = opt['path'].get('ignore_resume_networks') or ()
+        for key in [key for key in opt if key.startswith('network_') and key not in ignored]:
+            opt['path'][f'pretrain_{key}'] = str(resume.weights_of(opt, state['iter'], f'net_{key[8:]}'))
         return {**state, 'epoch': 0}  # the stream knows its passes; BasicSR's own count would end the loop at once
-
-
-def _agree_on_seed(seed: int | None, dist: bool) -> int:
-    """Draw a seed where none is given; all processes take that of the first."""
-    seeds = [random.randint(1, 10000) if seed is None else seed]
-    if dist:
-        torch.distributed.broadcast_object_list(seeds)
-    return seeds[0]

@@ -28,8 +28,8 @@ class RunLock:
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         self._file: int | None = None
-        reference = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: (run := reference()) and run.release())
+        own = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: run.release() if (run := own()) else None)
 
     def take(self) -> None:
         """Take the lock if the folder exists; do nothing if it is held already.

@@ -173,7 +173,7 @@ BAD_INPUT = {
     'weights do not fit': (['path:pretrain_network_g=other.pth'], 'does not fit DropoutMSRResNet: conv_first.'),
     'torn state': (['path:resume_state=torn.state'], 'torn.state: is damaged'),
     "what ReflashSRModel does": (['model_type=SRModel', 'train:grad_clip=1'],
-                                 'train: grad_clip: SRModel does not do this; write model_type: ReflashSRModel'),
+                                 'train: grad_clip: SRModel does not read it; write model_type: ReflashSRModel'),
     'device': (['device=tpu'], "device: 'tpu' is not known"),
     'batch': (['datasets:train:total_batch_size=0'], 'total_batch_size: must be a whole number, 1 to 65,536, not 0'),
 }
