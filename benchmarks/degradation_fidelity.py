@@ -1,8 +1,8 @@
-"""Is our degradation the one of Real-ESRGAN? The same photographs through BasicSR's way and through ours, compared.
+"""Is our degradation the same as Real-ESRGAN's? Degrade the same photographs with BasicSR's code and ours, and compare.
 
-BasicSR degrades in the model, a whole batch at once; ours degrades in the dataset, each sample for itself and only
-where the patch needs it. Both are random, so what can be compared are distributions: of a few measures of the LQ patch,
-by the Kolmogorov–Smirnov test. A p of 0.01 or less in one of them ends with status 1.
+BasicSR degrades in the model, a whole batch at once. Ours degrades in the dataset, each sample on its own, and only the
+pixels that the patch needs. Both are random, so distributions are compared: those of a few measures of the LQ patch, by
+the Kolmogorov–Smirnov test. If one of them gives a p of 0.01 or less, the exit status is 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LAPLACIAN_SQUARED = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
 
 
 def psnr(lq: np.ndarray, gt: np.ndarray) -> float:
-    """PSNR of the LQ against the GT shrunk by averaging, dB."""
+    """PSNR of the LQ against the GT, downscaled by averaging, dB."""
     height, width, channels = lq.shape
     small = gt.reshape(height, SCALE, width, SCALE, channels).mean(axis=(1, 3))
     return float(-10 * np.log10(max(np.mean((lq - small)**2), 1e-10)))
@@ -100,7 +100,8 @@ def stock_pairs(dataset: RealESRGANDataset, gt_usm: bool) -> Callable[[int], Pai
 
 
 def our_pairs(dataset: RealDegradationDataset) -> Callable[[int], Pair]:
-    """Pairs by our dataset, as training gets them."""
+    """Pairs by our dataset, as in training."""
+
     def pair(number: int) -> Pair:
         sample = dataset[Draw(number % len(dataset), number)]
         return _image(sample['lq']), _image(sample['gt'])
@@ -114,10 +115,10 @@ def _image(tensor: torch.Tensor) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--samples', type=int, default=512, help='pairs of each kind (default: %(default)s)')
+    parser.add_argument('--samples', type=int, default=512, help='pairs by each code (default: %(default)s)')
     parser.add_argument('--images', default='photos:train',
                         help='folder of photographs (default: those inside installed packages)')
-    parser.add_argument('--seed', type=int, default=0, help='of both kinds (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='of both codes (default: %(default)s)')
     parser.add_argument('--usm', action=argparse.BooleanOptionalAction, default=True,
                         help='sharpen the GT first, as the paper trains (default: yes)')
     args = parser.parse_args(argv)
