@@ -52,6 +52,6 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
 
 
 def heading(name: str, letters: int) -> str:
-    """Break a column's name into lines of at most so many letters, after an underscore rather than within a word."""
+    """Break a name into lines of at most ``letters`` letters, after an underscore rather than within a word."""
     lines = textwrap.wrap(name.replace('_', '_ '), letters)
     return '\n'.join(line.replace('_ ', '_') for line in lines)

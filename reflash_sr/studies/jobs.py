@@ -143,7 +143,7 @@ def write_options(cell: study.Cell, folder: Path) -> str:
 
 
 def threads(at_once: int) -> int:
-    """Threads of a cell on this machine, where so many run at once."""
+    """Threads of a cell on this machine, if ``at_once`` cells run at the same time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, cores // at_once)
 

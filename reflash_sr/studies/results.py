@@ -138,7 +138,7 @@ def _summary(one: figures.Series) -> dict[str, Any]:
 
 
 def _format(means: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    """Lay out the means as an aligned table; columns that say nothing are left away."""
+    """Lay out the means as an aligned table. No seeds if all cells have equally many; no std if there is one seed."""
     columns = {'seeds_finished': ('seeds', ''), 'psnr': ('PSNR', '.2f'), 'psnr_std': ('± std', '.2f'),
                'gain': ('gain', '+.2f'), 'gain_std': ('± std', '.2f')}
     if len({one['seeds_finished'] for one in means.values()}) < 2:

@@ -39,6 +39,11 @@ def test_a_report_compares(networks, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_the_command_line(networks, capsys):
+    assert report_run.main(['--weights', networks[0].path, '--images', 'photos:val', '--out', 'out']) == 2
+    assert 'give two weights files or more' in capsys.readouterr().err
+
+
 def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
     for change, wanted in (({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
                            ({'limit': 0}, '--limit: 0')):

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from reflash_sr import cli
+from reflash_sr.commands import sweep_dropout
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.options import option_file as options
 from reflash_sr.studies import checks as study_checks
@@ -121,6 +122,12 @@ def test_bad_input_is_one_line_and_runs_nothing(study_file, monkeypatch, capsys,
 def test_numbers_on_the_command_line(study_file, changes, message):
     with pytest.raises(UserError, match=message):
         study_sweep.sweep(study_file(), **changes)
+
+
+def test_the_command_line(study_file, capsys):
+    flags = ['--opt', study_file({'dropout_p': [0.1]}), '--seeds', '2', '--jobs', '0', '--force_yml', 'manual_seed=7']
+    assert sweep_dropout.main(flags) == 2
+    assert '--jobs: must be 1 or above, not 0' in capsys.readouterr().err
 
 
 def test_a_study_is_no_single_run(study_file, capsys):
