@@ -18,16 +18,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments. Default: those of the process.
 
     Returns:
-        The exit status, as :func:`run_command` gives it.
+        The exit status, as of :func:`run_command`.
     """
     args = _parser().parse_args(argv)
     load_plugins()
-    flags = {'launcher': args.launcher, 'debug': args.debug, 'force_yml': args.force_yml, 'root': os.getcwd()}
     if args.local_rank is not None:
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.command == 'train':
-        return run_command(lambda: pipeline.train(args.opt, auto_resume=args.auto_resume, **flags))
-    return run_command(lambda: pipeline.test(args.opt, **flags))
+    run = getattr(pipeline, args.command)
+    flags = {'auto_resume': args.auto_resume} if args.command == 'train' else {}
+    return run_command(lambda: run(args.opt, launcher=args.launcher, debug=args.debug, force_yml=args.force_yml,
+                                   root=os.getcwd(), **flags))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument('--debug', action='store_true', help='log, save and validate often, under another name')
         command.add_argument('--local_rank', '--local-rank', type=int, default=None, help='set by launchers')
         command.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE',
-                             help='change options, as in train:total_iter=1000')
+                             help='override options, as in train:total_iter=1000')
     commands.choices['train'].add_argument('--auto_resume', action='store_true',
-                                           help='continue from the newest state of the experiment, where there is one')
+                                           help='continue from the newest state of the experiment, if there is one')
     return parser

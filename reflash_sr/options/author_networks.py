@@ -6,26 +6,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# Their classes differ in what is dropped and how much, and say so in their names; '_details' has one attribute per
-# block, so that features can be looked at.
+# The names of their classes say what is dropped and how much; '_details' has one attribute per block, for a look at
+# the features.
 _CLASS = re.compile(r'(?P<base>MSRResNet|RRDBNet)(?P<details>_details)?'
                     r'(?:_dropoutlast_(?P<dim>channel|element)(?P<tenths>\d\d))?')
 
 
 def translate_network(section: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Translate the options of one of the authors' networks.
+    """Translate a ``network_g`` section with one of the authors' networks; None if it is not one of theirs.
 
     ``MSRResNet_details`` becomes ``MSRResNet``; ``MSRResNet_details_dropoutlast_channel07``,
     ``RRDBNet_dropoutlast_element05`` and the like become ``DropoutMSRResNet`` or ``DropoutRRDBNet`` at ``last-conv``.
-
-    Args:
-        section: A ``network_g`` section.
-
-    Returns:
-        The section in our terms, or None where it is not theirs.
     """
     match = _CLASS.fullmatch(str(section.get('type')))
-    if match is None or (match['details'] is None and match['dim'] is None):
+    if match is None or not (match['details'] or match['dim']):
         return None
     if match['dim'] is None:
         return {**section, 'type': match['base']}

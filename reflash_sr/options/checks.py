@@ -59,12 +59,18 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
     if is_owned(model):
         _check_sections(opt, model, networks)
     for key in networks:
-        opt[key] = _translated(opt[key], key)
+        theirs = opt[key]
+        ours = translate_network(theirs) if isinstance(theirs, dict) else None
+        if ours:
+            changes = ', '.join(f'{name}: {value}' for name, value in ours.items() if theirs.get(name) != value)
+            logging.getLogger('basicsr').warning("%s: type: %s is the authors' name; it became %s", key,
+                                                 theirs['type'], changes)
+            opt[key] = ours
         _check_network(opt[key], key, opt['scale'])
     _check_datasets(opt['datasets'], is_train)
     for name, metric in ((opt['val'] or {}).get('metrics') or {}).items():
         where = f'val: metrics: {name}'
-        function = _check_typed(metric, registry.METRIC_REGISTRY, where, extra={'type', 'better'})
+        function = _check_class(metric, registry.METRIC_REGISTRY, where, extra={'better'})
         if 'crop_border' not in metric and 'crop_border' in inspect.signature(function).parameters:
             raise UserError(f'{where}: crop_border: is missing; write how many px of the border do not count, as in 4')
     if is_train:
@@ -102,19 +108,8 @@ def _check_sections(opt: dict[str, Any], model: type, networks: list[str]) -> No
         _check_keys(section, known | of_networks if name == 'path' else known, name, read)
 
 
-def _translated(section: Any, where: str) -> Any:
-    """Write a network of the paper's authors in terms of this package, and warn."""
-    ours = translate_network(section) if isinstance(section, dict) else None
-    if ours is None:
-        return section
-    changes = ', '.join(f'{key}: {value}' for key, value in ours.items() if section.get(key) != value)
-    logging.getLogger('basicsr').warning("%s: type: %s is the authors' name; it became %s", where, section['type'],
-                                         changes)
-    return ours
-
-
 def _check_network(section: Any, where: str, scale: int) -> None:
-    cls = _check_typed(section, registry.ARCH_REGISTRY, where, extra={'type'})
+    cls = _check_class(section, registry.ARCH_REGISTRY, where)
     if not is_owned(cls):
         return
     if isinstance(section.get('base'), dict):
@@ -160,35 +155,34 @@ def _check_train(train: dict[str, Any]) -> None:
                   if inspect.isclass(cls) and name not in known_keys.NOT_FOR_SR}
     for key, section in train.items():
         if isinstance(section, dict) and key.endswith('_opt'):
-            _check_typed(section, registry.LOSS_REGISTRY, f'train: {key}', extra={'type'})
+            _check_class(section, registry.LOSS_REGISTRY, f'train: {key}')
         if isinstance(section, dict) and key.startswith('optim_'):
-            _check_choice(section, optimisers, f'train: {key}', without={'params'})
+            _check_class(section, optimisers, f'train: {key}', without={'params'})
     if 'lr' not in train['optim_g']:
         raise UserError("train: optim_g: lr: is missing; write the learning rate, as in 'lr: 2e-4'")
     scheduler = train['scheduler']
-    cls = _check_choice(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
+    cls = _check_class(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
     if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
         raise UserError(f"train: scheduler: periods: {scheduler.get('periods')} end before total_iter, "
                         f"{train['total_iter']}; their sum must reach it")
 
 
-def _check_typed(section: Any, choices: registry.Registry, where: str, extra: set[str]) -> Any:
-    """Check the arguments of a registered class; returns the class."""
+def _check_class(section: Any, choices: registry.Registry | Mapping[str, Any], where: str,
+                 extra: Iterable[str] = (), without: Iterable[str] = ()) -> Any:
+    """Check a section that names a class by ``type`` and gives its arguments; returns the class."""
     if not isinstance(section, dict):
         raise UserError(f'{where}: must be {SECTION.wanted}')
-    cls = registered(choices, section.get('type'), f'{where}: type')
-    if is_owned(cls):
-        _check_keys(section, _rules(_parameters(cls) | extra), where)
-    return cls
-
-
-def _check_choice(section: dict[str, Any], choices: Mapping[str, Any], where: str, without: set[str]) -> Any:
-    """Check the arguments of a class in a table; returns the class."""
     name = section.get('type')
-    if not isinstance(name, str) or name not in choices:
+    if isinstance(choices, registry.Registry):
+        cls = registered(choices, name, f'{where}: type')
+    elif isinstance(name, str) and name in choices:
+        cls = choices[name]
+    else:
         raise UserError(f"{where}: type: '{name}' is not known{suggest(name, choices)}")
-    _check_keys(section, _rules(_parameters(choices[name]) - without | {'type'}), where)
-    return choices[name]
+    if is_owned(cls):
+        names = {'type', *_parameters(cls), *extra}.difference(without)
+        _check_keys(section, {name: known_keys.ARGUMENTS.get(name, ANY) for name in names}, where)
+    return cls
 
 
 def _check_keys(section: dict[str, Any], known: Mapping[str, Rule], where: str, read: Iterable[str] = ()) -> None:
@@ -207,10 +201,6 @@ def _check_keys(section: dict[str, Any], known: Mapping[str, Rule], where: str, 
 
 def _options_of(cls: type | None) -> dict[str, Rule]:
     return getattr(cls, 'OPTIONS', {})
-
-
-def _rules(names: Iterable[str]) -> dict[str, Rule]:
-    return {name: known_keys.ARGUMENTS.get(name, ANY) for name in names}
 
 
 def _parameters(cls: Callable) -> set[str]:

@@ -1,4 +1,4 @@
-"""BasicSR's registries: look a class up, and load the plugins that register more."""
+"""BasicSR's registries: finding a class, and loading the plugins that register more."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from basicsr.utils.registry import Registry
 
 from reflash_sr.errors import UserError, suggest
 
-PLUGIN_GROUP = 'basicsr.plugins'
-# Who registers a class that people often ask for and that neither BasicSR nor this package has.
+# Who registers a class that is often asked for, and that neither BasicSR nor this package has.
 ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
 
 
 def registered(registry: Registry, name: Any, where: str) -> Any:
-    """Look a class up in a registry of BasicSR, without its misleading print.
+    """Find a class in a registry of BasicSR, without the misleading text that BasicSR prints.
 
     Raises:
-        UserError: Nothing of this name is registered; says what is near and how to have a plugin's class registered.
+        UserError: No such class is registered; says what is near, and how the class of a plugin is registered.
     """
     for candidate in (name, f'{name}_basicsr'):
         if isinstance(name, str) and candidate in registry:
@@ -33,14 +32,14 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
 
 
 def is_owned(cls: Callable) -> bool:
-    """Whether a class is BasicSR's or this package's own, so that its keys are known."""
+    """Whether a class is of BasicSR, this package or PyTorch, so that its keys are known."""
     return cls.__module__.split('.')[0] in ('basicsr', 'reflash_sr', 'torch')
 
 
 def load_plugins() -> None:
-    """Import every installed package that announces itself in the entry-point group ``basicsr.plugins``."""
-    for entry in entry_points(group=PLUGIN_GROUP):
+    """Import every installed package with an entry point in the group ``basicsr.plugins``."""
+    for entry in entry_points(group='basicsr.plugins'):
         try:
             entry.load()
-        except Exception as error:  # another package's fault must not keep this one from working
+        except Exception as error:  # a broken package must not stop this one
             print(f'basicsr: warning: plugin {entry.name} ({entry.value}) cannot be loaded: {error}', file=sys.stderr)

@@ -10,10 +10,9 @@ import yaml
 from reflash_sr.errors import UserError
 
 MOST_BYTES = 256 * 1024  # the shipped option files have some 3 KB
-MOST_VALUES = 10_000  # aliases expanded
+MOST_VALUES = 10_000  # with every alias written out
 MOST_LEVELS = 20
 _TAG = 'tag:yaml.org,2002:'
-_PLAIN_ONLY = ('binary', 'timestamp', 'omap', 'pairs', 'set')
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,7 +21,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag != f'{_TAG}timestamp']
                                for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
     yaml_constructors = {tag: function for tag, function in yaml.SafeLoader.yaml_constructors.items()
-                         if tag not in {_TAG + name for name in _PLAIN_ONLY}}
+                         if tag not in {_TAG + name for name in ('binary', 'timestamp', 'omap', 'pairs', 'set')}}
     _aliases = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
@@ -59,14 +58,11 @@ def _refused(reason: str, mark: yaml.Mark) -> yaml.constructor.ConstructorError:
 
 
 def parse(text: str, where: str) -> Any:
-    """Read YAML: text, numbers, true and false, nothing, lists, and sections with text as keys.
+    """Read YAML: text, numbers, booleans, ``~``, lists, and sections whose keys are text. Aliases are copied.
 
     Args:
         text: YAML.
         where: The file, for messages.
-
-    Returns:
-        The content, as a tree: what an alias stands for is copied.
 
     Raises:
         UserError: Not YAML, a tag that would build an object, a key that stands twice, or more than an option file
@@ -74,23 +70,24 @@ def parse(text: str, where: str) -> Any:
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except RecursionError as error:
+        raise _too_deep(where) from error
     except Exception as error:  # PyYAML's constructors raise whatever int(), float() and str methods raise
         mark = getattr(error, 'problem_mark', None)
         line = f'line {mark.line + 1}: ' if mark else ''
         reason = getattr(error, 'problem', None) or f'a value that its tag does not fit ({error})'
         hint = '; an option file holds plain values only' if 'could not determine a constructor' in reason else ''
-        if isinstance(error, RecursionError):
-            reason = f'more than {MOST_LEVELS} sections or lists inside one another'
         raise UserError(f'{where}: {line}{reason[:300]}{hint}') from error
     return _tree(value, where, [MOST_VALUES], 0)
 
 
 def _tree(value: Any, where: str, left: list[int], level: int) -> Any:
+    """Copy nested values; ``left`` counts down how many are still allowed."""
     left[0] -= 1
     if left[0] < 0:
         raise UserError(f'{where}: more than {MOST_VALUES:,} values, those of aliases included; write fewer')
     if level > MOST_LEVELS:
-        raise UserError(f'{where}: more than {MOST_LEVELS} sections or lists inside one another')
+        raise _too_deep(where)
     if isinstance(value, dict):
         return {_tree(key, where, left, level): _tree(one, where, left, level + 1) for key, one in value.items()}
     if isinstance(value, list):
@@ -98,5 +95,9 @@ def _tree(value: Any, where: str, left: list[int], level: int) -> Any:
     if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f'{where}: a whole number of more than 64 bits; write a smaller one')
     if isinstance(value, str) and ('\0' in value or any('\ud800' <= letter <= '\udfff' for letter in value)):
-        raise UserError(f'{where}: {value[:40]!r} holds a character that no file can have in its name')
+        raise UserError(f'{where}: {value[:40]!r} holds a character that no file name can hold')
     return value
+
+
+def _too_deep(where: str) -> UserError:
+    return UserError(f'{where}: more than {MOST_LEVELS} sections or lists inside one another')
