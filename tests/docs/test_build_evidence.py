@@ -30,7 +30,8 @@ ODD_INSIDE = [  # part, change of its summary, what is said
     ('ablation', lambda it: it.update(models=[]), 'is not as .*no models'),
     ('clusters', lambda it: it['models'][0].update(chi_pca='1'), "chi_pca must be a number or null, not '1'"),
     ('saliency', lambda it: it['settings']['networks'][1].update(sha256='00'), 'saliency: is of other networks than'),
-    ('saliency', lambda it: it.update(tool='ablate_channels'), r'saliency: holds results of ablate_channels; .* tools/map_saliency\.py'),
+    ('saliency', lambda it: it.update(tool='ablate_channels'),
+     r'saliency: holds results of ablate_channels; .* tools/map_saliency\.py'),
     ('clusters', lambda it: it['models'][0].pop('chi_by_seed'), 'clusters: its summary.json: is not as .*chi_by_seed'),
 ]
 INSIDE = '<!-- from mine/inside/inside.md, table 1 -->'
