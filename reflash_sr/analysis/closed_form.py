@@ -1,7 +1,7 @@
-"""Channel ablation without running the network: where a layer feeds the last convolution and nothing else.
+"""Channel ablation without running the network, for a layer that feeds the last convolution and nothing else.
 
-The output is then ``convolution(features) + base``, with a base that the features do not reach, so each channel's
-contribution to the output can be computed once and added up.
+The output is ``convolution(features) + base``, and the base does not depend on the features. So the contribution of
+each channel to the output is computed once, and contributions are added up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from reflash_sr.analysis.features import find_layer, study_layers
 
 CHUNK = 8  # channels at a time: their contributions stay in the cache
-STEEP = 20.0  # factor above which a difference of nearly equal numbers would be magnified
+STEEP = 20.0  # factor above which the rounding of a difference of nearly equal numbers would show
 
 
 class ClosedForm:
@@ -25,11 +25,11 @@ class ClosedForm:
     Args:
         conv: The last convolution.
         features: Its input, (1, C, H, W).
-        response: What it makes of them, without its bias, (1, 3, h, w).
-        rest: The output of the network less the response: base and bias, (1, 3, h, w).
+        response: Its output without its bias, (1, 3, h, w).
+        rest: The output of the network minus the response: base and bias, (1, 3, h, w).
 
     Attributes:
-        output: The untouched output, (1, 3, h, w).
+        output: The output with all channels, (1, 3, h, w).
     """
 
     def __init__(self, conv: nn.Conv2d, features: torch.Tensor, response: torch.Tensor, rest: torch.Tensor):
@@ -42,7 +42,7 @@ class ClosedForm:
     @classmethod
     @torch.no_grad()
     def find(cls, net: nn.Module, lq: torch.Tensor, layer: str) -> ClosedForm | None:
-        """Run a network once, and tell whether a layer has the closed form.
+        """Run a network once, and return the closed form of a layer.
 
         Args:
             net: The network, in eval mode.
@@ -50,17 +50,18 @@ class ClosedForm:
             layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
         Returns:
-            None where the layer is not the input of the last convolution, or the output is not that convolution's
-            output plus something that does not come through it.
+            None if the layer is not the input of the last convolution, or the output is not the output of that
+            convolution plus something that does not depend on it.
         """
         site = find_layer(net, layer)
         conv = net.get_submodule(site.module)
-        if not _plain(conv) or site.side != 'input' or study_layers(net).get('last') != site:
+        if (not isinstance(conv, nn.Conv2d) or conv.groups != 1 or conv.padding_mode != 'zeros'
+                or site.side != 'input' or study_layers(net).get('last') != site):
             return None
         calls = []
 
         def ask_twice(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-            # The network goes on with two variants; what it adds to them must be the same, however far off they are.
+            # The network goes on with two very different variants; what it adds to both must be the same.
             both = torch.cat((output, -4 * output - 10))
             calls.append((args[0].float(), both.clone()))
             return both
@@ -68,7 +69,7 @@ class ClosedForm:
         handle = conv.register_forward_hook(ask_twice)
         try:
             output = net(lq)
-        except RuntimeError:  # what follows cannot do with two: not an addition
+        except RuntimeError:  # what follows does not take two variants: not an addition
             return None
         finally:
             handle.remove()
@@ -86,10 +87,10 @@ class ClosedForm:
         """Remove each channel alone.
 
         Args:
-            factors: (C,): by what the other channels are multiplied.
+            factors: (C,): factor of the other channels.
 
         Yields:
-            The next outputs, (k, 3, h, w), float32, in the order of the channels; may be overwritten.
+            The output for each channel in turn, (1, 3, h, w), float32; may be overwritten.
         """
         for begin in range(0, len(factors), CHUNK):
             channels = range(begin, min(begin + CHUNK, len(factors)))
@@ -98,21 +99,21 @@ class ClosedForm:
                 if factors[channel] > STEEP:
                     others = self.features.clone()
                     others[:, channel] = 0
-                    left[place] = self._convolve(others)[0]
+                    left[place] = self._convolve(others, self.conv.weight)[0]
                 yield left[place].mul_(float(factors[channel])).add_(self.rest[0])[None]
 
-    def in_turn(self, order: Sequence[int], factors: np.ndarray) -> Iterator[torch.Tensor]:
-        """Remove channels one after the other, told from the end: all of them gone, all but the last, and so on.
+    def in_turn(self, order: Sequence[int] | np.ndarray, factors: np.ndarray) -> Iterator[torch.Tensor]:
+        """Remove channels one after the other; results come from the end: all removed, all but the last, and so on.
 
         Args:
             order: The channels in the order of their removal.
-            factors: (C + 1,): by what the channels that are left are multiplied, by how many are gone.
+            factors: (C + 1,): factor of the remaining channels when 0, 1, …, C are removed.
 
         Yields:
-            The outputs with C, C − 1, …, 1 channels gone, each (1, 3, h, w), float32; may be overwritten.
+            The outputs with C, C − 1, …, 1 channels removed, each (1, 3, h, w), float32; may be overwritten.
         """
         yield self.rest.clone()
-        left = torch.zeros_like(self.response)  # built up, not taken away from the whole: the last ones may be faint
+        left = torch.zeros_like(self.response)  # added up, not subtracted from the whole: exact also for faint channels
         for end in range(len(order), 1, -CHUNK):
             begin = max(end - CHUNK, 1)
             parts = self._contributions(order[begin:end])
@@ -120,21 +121,15 @@ class ClosedForm:
                 left.add_(parts[place])
                 yield torch.add(self.rest, left, alpha=float(factors[begin + place]))
 
-    def _contributions(self, channels: Sequence[int]) -> torch.Tensor:
+    def _contributions(self, channels: Sequence[int] | np.ndarray) -> torch.Tensor:
         """The response to each of some channels, (k, 3, h, w)."""
         features = self.features[:, channels.start:channels.stop] if isinstance(channels, range) else (
             self.features[:, list(channels)])
-        weight = self.conv.weight[:, list(channels)].float().transpose(0, 1).reshape(-1, 1, *self.conv.kernel_size)
-        with torch.autocast(features.device.type, enabled=False):
-            parts = F.conv2d(features, weight, None, self.conv.stride, self.conv.padding, self.conv.dilation,
-                             groups=len(channels))
+        weight = self.conv.weight[:, list(channels)].transpose(0, 1).reshape(-1, 1, *self.conv.kernel_size)
+        parts = self._convolve(features, weight, len(channels))
         return parts.contiguous().view(len(channels), -1, *parts.shape[2:])
 
-    def _convolve(self, features: torch.Tensor) -> torch.Tensor:
+    def _convolve(self, features: torch.Tensor, weight: torch.Tensor, groups: int = 1) -> torch.Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return F.conv2d(features, self.conv.weight.float(), None, self.conv.stride, self.conv.padding,
-                            self.conv.dilation)
-
-
-def _plain(conv: nn.Module) -> bool:
-    return isinstance(conv, nn.Conv2d) and conv.groups == 1 and conv.padding_mode == 'zeros'
+            return F.conv2d(features, weight.float(), None, self.conv.stride, self.conv.padding, self.conv.dilation,
+                            groups)

@@ -1,7 +1,7 @@
-"""How far a network tells degradations apart: the clusters of its features (paper Sec. 6.2, Fig. 9).
+"""How features cluster by degradation (paper Sec. 6.2, Fig. 9).
 
-Features of one layer → PCA → t-SNE → Calinski–Harabasz index (CHI). The lower it is, the less the network's features
-depend on the degradation. t-SNE depends on where it starts, so the index is given for several starts, and in PCA space.
+Features of one layer → PCA → t-SNE → Calinski–Harabasz index (CHI). The lower it is, the less the features depend on
+the degradation. t-SNE depends on its start, so the index is given for several starts, and in PCA space.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from threadpoolctl import threadpool_limits
 from reflash_sr.analysis.pca import Components, pca
 from reflash_sr.errors import UserError
 
+Labels = Sequence[int] | np.ndarray
 START = 1e-4  # standard deviation of t-SNE's start along the first component, as in scikit-learn
-JITTER = 0.1  # of it: the noise that tells one start from another
+JITTER = 0.1  # standard deviation of the noise on a start, relative to START
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Clusters:
 
     Attributes:
         components: The PCA of the features.
-        points: (S, n, 2) float64: t-SNE coordinates, for each seed.
-        chi: (S,) CHI of these; 0 ≤ CHI, 0: the degradations' means coincide, ∞: each degradation is one point.
+        points: (S, n, 2) float64: t-SNE coordinates for each seed.
+        chi: (S,) CHI of the points: 0 if the means of the degradations coincide, ∞ if each degradation is one point.
         chi_pca: CHI in PCA space.
     """
 
@@ -45,20 +46,20 @@ class Clusters:
 
     @property
     def std(self) -> float:
-        """Standard deviation of CHI over the seeds (ddof = 1); 0 with one seed, or where a CHI is infinite."""
+        """Standard deviation of CHI over the seeds (ddof = 1); 0 with one seed, or if a CHI is infinite."""
         return float(self.chi.std(ddof=1)) if len(self.chi) > 1 and np.isfinite(self.chi).all() else 0.0
 
 
-def cluster(blocks: Iterable[np.ndarray], labels: Sequence[int], components: int = 50, perplexity: float = 30,
+def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, perplexity: float = 30,
             seeds: Sequence[int] = range(5)) -> Clusters:
     """Place samples in the plane by their features, and measure how they cluster.
 
     Args:
         blocks: The (n, d) features as blocks of columns (see :func:`reflash_sr.analysis.pca.pca`).
-        labels: (n,) the number of each sample's degradation.
+        labels: (n,) number of each sample's degradation.
         components: Dimensions that PCA keeps; at most n − 1.
-        perplexity: Of t-SNE, 0 < perplexity < n; about how many neighbours a sample has.
-        seeds: Of t-SNE's starts.
+        perplexity: Perplexity of t-SNE, 0 < perplexity < n; about the number of neighbours of a sample.
+        seeds: Seeds of the starts of t-SNE.
 
     Raises:
         UserError: As :func:`check` and :func:`reflash_sr.analysis.pca.pca`.
@@ -69,8 +70,8 @@ def cluster(blocks: Iterable[np.ndarray], labels: Sequence[int], components: int
     return Clusters(found, points, np.array([chi(one, labels) for one in points]), chi(found.coordinates, labels))
 
 
-def check(labels: Sequence[int], perplexity: float, seeds: Sequence[int] = (0,)) -> None:
-    """Refuse samples of which no clusters can be told, before any features are made.
+def check(labels: Labels, perplexity: float, seeds: Sequence[int] = (0,)) -> None:
+    """Refuse samples that cannot be clustered, before any features are computed.
 
     Raises:
         UserError: Fewer than two degradations, no degradation with two samples, no seed, or a perplexity that is not
@@ -91,37 +92,37 @@ def check(labels: Sequence[int], perplexity: float, seeds: Sequence[int] = (0,))
 def tsne(coordinates: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
     """Place samples in the plane with t-SNE (van der Maaten and Hinton 2008).
 
-    Starts from the first two components, as scikit-learn's ``init='pca'`` does, which is the same for every seed; so
-    noise of a tenth of its size is added. Runs in one thread: with several, the result would depend on their number.
+    Starts from the first two components, as scikit-learn with ``init='pca'``. That is the same for every seed, so noise
+    of a tenth of its size is added. Runs in one thread: with several, the result would depend on their number.
 
     Args:
         coordinates: (n, k), PCA coordinates by descending variance.
         perplexity: 0 < perplexity < n.
-        seed: Of the start.
+        seed: Seed of the start.
 
     Returns:
-        (n, 2) float64; zeros where all samples are alike.
+        (n, 2) float64; zeros if all samples are equal.
     """
     spread = coordinates[:, 0].std()
     if not spread > 0:
         return np.zeros((len(coordinates), 2))
     start = np.random.default_rng(seed).normal(0, JITTER, (len(coordinates), 2))
     start[:, :coordinates.shape[1]] += coordinates[:, :2] / spread
-    # t-SNE works in float32 and with ratios of distances: of features of any size, it is given such of size 1.
+    # t-SNE works in float32 and only with ratios of distances: features of any size are scaled to size 1.
     with threadpool_limits(1):
         method = TSNE(perplexity=perplexity, init=(START * start).astype(np.float32), random_state=seed)
         return method.fit_transform((coordinates / spread).astype(np.float32)).astype(np.float64)
 
 
-def chi(points: np.ndarray, labels: Sequence[int]) -> float:
-    """Calinski–Harabasz index: spread between clusters over spread within, by their degrees of freedom.
+def chi(points: np.ndarray, labels: Labels) -> float:
+    """Calinski–Harabasz index: variance between clusters over variance within clusters, by their degrees of freedom.
 
     Args:
         points: (n, k).
-        labels: (n,), the cluster of each; two clusters or more, and more samples than clusters.
+        labels: (n,) cluster of each point; two clusters or more, and more points than clusters.
 
     Returns:
-        0 or more. 0 where all points coincide; ∞ where each cluster is one point (scikit-learn says 1 in both cases).
+        0 to ∞. 0 if all points coincide; ∞ if each cluster is one point (scikit-learn returns 1 in both cases).
     """
     labels = np.asarray(labels)
     if not np.ptp(points, 0).any():

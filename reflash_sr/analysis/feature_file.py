@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class FeatureFile:
     def __init__(self, samples: int, folder: str | os.PathLike | None = None):
         self.samples = samples
         self.size = 0
-        self._folder = folder or tempfile.gettempdir()
+        self._folder = Path(folder or tempfile.gettempdir())
         self._dtype = torch.float32
         self._written = 0
         try:
@@ -75,7 +76,7 @@ class FeatureFile:
             for begin, end in self._columns():
                 part = np.ascontiguousarray(values[:, begin:end])
                 self._file.seek((begin * self.samples + self._written * (end - begin)) * part.itemsize)
-                self._file.write(part)
+                self._file.write(part.data)
             self._file.flush()
         except OSError as error:
             raise RunError(f'{self._folder}: features cannot be written ({error.strerror}); give a folder on a larger '
@@ -93,7 +94,7 @@ class FeatureFile:
         self._file.seek(0)
         for begin, end in self._columns():
             raw = torch.empty(self.samples, end - begin, dtype=_STORED[self._dtype])
-            if self._file.readinto(raw.numpy()) != raw.nbytes:
+            if self._file.readinto(raw.numpy().data) != raw.nbytes:
                 raise RunError('the temporary file of features ends early; start again')
             yield raw.view(self._dtype).float().numpy()
 

@@ -1,10 +1,11 @@
-"""Features of a network by the name of their layer: which layers there are, and what comes out of them."""
+"""Features of a network by the name of their layer: which layers there are, and what they hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from reflash_sr.errors import UserError, suggest
 from reflash_sr.positions import LAYOUTS, Site, family_of, last_convolution, site_at
 from reflash_sr.system.devices import keep_rng
 
-# After conv_first and its activation, where there is one; by the name of BasicSR's class, as in LAYOUTS.
+# After conv_first and its activation, if any; by the name of BasicSR's class, as in LAYOUTS.
 FIRST = {
     'MSRResNet': Site('body', 'input'),
     'RRDBNet': Site('conv_first', 'output'),
@@ -24,14 +25,14 @@ PROBE = 48  # px: side of the image that list_layers tries; a multiple of every 
 
 
 def study_layers(net: nn.Module) -> dict[str, Site]:
-    """The layers that the paper looks at (Sec. 6.1), in the order in which the network computes them.
+    """The layers of the paper (Sec. 6.1), in the order in which the network computes them.
 
     ``first`` follows conv_first and its activation; ``Bk`` is the output of trunk unit k, after its skip addition;
     ``hr`` is the input of conv_hr, ``last`` of the last convolution.
 
     Args:
-        net: The network. Those without an entry in :data:`reflash_sr.positions.LAYOUTS` have ``last`` alone, and have
-            nothing where their last convolution cannot be found.
+        net: The network. Without an entry in :data:`reflash_sr.positions.LAYOUTS` it has only ``last``, and no layer if
+            its last convolution cannot be found.
     """
     family = family_of(net)
     if family is None:
@@ -41,7 +42,7 @@ def study_layers(net: nn.Module) -> dict[str, Site]:
             return {}
     layout = LAYOUTS[family]
     layers = {'first': FIRST[family]}
-    for unit in range(len(net.get_submodule(layout.trunk))):
+    for unit in range(len(cast(nn.Sequential, net.get_submodule(layout.trunk)))):
         layers[f'B{unit + 1}'] = Site(f'{layout.trunk}.{unit}', 'output')
     if 'conv_hr' in dict(net.named_children()):
         layers['hr'] = Site('conv_hr', 'input')
@@ -57,7 +58,7 @@ def find_layer(net: nn.Module, layer: str) -> Site:
             same) or ``'input of conv_last'``.
 
     Raises:
-        UserError: The network has no such layer; names those it has.
+        UserError: The network has no such layer; lists its layers.
     """
     layers = study_layers(net)
     if layer in layers:  # before modules: one may be called 'last', and is reached as 'output of last'
@@ -91,11 +92,11 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
 
     Args:
         net: The network.
-        lq: An image that it takes, (1, 3, H, W). Default: a black one of 48×48.
+        lq: An image, (1, 3, H, W). Default: a black one of 48×48.
 
     Returns:
-        Name and description, as in ``('B1', 'output of body.0: 64 channels of 48×48')``. For a network without an
-        entry in :data:`reflash_sr.positions.LAYOUTS`, also the path of every module whose output is features.
+        Name and description, as in ``('B1', 'output of body.0: 64 channels of 48×48')``. For a network without the
+        paper's layers, also the path of every module whose output is features.
     """
     layers = study_layers(net)
     if len(layers) < 2:
@@ -105,21 +106,20 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     try:
         with keep_rng(lq.device), torch.no_grad(), _watch(net, layers, strict=False) as seen:
             net(lq)
-    except (RuntimeError, ValueError, TypeError, AssertionError):  # it takes images of another kind
+    except (RuntimeError, ValueError, TypeError, AssertionError):  # it does not take this image
         return [(name, f'{site.side} of {site.module}') for name, site in layers.items()]
-    return [(name, f'{layers[name].side} of {layers[name].module}: {describe(seen[name])}') for name in layers
+    return [(name, f'{layers[name].side} of {layers[name].module}: {_describe(seen[name])}') for name in layers
             if name in seen]
 
 
-def describe(features: torch.Tensor) -> str:
-    """The size of features in words."""
+def _describe(features: torch.Tensor) -> str:
     if features.dim() == 4:
         return f'{features.shape[1]} channels of {features.shape[2]}×{features.shape[3]}'
     return f'{features.shape[1]} tokens of {features.shape[2]} channels'
 
 
 def channel_dim(features: torch.Tensor) -> int:
-    """The dimension that counts channels: 1 of (B, C, H, W), 2 of tokens (B, N, C)."""
+    """The dimension of the channels: 1 of (B, C, H, W), 2 of tokens (B, N, C)."""
     return 1 if features.dim() == 4 else 2
 
 
@@ -141,11 +141,7 @@ def as_maps(features: torch.Tensor, size: Sequence[int]) -> np.ndarray:
 
 
 def check_features(layer: str, module: nn.Module, value: object, side: str) -> torch.Tensor:
-    """Return what a layer gave, if it is features, (B, C, H, W) or (B, N, C).
-
-    Raises:
-        UserError: It is something else.
-    """
+    """Return the value of a layer if it is features, (B, C, H, W) or (B, N, C); else raise ``UserError``."""
     if isinstance(value, torch.Tensor) and value.dim() in (3, 4) and value.is_floating_point():
         return value
     what = f'a tensor {tuple(value.shape)}' if isinstance(value, torch.Tensor) else f'a {type(value).__name__}'
@@ -155,7 +151,7 @@ def check_features(layer: str, module: nn.Module, value: object, side: str) -> t
 
 
 class Features(dict):
-    """Features by layer; a layer that was not reached is a ``UserError``."""
+    """Features by layer; a layer that was not reached raises ``UserError``."""
 
     def __missing__(self, layer: str) -> torch.Tensor:
         raise UserError(f"layer '{layer}': was not reached in the forward pass; give another layer")
@@ -165,16 +161,16 @@ class Features(dict):
 def tap(net: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Record features during a forward pass; afterwards the network is as it was, also after an exception.
 
-    What is recorded is what the layer held when it was reached, whatever works in place on it later. Where gradients
-    are recorded, ``torch.autograd.grad`` with respect to the features gives what comes through that layer. A module
-    that is called several times counts with its first call.
+    Features are recorded as they were when the layer was reached, also if something works on them in place later. With
+    gradients on, ``torch.autograd.grad`` with respect to the features gives the gradient through that layer. If a
+    module is called several times, its first call is the layer.
 
     Args:
         net: The network.
         layers: Names as in :func:`find_layer`; one or several.
 
     Yields:
-        Features by name, each (B, C, H, W) or (B, N, C); filled by the forward pass, anew by each.
+        Features by name, each (B, C, H, W) or (B, N, C); every forward pass fills it anew.
 
     Raises:
         UserError: There is no such layer, or it holds no features.
@@ -224,7 +220,7 @@ class _Stop(Exception):
 
 
 def _register(module: nn.Module, side: str, see: Callable) -> torch.utils.hooks.RemovableHandle:
-    """Call ``see`` with what goes into a module, or comes out of it; what it returns, if anything, goes on instead."""
+    """Call ``see`` with the input or output of a module; if it returns something, that replaces the value."""
     if side == 'output':
         return module.register_forward_hook(lambda module, args, output: see(output))
 
@@ -250,8 +246,8 @@ def _watch(net: nn.Module, layers: dict[str, Site], strict: bool = True) -> Iter
                 if strict:
                     raise
                 return None
-            # A copy, because LeakyReLU and skip additions work in place. With gradients the copy lies on the way, and
-            # what goes on is a copy of it, so that its gradient is that of the features as they were here.
+            # A copy, because LeakyReLU and skip additions work in place. With gradients, the network goes on with a
+            # copy of this copy: the gradient of what is recorded is that of the features at this place.
             seen[layer] = features.clone()
             return seen[layer].clone() if seen[layer].requires_grad else None
 

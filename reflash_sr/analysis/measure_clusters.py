@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from reflash_sr.analysis.clusters import Clusters, check, cluster
+from reflash_sr.analysis.clusters import Clusters, Labels, check, cluster
 from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.features import features_until, find_layer, study_layers
 from reflash_sr.analysis.on_device import CPU, check_layers
@@ -117,7 +117,7 @@ def default_layer(net: nn.Module) -> str:
     return next((name for name in reversed(study_layers(net)) if name.startswith('B')), 'last')
 
 
-def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Sequence[int], layer: str | None = None,
+def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Labels, layer: str | None = None,
                     pca: int = 50, perplexity: float = 30, seeds: Sequence[int] = range(5), device: torch.device = CPU,
                     amp: bool = False, batch: int | None = None, scratch: str | os.PathLike | None = None) -> Clusters:
     """Measure how a network's features of LQ images cluster.
@@ -125,7 +125,7 @@ def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Sequence[in
     Args:
         network: The network.
         lq: (n, h, w, 3) uint8 RGB.
-        labels: (n,): the number of each image's degradation.
+        labels: (n,) number of each image's degradation.
         layer: Name or path of a layer. Default: :func:`default_layer`.
         pca: Dimensions that PCA keeps.
         perplexity: Perplexity of t-SNE, below n.
@@ -162,7 +162,7 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
     Raises:
         RunError: There is not enough memory for one sample.
     """
-    net.to(device, memory_format=torch.channels_last)
+    net.to(device).to(memory_format=torch.channels_last)
     batch = batch or BATCH.get(device.type, BATCH_GPU)
     done, writing = 0, None
     bar = tqdm(desc=label, total=len(lq), unit=' samples', disable=True if label is None else None)

@@ -25,7 +25,7 @@ def on_device(net: nn.Module, device: torch.device, amp: bool = False, hint: str
         RunError: Memory ran out; ends in the hint.
     """
     before = next(net.parameters()).device
-    net.to(device, memory_format=torch.channels_last)
+    net.to(device).to(memory_format=torch.channels_last)
     try:
         with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
             yield

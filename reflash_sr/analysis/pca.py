@@ -1,8 +1,8 @@
-"""Principal components of few samples with very many features, exact, and without holding the features.
+"""Principal components of few samples with very many features, exact, without all features in memory.
 
-The features come as blocks of columns. A block is centred on its own, since it holds all samples, and adds to the
-samples' Gram matrix (n, n), in float64. Its eigenvectors, times the roots of its eigenvalues, are the coordinates that
-a singular value decomposition of the whole centred matrix gives.
+Features come as blocks of columns. Each block holds all samples, so it is centred alone, and its product is added to
+the Gram matrix (n, n) of the samples, in float64. The eigenvectors of this matrix, times the roots of its eigenvalues,
+are the coordinates that a singular value decomposition of the whole centred matrix gives.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import numpy as np
 
 from reflash_sr.errors import UserError
 
-BLOCK_VALUES = 2**21  # of one block, all samples together: 16 MB in float64
+BLOCK_VALUES = 2**21  # values of one block, all samples together: 16 MB in float64
 # An eigenvalue below this share of the largest is rounding: float32 features do not resolve it.
 NEGLIGIBLE = 1e-14
 
 
 @dataclass(frozen=True)
 class Components:
-    """What a PCA finds.
+    """Result of a PCA.
 
     Attributes:
-        coordinates: (n, k) float64, in units of the features; columns by descending variance, each with zero mean. Of
-            each column the value of largest magnitude is positive.
-        share: (k,) share of the variance that a component carries, 0 to 1; zeros where the features are constant.
+        coordinates: (n, k) float64, in units of the features; columns by descending variance, each with zero mean. The
+            value of largest magnitude in each column is positive.
+        share: (k,) share of the variance of each component, 0 to 1; zeros if the features are constant.
     """
 
     coordinates: np.ndarray
@@ -37,15 +37,15 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
     """Find the principal components of samples.
 
     Args:
-        blocks: The (n, d) matrix of features as blocks of columns, each (n, any), as :func:`column_blocks` or
-            :meth:`reflash_sr.analysis.feature_file.FeatureFile.blocks` give them.
-        components: How many are wanted; at most n − 1 exist.
+        blocks: The (n, d) matrix of features as blocks of columns, each (n, any): from :func:`column_blocks` or
+            :meth:`reflash_sr.analysis.feature_file.FeatureFile.blocks`.
+        components: Number of components; at most n − 1 exist.
 
     Returns:
         min(components, n − 1) components. Directions without variance have coordinates 0.
 
     Raises:
-        UserError: Fewer than two samples, no component wanted, or features that are not finite.
+        UserError: Fewer than two samples, less than one component, or a feature that is not finite.
     """
     if components < 1:
         raise UserError(f'components: {components}; give 1 or more')
@@ -53,7 +53,7 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
     if gram is None or len(gram) < 2:
         raise UserError('PCA: needs at least two samples with features; give more images or degradations')
     if not np.isfinite(gram).all():
-        raise UserError('PCA: a feature is not finite; look whether the weights hold NaN, and compute in float32')
+        raise UserError('PCA: a feature is not finite; check the weights for NaN, and compute in float32')
     values, vectors = np.linalg.eigh(gram)
     kept = min(components, len(gram) - 1)
     values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]

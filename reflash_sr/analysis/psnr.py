@@ -1,4 +1,4 @@
-"""PSNR of many images against one: in torch, on the device, without copies."""
+"""PSNR of many images against one GT image: in torch, on the device, without copies."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from reflash_sr.errors import UserError
 
 
 class Target:
-    """An image that others are compared with: RGB, 8 bits, without cropping a border.
+    """A GT image that others are compared with: 8-bit RGB, no border cropped.
 
     Args:
         gt: (H, W, 3) uint8 RGB.
-        device: Where the others are.
+        device: Device of the others.
     """
 
     def __init__(self, gt: np.ndarray, device: torch.device | str = 'cpu'):
         self.levels = torch.from_numpy(np.ascontiguousarray(gt.transpose(2, 0, 1))).to(device, torch.float32)
 
     def psnr(self, images: torch.Tensor) -> np.ndarray:
-        """Compare images with the target; they are overwritten, and rounded to 8 bits as BasicSR rounds.
+        """Compare images with the target, rounded to 8 bits as in BasicSR.
 
         Args:
-            images: (K, 3, H, W) in [0, 1], float32; may be out of that range.
+            images: (K, 3, H, W) float32; clipped to [0, 1]. They are overwritten.
 
         Returns:
             (K,), dB; infinite where an image is equal to the target.
 
         Raises:
-            UserError: An image holds values that are not finite.
+            UserError: A value is not finite.
         """
         # one image after the other: it stays in the cache; squares are integers, summed exactly enough in float32
         errors = [one.mul_(255).clamp_(0, 255).round_().sub_(self.levels).square_().sum((0, 2), dtype=torch.float32)
                   for one in images]
         mse = torch.stack(errors).cpu().double().sum(1).div_(self.levels.numel()).numpy()
         if np.isnan(mse).any():
-            raise UserError('the network gave values that are not finite: its weights, or what is left of the '
-                            'channels, are too large')
+            raise UserError('the network gave values that are not finite: its weights, or its rescaled channels, are '
+                            'too large')
         with np.errstate(divide='ignore'):
             return 10 * np.log10(255**2 / mse)

@@ -1,4 +1,4 @@
-"""Replay: run only what comes after a layer, with changed features, for any network."""
+"""Replay: run only the part of a network that comes after a layer, with changed features; for any network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from reflash_sr.errors import RunError, UserError
 
 
 class Replay:
-    """A network that has run once on an image, and can run again from one of its layers on, with changed features.
+    """A network that has run once on an image, and can run again from a layer on, with changed features.
 
-    The network's own code runs again, but modules that had finished before the layer hand back the outputs they had;
-    so skips, functional operations and modules that are called several times work as they do in the network. What the
-    network computes outside of its modules before the layer is computed again: interpolations and additions, as a rule.
+    The forward pass of the network runs again, but modules that finished before the layer return their first outputs
+    without work. So skips, functional operations and modules that are called several times work as usual. What the
+    network computes outside its modules before the layer (interpolations, additions) is computed again.
 
-    A module that is called several times counts with its first call. Modules must take and give the batch as their
-    first dimension, or as the slowest part of it (windows), and the course of the network must not depend on values.
+    If a module is called several times, its first call is the layer. The first dimension of what modules take and
+    return must be the batch, or the batch times windows, and the control flow must not depend on values.
 
     Args:
         net: The network, in eval mode. It is changed only while it runs.
@@ -31,8 +31,8 @@ class Replay:
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
     Attributes:
-        features: What the layer holds, (1, C, H, W) or (1, N, C).
-        output: What the network makes of the image, (1, 3, H · scale, W · scale).
+        features: Features of the layer, (1, C, H, W) or (1, N, C).
+        output: Output of the network, (1, 3, H · scale, W · scale).
 
     Raises:
         UserError: There is no such layer, it is not reached, or does not hold features of one image.
@@ -58,12 +58,13 @@ class Replay:
             raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one image, in which channels "
                             'cannot be told from windows; give another layer')
         self._flow.close(self.output)
+        self._written = self._flow.tapped.written
 
     def __enter__(self) -> Replay:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Let go of what was kept."""
+        """Free the kept outputs."""
         self._tape.clear()
 
     @torch.no_grad()
@@ -71,7 +72,7 @@ class Replay:
         """Run what comes after the layer.
 
         Args:
-            changed: Features to go on with, (K, C, H, W) or (K, N, C): K variants of :attr:`features`.
+            changed: K variants of :attr:`features`, (K, C, H, W) or (K, N, C).
             overwrite: Whether the network may work in place on ``changed``, which saves a copy.
 
         Returns:
@@ -81,7 +82,7 @@ class Replay:
             raise ValueError(f'changed must be (K, {", ".join(map(str, self.features.shape[1:]))}), not '
                              f'{tuple(changed.shape)}')
         changed = changed.to(self.features)
-        if self._flow.tapped.written and not overwrite:
+        if self._written and not overwrite:
             changed = changed.clone()
         count = changed.shape[0]
         pass_ = _Pass(changed, iter(self._tape))
@@ -91,14 +92,14 @@ class Replay:
             return self.net(lq)
 
     def _recorder(self, module: nn.Module, forward: Callable) -> Callable:
-        """What a module does in the first run: its work, and have the output kept, if it ends before the layer."""
+        """Forward of a module in the first run: its work; if it ends before the layer, its output is kept."""
         flow = self._flow
 
         def record(*args: Any, **kwargs: Any) -> Any:
             if flow.tapped is not None or not flow.live or module in self._around:
                 return forward(*args, **kwargs)
             if module is self.tapped and self.site.side == 'input':
-                # a copy, because others may hold the same tensor, and need it, or not, as it was
+                # A copy: other modules may hold the same tensor and work on it in place.
                 flow.live = False
                 features = self._check(args[0] if args else None).clone()
                 flow.live = True
@@ -121,7 +122,7 @@ class Replay:
         return check_features(self.layer, self.tapped, value, self.site.side)
 
     def _replayer(self, module: nn.Module, forward: Callable, now: _Pass) -> Callable:
-        """What a module does when the network runs again."""
+        """Forward of a module when the network runs again."""
 
         def replay(*args: Any, **kwargs: Any) -> Any:
             if now.reached or module in self._around:
@@ -143,8 +144,8 @@ class _Kept:
 
     def __init__(self, value: torch.Tensor):
         self.value = value
-        self.needed = False  # by something that is computed again
-        self.written = False  # in place, by something that is computed again
+        self.needed = False  # whether something that is computed again reads it
+        self.written = False  # whether something that is computed again works on it in place
 
 
 class _Pass:
@@ -157,27 +158,26 @@ class _Pass:
         self._handed: dict[_Kept, torch.Tensor] = {}
 
     def hand_back(self, kept: _Kept) -> torch.Tensor:
-        """The output for the whole batch, without a copy where nobody writes into it; the same tensor every time."""
+        """The output for the whole batch, the same tensor every time; a copy only if something writes into it."""
         if kept not in self._handed:
             value, count = kept.value, self.changed.shape[0]
-            if value.dim() == 0:
-                pass
-            elif not kept.needed:
-                value = value.as_strided((count * value.shape[0], *value.shape[1:]), [0] * value.dim())
-            elif value.shape[0] == 1:
-                value = value.expand(count, *value.shape[1:])
-            else:
-                value = value.repeat(count, *[1] * (value.dim() - 1))
+            if value.dim():
+                if not kept.needed:
+                    value = value.as_strided((count * value.shape[0], *value.shape[1:]), [0] * value.dim())
+                elif value.shape[0] == 1:
+                    value = value.expand(count, *value.shape[1:])
+                else:
+                    value = value.repeat(count, *[1] * (value.dim() - 1))
             self._handed[kept] = value.clone() if kept.written else value
         return self._handed[kept]
 
 
 class _Flow(TorchDispatchMode):
-    """Follows which kept outputs are read, and written into, by what a replay computes again.
+    """Records which kept outputs are read, and written into, by operations that a replay computes again.
 
     Attributes:
-        live: False while a module runs whose output is kept: what happens inside is not computed again.
-        tapped: The layer's own features.
+        live: False while a module runs whose output is kept: operations inside are not computed again.
+        tapped: The features of the layer.
     """
 
     def __init__(self):
@@ -188,11 +188,11 @@ class _Flow(TorchDispatchMode):
         self._all: list[_Kept] = []
 
     def reach(self, features: torch.Tensor) -> None:
-        """The layer is reached, and holds these features."""
+        """The layer is reached; these are its features."""
         self.tapped = self._track(_Kept(features))
 
     def keep(self, output: torch.Tensor) -> _Kept:
-        """Keep an output; a tensor that was kept before, as one changed in place is, stays one and the same."""
+        """Keep an output; a tensor that was kept before (a module changed it in place) is kept once."""
         for kept in self._by_storage.get(_storage(output), ()):
             if kept.value is output:
                 return kept
@@ -201,7 +201,7 @@ class _Flow(TorchDispatchMode):
         return self._track(kept)
 
     def close(self, output: Any) -> None:
-        """The network has run: let go of the values that nobody needs, leaving their shape."""
+        """The network has run: free the values that nothing needs, except for their shape."""
         for tensor in tree_flatten(output)[0]:
             for kept in self._by_storage.get(_storage(tensor), ()):
                 kept.needed = True
@@ -229,7 +229,7 @@ class _Flow(TorchDispatchMode):
             read_before = kept.needed
             kept.needed |= self.live
             kept.written |= self.live and write
-            # Whoever read it before the write must find it as it was. Otherwise the write is part of its history.
+            # Operations that read it before the write need the old value. If there are none, the new value is kept.
             if write and (self.live or read_before):
                 kept.value = kept.value.clone()
                 self._by_storage[storage].remove(kept)
@@ -241,7 +241,7 @@ def _storage(tensor: object) -> int:
 
 @contextmanager
 def _forwards(net: nn.Module, wrap: Callable[[nn.Module, Callable], Callable]) -> Iterator[None]:
-    """Exchange the ``forward`` of every module; afterwards the network is as it was."""
+    """Replace the ``forward`` of every module; afterwards the network is as it was."""
     before = {module: module.__dict__.get('forward') for module in net.modules()}
     try:
         for module in before:

@@ -1,4 +1,4 @@
-"""Channel saliency maps (paper Sec. 6.1, Fig. 6 and 7): where each channel of a layer decides about detail."""
+"""Channel saliency maps of one image (paper Sec. 6.1): where each channel of a layer decides about detail."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class Saliency:
     """Saliency of one layer.
 
     Attributes:
-        features: What the layer holds, (C, H, W) float32; tokens are laid out as pixels where there is one for each
-            pixel of the image, else (C, 1, N).
+        features: Features of the layer, (C, H, W) float32 (:func:`reflash_sr.analysis.features.as_maps`).
         maps: Saliency, (C, H, W) in [0, 1]: its maximum over the layer is 1, or every value is 0.
         peak: The maximum before normalisation.
         drops: PSNR lost without each channel, dB, (C,); None if it was not measured.
@@ -38,14 +37,12 @@ class Saliency:
 
 
 def detail(sr: torch.Tensor) -> torch.Tensor:
-    """How much detail there is in an image: the sum of its gradient's length.
+    """Detail in an image: the sum of √(Δh² + Δw²), forward differences, over colours and (H − 1) × (W − 1) pixels.
+
+    Where both differences are 0, so is its derivative.
 
     Args:
         sr: (B, C, H, W).
-
-    Returns:
-        The sum over pixels and colours of √(Δh² + Δw²), with forward differences, over (H − 1) × (W − 1) pixels. Where
-        the gradient is zero, its slope is zero.
     """
     down = sr[..., 1:, :-1] - sr[..., :-1, :-1]
     right = sr[..., :-1, 1:] - sr[..., :-1, :-1]
@@ -53,7 +50,7 @@ def detail(sr: torch.Tensor) -> torch.Tensor:
 
 
 def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) -> dict[str, Saliency]:
-    """Map |∂ detail / ∂ features| of any layers, by one backward pass for all.
+    """Map |∂ detail / ∂ features| of layers, by one backward pass for all of them.
 
     Args:
         net: The network, in eval mode.
@@ -67,7 +64,7 @@ def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) ->
         UserError: There is no such layer, or it holds no features.
     """
     with torch.enable_grad(), tap(net, layers) as seen:
-        # Everything depends on the image; a network's weights may be frozen. A copy: it may be worked on in place.
+        # Weights may be frozen, so the image requires the gradient. A copy: the network may work on it in place.
         total = detail(net(lq.detach().clone().requires_grad_().clone()).float())
         features = [seen[layer] for layer in layers]
         reached = [one for one in features if one.requires_grad]
@@ -89,14 +86,13 @@ def _normalised(features: torch.Tensor, gradient: torch.Tensor | None, size: Seq
 
 
 def rank_correlation(scores: np.ndarray, drops: np.ndarray) -> float | None:
-    """Spearman's rank correlation between the saliency of channels and what is lost without them.
+    """Spearman's rank correlation of saliency scores and drops of channels, −1 to 1.
+
+    None if one of them is constant or not finite, or if there is one channel only.
 
     Args:
         scores: (C,).
         drops: (C,), dB.
-
-    Returns:
-        Between −1 and 1; None where one of them is constant or not finite, or there is one channel only.
     """
     scores, drops = np.asarray(scores, np.float64), np.asarray(drops, np.float64)
     if len(scores) < 2 or not (np.isfinite(scores).all() and np.isfinite(drops).all()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,7 @@ from reflash_sr.analysis.ablation import ORDERS, gini, share_dispensable, share_
 from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs
 from reflash_sr.analysis.measure_ablation import AblationPlan, LayerAblation, ablate, layer_maps
 from reflash_sr.analysis.on_device import CPU, check_layers
-from reflash_sr.commands.analysis_inputs import (
-    add_image_arguments,
-    file_name,
-    folder_names,
-    mean,
-    run_analysis,
-    say,
-    selection_of,
-)
+from reflash_sr.commands import analysis_inputs as inputs
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.figures import draw_ablation as figures
 from reflash_sr.figures.style import save
@@ -35,17 +27,13 @@ DETAILED = 4  # layers up to which each has its own figures; with more, one figu
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit status.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-    """
+    """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description='Remove the channels of a layer, each alone and one after the other, and measure what is lost '
         '(paper Sec. 6.1, Fig. 6 and 8): PSNR of 8-bit RGB, no border cropped. A network whose channels are worth '
         'the same can lose many of them; one that depends on a few cannot.')
     add_network_arguments(parser)
-    add_image_arguments(parser)
+    inputs.add_image_arguments(parser)
     parser.add_argument('--orders', nargs='*', default=['index', 'random'], metavar='ORDER',
                         help=f"orders in which channels are removed in turn: {', '.join(ORDERS)}; empty: each channel "
                         'alone only (default: index random)')
@@ -55,14 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--no_closed_form', action='store_true',
                         help='run the network also where the result can be computed without (to check it)')
     add_run_arguments(parser)
-    return run_analysis(TOOL, parser, _command, argv)
+    return inputs.run_analysis(TOOL, parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> None:
     plan = AblationPlan(args.orders, args.random_orders, args.seed, args.amp == 'bf16', args.batch,
                         not args.no_closed_form)
     networks = open_networks(args)
-    selection = selection_of(args)
+    selection = inputs.selection_of(args)
     run(selection, load_pairs(selection, networks), args.layer, plan, networks, args.out, args.overwrite,
         open_device(args))
 
@@ -103,8 +91,8 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
 
 def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequence[Pair],
            results: Sequence[Sequence[LayerAblation]], device: torch.device) -> None:
-    models = []
-    for network, layers, name in zip(networks, results, folder_names([one.label for one in networks])):
+    models: list[dict[str, Any]] = []
+    for network, layers, name in zip(networks, results, inputs.folder_names([one.label for one in networks])):
         (folder.path / name).mkdir(exist_ok=True)
         for file, tables in (('single', [one.single_table() for one in layers]),
                              ('in_turn', [one.in_turn_table() for one in layers])):
@@ -115,30 +103,29 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
             if maps is not None:
                 title = f'{one.layer} of {network.label}, {pairs[0].name}: the most important channel first'
                 save(figures.figure_features(maps, one.drops[0], title),
-                     folder.path / f'{name}/features_{file_name(one.layer)}.png')
+                     folder.path / f'{name}/features_{inputs.file_name(one.layer)}.png')
         models.append({'label': network.label, 'folder': name, 'layers': [_summary(one) for one in layers]})
     by_layer: dict[str, dict[str, LayerAblation]] = {}
     for network, layers in zip(networks, results):
         for one in layers:
             by_layer.setdefault(one.layer, {})[network.label] = one
-    if len(by_layer) > DETAILED:
-        _draw_layers(folder, [one.label for one in networks], [name for name, found in by_layer.items() if
-                                                               len(found) == len(networks)], models)
+    if len(by_layer) <= DETAILED:
+        for layer, ablations in by_layer.items():
+            _draw_layer(folder, layer, ablations)
     else:
-        for layer, found in by_layer.items():
-            _draw_layer(folder, layer, found)
+        _draw_layers(folder, [name for name, found in by_layer.items() if len(found) == len(networks)], models)
     folder.finish(images=[pair.name for pair in pairs], models=models)
-    for model in models:
-        for layer in model['layers']:
-            print(f"{model['label']}, {layer['layer']}: {say(layer['psnr_db'])} dB; Gini of drops "
-                  f"{say(layer['gini'])}, of their sizes {say(layer['gini_of_sizes'])}; PSNR rises without "
-                  f"{say(layer['share_rising'])} of the channels; share that may go before 1 dB is lost: "
-                  + (', '.join(f'{order} {say(share)}' for order, share in layer['share_1db'].items()) or '-'))
+    for label, found in ((model['label'], layer) for model in models for layer in model['layers']):
+        say = {key: inputs.say(found[key]) for key in ('psnr_db', 'gini', 'gini_of_sizes', 'share_rising')}
+        shares = ', '.join(f'{kind} {inputs.say(share)}' for kind, share in found['share_1db'].items())
+        print(f"{label}, {found['layer']}: {say['psnr_db']} dB; Gini of drops {say['gini']}, of their sizes "
+              f"{say['gini_of_sizes']}; PSNR rises without {say['share_rising']} of the channels; share that may go "
+              f"before 1 dB is lost: {shares or '-'}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
 
 
 def _summary(layer: LayerAblation) -> dict[str, Any]:
-    drops = layer.drops
+    drops, mean = layer.drops, inputs.mean
     return {'layer': layer.layer, 'channels': drops.shape[1], 'closed_form': layer.closed, 'psnr_db': mean(layer.psnr),
             'mean_drop_db': mean(drops.ravel()), 'largest_drop_db': mean(drops.max(1)),
             'gini': mean(map(gini, drops)), 'gini_of_sizes': mean(map(gini, np.abs(drops))),
@@ -148,7 +135,7 @@ def _summary(layer: LayerAblation) -> dict[str, Any]:
 
 def _draw_layer(folder: ResultFolder, layer: str, found: Mapping[str, LayerAblation]) -> None:
     """Two figures of a layer; ``found`` by label of the network."""
-    name = file_name(layer)
+    name = inputs.file_name(layer)
     save(figures.figure_single({label: one.drops for label, one in found.items()},
                                f'Without a single channel of {layer}'), folder.path / f'single_{name}.png')
     curves = {label: one.curves() for label, one in found.items()}
@@ -158,19 +145,15 @@ def _draw_layer(folder: ResultFolder, layer: str, found: Mapping[str, LayerAblat
              folder.path / f'in_turn_{name}.png')
 
 
-def _draw_layers(folder: ResultFolder, labels: Sequence[str], layers: Sequence[str],
-                 models: Sequence[Mapping[str, Any]]) -> None:
+def _draw_layers(folder: ResultFolder, layers: Sequence[str], models: Sequence[Mapping[str, Any]]) -> None:
     """One figure of the layers that all networks have."""
-    if not layers:
-        return
-    found = [{layer['layer']: layer for layer in model['layers']} for model in models]
-
-    def over_layers(value: Callable[[Mapping[str, Any]], float]) -> dict[str, list[float]]:
-        return {label: [value(some[layer]) for layer in layers] for label, some in zip(labels, found)}
-
-    values = {'Gini coefficient': over_layers(lambda one: one['gini']),
-              'largest drop, dB': over_layers(lambda one: one['largest_drop_db'])}
-    for kind in found[0][layers[0]]['share_1db']:
-        values[f"share,\n{kind.replace('-', ' ')}"] = over_layers(lambda one, kind=kind: one['share_1db'][kind])
-    save(figures.figure_layers(values, layers, 'What single channels are worth, and the share of channels that may go '
-                               'before 1 dB is lost'), folder.path / 'layers.png')
+    found = {model['label']: {layer['layer']: layer for layer in model['layers']} for model in models}
+    kinds = models[0]['layers'][0]['share_1db']
+    values = {'Gini coefficient': {label: [some[layer]['gini'] for layer in layers] for label, some in found.items()},
+              'largest drop, dB': {label: [some[layer]['largest_drop_db'] for layer in layers]
+                                   for label, some in found.items()},
+              **{f"share,\n{kind.replace('-', ' ')}": {label: [some[layer]['share_1db'][kind] for layer in layers]
+                                                       for label, some in found.items()} for kind in kinds}}
+    if layers:
+        save(figures.figure_layers(values, layers, 'What single channels are worth, and the share of channels that may '
+                                   'go before 1 dB is lost'), folder.path / 'layers.png')

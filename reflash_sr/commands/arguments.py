@@ -1,4 +1,4 @@
-"""Arguments that the tools share: which networks, which device, where the results go."""
+"""Arguments that the commands share: networks, device, folder for the results."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ KEYS = {'auto': (None,), 'params': ('params',), 'params_ema': ('params_ema',), '
 
 
 def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True) -> None:
-    """Add ``--weights --labels --opt --arch --param_key``; of a single network, it has no label."""
+    """Add ``--weights --labels --opt --arch --param_key``; for a single network, without ``--labels``."""
     count = '+' if several else 1
     group = parser.add_argument_group('networks' if several else 'network')
     group.add_argument('--weights', nargs=count, required=True, metavar='FILE',
                        help='weights files' if several else 'weights file')
     if several:
         group.add_argument('--labels', nargs='+', metavar='TEXT',
-                           help='what to call them (default: experiment or file)')
+                           help='their names in the results (default: experiment or file)')
     group.add_argument('--opt', nargs=count, metavar='FILE',
-                       help='option file that says what the weights are' +
-                       (': one for all that do not say it themselves, or one each' if several else ''))
+                       help='option file with the network of the weights' +
+                       (': one for all files that do not describe it, or one each' if several else ''))
     group.add_argument('--arch', nargs=count, metavar='CLASS[:KEY=VALUE,…]',
-                       help='the same by name, as in MSRResNet:num_feat=32,num_block=8; MSRResNet and RRDBNet of any '
-                       'size are recognised without' +
+                       help='the same by name, as in MSRResNet:num_feat=32,num_block=8; not needed for MSRResNet and '
+                       'RRDBNet' +
                        ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
     group.add_argument('--param_key', choices=[key for key in KEYS if several or key != 'both'], default='auto',
                        help='which weights of a file (default: params_ema where there are any)' +
@@ -47,9 +47,9 @@ def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None
     """Add ``--out --overwrite --device --amp --seed``."""
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results of this run alone')
     parser.add_argument('--overwrite', action='store_true',
-                        help='put what is there aside, as DIR_archived_TIME')
+                        help='rename an existing folder to DIR_archived_TIME')
     add_device_arguments(parser, amp)
-    parser.add_argument('--seed', type=count, default=0, metavar='N', help='of everything random (default: 0)')
+    parser.add_argument('--seed', type=count, default=0, metavar='N', help='seed of everything random (default: 0)')
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
@@ -63,20 +63,20 @@ def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> N
 def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
     """Open the networks that the arguments name; labels are unique.
 
-    A single ``--opt`` or ``--arch`` for several files is for those that do not say what they are; one each goes over
-    what the files say of themselves, as in :func:`open_network_of`.
+    A single ``--opt`` or ``--arch`` for several files is for those that do not describe their network. One for each
+    file overrides what the file says, as in :func:`open_network_of`.
 
     Raises:
-        UserError: As :func:`reflash_sr.weights.trained_network.open_network`, or counts or labels that do not agree.
+        UserError: As :func:`reflash_sr.weights.trained_network.open_network`; a wrong number of labels or descriptions.
     """
     described = _descriptions(args)
     one_each = len(args.opt or args.arch or ()) == len(args.weights)
     if args.labels and len(args.labels) != len(args.weights):
         raise UserError(f'--labels: {len(args.labels)} for {len(args.weights)} weights files; give one each')
     if args.labels and not all(label.isprintable() and label.strip() for label in args.labels):
-        raise UserError('--labels: one is empty or holds what cannot be printed')
+        raise UserError('--labels: one is empty or has characters that cannot be printed')
     if args.labels and len(set(args.labels)) < len(args.labels):
-        raise UserError('--labels: one stands twice; tell the rows apart')
+        raise UserError('--labels: one is there twice; give each network its own')
     found = []
     for place, path in enumerate(args.weights):
         for key in KEYS[args.param_key]:
@@ -91,8 +91,8 @@ def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
 def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
     """Open the one network that the arguments name (``several=False``).
 
-    What ``--opt`` or ``--arch`` say goes over what the file says of itself, so that a network can be given other
-    dropout than it was trained with: weights are the same. ``WithDropout`` without a ``base`` goes around it.
+    ``--opt`` or ``--arch`` overrides what the file says: with the same weights, a network can have other dropout than
+    it was trained with. ``WithDropout`` without a ``base`` wraps the network of the file.
 
     Raises:
         UserError: As :func:`reflash_sr.weights.trained_network.open_network`.
@@ -102,12 +102,12 @@ def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
 
 
 def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) -> TrainedNetwork:
-    """Open a network as a description says, whatever the file says of itself."""
+    """Open a network as a description says; it overrides the file."""
     if described is None:
         return open_network(path, key)
     try:
         network = open_network(path, key)
-    except UserError:  # it says nothing, and is not recognised
+    except UserError:  # the file does not describe it, and it is not recognised
         return open_network(path, key, described)
     told, found = (str(one['type']).removeprefix('Dropout') for one in (described, network.network_g))
     own = network.network_g
@@ -115,7 +115,7 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
         own = {key: value for key, value in own.items() if not key.startswith('dropout_')}
     section = {**own, **described} if told == found else dict(described)
     if told == 'WithDropout' != found:
-        without = {'dropout_p': 0} if network.dropout_p else {}  # one dropout instead of another, not both
+        without = {'dropout_p': 0} if network.dropout_p else {}  # the new dropout replaces the old one
         section = {'base': {**network.network_g, **without}, **described}
     if section == network.network_g:
         return network
@@ -135,13 +135,13 @@ def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def launched(args: argparse.Namespace, script: str) -> Iterator[None]:
-    """Be one of the processes that ``--launcher`` speaks of."""
+    """Join the processes that ``--launcher`` has started; leave them at the end."""
     processes.start(args.launcher, command=script, cuda=args.device in ('auto', 'cuda'))
     try:
         yield
     except BaseException:
         if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()  # no waiting for the others: the launcher ends them
+            torch.distributed.destroy_process_group()  # do not wait for the others: the launcher ends them
         raise
     processes.stop()
 
@@ -162,13 +162,13 @@ def pairs_of(entries: Sequence[str], labels: Set[str], option: str) -> dict[str,
         if not (left and right) or left == right:
             raise UserError(f"{option}: '{entry}' must be LABEL=LABEL, two of them")
         if left in found:
-            raise UserError(f"{option}: '{left}' stands twice; give it one baseline")
+            raise UserError(f"{option}: '{left}' is there twice; give it one baseline")
         found[left] = right
     return found
 
 
 def open_device(args: argparse.Namespace) -> torch.device:
-    """Choose the device; on a CPU, let the process keep freed memory, which is faster."""
+    """Choose the device. On a CPU, the process keeps freed memory, which is faster."""
     device = select_device({'device': args.device, 'dist': torch.distributed.is_initialized()})
     if device.type == 'cpu':
         keep_freed_memory()
@@ -182,7 +182,7 @@ def _descriptions(args: argparse.Namespace) -> list[Mapping[str, Any] | None]:
     """One ``network_g`` for each weights file, or None."""
     if args.opt and args.arch:
         raise UserError('--opt, --arch: give one of them')
-    given = [_from_file(path) for path in args.opt or ()] or [_from_text(text) for text in args.arch or ()]
+    given: list[Mapping[str, Any] | None] = [*map(_from_file, args.opt or ()), *map(_from_text, args.arch or ())]
     if len(given) > 1 and len(given) != len(args.weights):
         raise UserError(f"--{'opt' if args.opt else 'arch'}: {len(given)} for {len(args.weights)} weights files; "
                         'give one for all or one each')

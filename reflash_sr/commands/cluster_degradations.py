@@ -24,11 +24,7 @@ TOOL = 'cluster_degradations'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit status.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-    """
+    """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description='Crop photographs, degrade the crops in several ways, and see how the features of a layer cluster '
         "by degradation (paper Sec. 6.2, Fig. 9): PCA, t-SNE, and the Calinski-Harabasz index (CHI). The lower it is, "
@@ -116,9 +112,9 @@ def _write(folder: ResultFolder, samples: Samples, networks: Sequence[TrainedNet
         for seed, points in zip(plan.seeds, one.points):
             places += [(network.label, name, plan.degradations[kind], seed, f'{x:.6g}', f'{y:.6g}')
                        for name, kind, (x, y) in zip(names, plan.labels, points)]
-        for space, seed, chi in [*(('t-sne', *pair) for pair in zip(plan.seeds, one.chi)), ('pca', '', one.chi_pca)]:
-            values.append((network.label, '' if p is None else f'{p:g}', layer, space, seed,
-                           f'{chi:.6g}' if np.isfinite(chi) else ''))
+        chis = [('t-sne', str(seed), chi) for seed, chi in zip(plan.seeds, one.chi)] + [('pca', '', one.chi_pca)]
+        values += [(network.label, '' if p is None else f'{p:g}', layer, space, of_seed,
+                    f'{chi:.6g}' if np.isfinite(chi) else '') for space, of_seed, chi in chis]
         summary.append({'label': network.label, 'p': p, 'layer': layer, 'chi': one.mean, 'chi_std': one.std,
                         'chi_by_seed': one.chi.tolist(), 'chi_pca': one.chi_pca,
                         'pca_dimensions': len(one.components.share),

@@ -14,15 +14,7 @@ from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs
 from reflash_sr.analysis.measure_saliency import saliency_by_image
 from reflash_sr.analysis.on_device import CPU, check_layers
 from reflash_sr.analysis.saliency import Saliency, rank_correlation
-from reflash_sr.commands.analysis_inputs import (
-    add_image_arguments,
-    file_name,
-    folder_names,
-    mean,
-    run_analysis,
-    say,
-    selection_of,
-)
+from reflash_sr.commands import analysis_inputs as inputs
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.errors import UserError
 from reflash_sr.figures import draw_saliency as figures
@@ -32,20 +24,17 @@ from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'map_saliency'
+MEANS = ('share_of_8', 'rank_correlation', 'rank_correlation_of_sizes')  # over images
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit status.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-    """
+    """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description='Map where each channel of a layer decides about the detail of the output (paper Sec. 6.1, Fig. 6 '
         'and 7): the gradient of detail with respect to the features. All layers of an image come from one backward '
         "pass, which keeps every feature in memory: hence --crop.")
     add_network_arguments(parser)
-    add_image_arguments(parser, crop=72)
+    inputs.add_image_arguments(parser, crop=72)
     parser.add_argument('--channels', type=int, default=32, metavar='N',
                         help='how many channels a sheet shows, the most salient first (default: 32)')
     parser.add_argument('--sheets', type=int, default=1, metavar='N',
@@ -53,12 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--no_correlation', action='store_true',
                         help='do not ablate every channel too, which the rank correlation with what is lost needs')
     add_run_arguments(parser)
-    return run_analysis(TOOL, parser, _command, argv)
+    return inputs.run_analysis(TOOL, parser, _command, argv)
 
 
 def _command(args: argparse.Namespace) -> None:
     networks = open_networks(args)
-    selection = selection_of(args)
+    selection = inputs.selection_of(args)
     run(selection, load_pairs(selection, networks), args.layer, networks, args.out, args.overwrite, open_device(args),
         args.amp == 'bf16', args.channels, args.sheets, not args.no_correlation)
 
@@ -95,10 +84,10 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     settings = {**vars(selection), 'layers': names, 'amp': amp, 'channels': channels, 'sheets': sheets,
                 'correlate': correlate, 'networks': network_settings(networks)}
     folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[selection.images, *(one.path for one in networks)])
-    sheet_names = folder_names([pair.name for pair in pairs])
-    models = []
+    sheet_names = inputs.folder_names([pair.name for pair in pairs])
+    models: list[dict[str, Any]] = []
     first: dict[str, dict[str, Saliency]] = {}  # of the first image, by layer and network
-    for network, some, name in zip(networks, names, folder_names([one.label for one in networks])):
+    for network, some, name in zip(networks, names, inputs.folder_names([one.label for one in networks])):
         (folder.path / name).mkdir(exist_ok=True)
         rows: list[tuple] = []
         numbers: dict[str, list[dict[str, Any]]] = {layer: [] for layer in some}
@@ -109,7 +98,7 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
                 if place < sheets:
                     title = f'Saliency of {layer}, {pairs[place].name}, {network.label}'
                     save(figures.figure_sheet(one, title, channels),
-                         folder.path / f'{name}/{sheet_names[place]}_{file_name(layer)}.png')
+                         folder.path / f'{name}/{sheet_names[place]}_{inputs.file_name(layer)}.png')
                 if place == 0 and sheets:
                     first.setdefault(layer, {})[network.label] = one
         folder.write(f'{name}/scores.csv', csv_text(('image', 'layer', 'channel', 'score', 'drop_db'), rows))
@@ -118,13 +107,13 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     for layer, by_model in first.items():
         if len(by_model) > 1:
             save(figures.figure_models(by_model, f'Saliency of {layer}, {pairs[0].name}'),
-                 folder.path / f'models_{file_name(layer)}.png')
+                 folder.path / f'models_{inputs.file_name(layer)}.png')
     folder.finish(images=[pair.name for pair in pairs], models=models)
-    for model in models:
-        for layer in model['layers']:
-            print(f"{model['label']}, {layer['layer']}: the 8 most salient of {layer['channels']} channels have "
-                  f"{say(layer['share_of_8'])} of the saliency; rank correlation with drops "
-                  f"{say(layer['rank_correlation'])}, with their sizes {say(layer['rank_correlation_of_sizes'])}")
+    for label, numbers_of in ((model['label'], layer) for model in models for layer in model['layers']):
+        say = {key: inputs.say(numbers_of[key]) for key in MEANS}
+        print(f"{label}, {numbers_of['layer']}: the 8 most salient of {numbers_of['channels']} channels have "
+              f"{say['share_of_8']} of the saliency; rank correlation with drops {say['rank_correlation']}, with their "
+              f"sizes {say['rank_correlation_of_sizes']}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
     return folder
 
@@ -145,6 +134,5 @@ def _numbers(one: Saliency) -> dict[str, Any]:
 
 def _summary(layer: str, numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {'layer': layer, 'channels': numbers[0]['channels'],
-            **{key: mean(one[key] for one in numbers)
-               for key in ('share_of_8', 'rank_correlation', 'rank_correlation_of_sizes')},
+            **{key: inputs.mean(one[key] for one in numbers) for key in MEANS},
             'rank_correlation_by_image': [one['rank_correlation'] for one in numbers]}
