@@ -27,12 +27,10 @@ class Draw(int):
 
 
 def draw_rng(index: int, seed: int) -> np.random.Generator:
-    """The random numbers of one sample.
+    """The random numbers of one sample: they depend on the run's ``manual_seed`` and the number of a :class:`Draw`.
 
-    Args:
-        index: A :class:`Draw`. For a plain index, as other samplers give it, the numbers come from torch's generator,
-            which a loader seeds again for every epoch and worker.
-        seed: The run's ``manual_seed``.
+    For a plain index, as other samplers give it, they come from torch's generator, which a loader seeds again for every
+    epoch and worker.
     """
     number = getattr(index, 'number', None)
     return np.random.default_rng([seed, int(torch.randint(2**62, ())) if number is None else number])

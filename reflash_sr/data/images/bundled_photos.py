@@ -20,13 +20,7 @@ SETS = {
 
 
 def photo_paths(name: str = 'train') -> list[Path]:
-    """List photographs inside scikit-image, scikit-learn and Matplotlib.
-
-    Args:
-        name: ``'train'`` (16 photographs) or ``'val'`` (two others, held out).
-
-    Returns:
-        Paths of the files.
+    """List photographs inside scikit-image, scikit-learn and Matplotlib: 16 for ``'train'``, two others for ``'val'``.
 
     Raises:
         UserError: The name is not known, or a package or file is missing.

@@ -137,13 +137,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
     """Decode every image once, so that a broken one is found before a run and not in the middle of it.
 
-    Args:
-        paths: The images.
-        min_size: Smallest side that is allowed, px.
-        why: Where ``min_size`` comes from, for the message.
-
     Raises:
-        UserError: Names the first image that is broken or too small.
+        UserError: Names the first image that is broken or has a side below ``min_size`` px; ``why`` explains the size.
     """
 
     def check(path: Path) -> None:

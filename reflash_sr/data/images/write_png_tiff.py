@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 INCH = 0.0254  # m
+LEVEL = 4  # of zlib: three times faster than the usual 6, files 7 % larger
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # EXIF and GPS
 _TIFF_LONG = 4
@@ -39,7 +40,7 @@ def write_png(levels: np.ndarray, file: IO[bytes], icc: bytes | None = None, exi
     for name, content in ((b'IHDR', header), (b'iCCP', icc and b'ICC profile\0\0' + zlib.compress(icc)),
                           (b'pHYs', dpi and struct.pack('>IIB', *(round(one / INCH) for one in dpi), 1)),
                           (b'eXIf', exif and exif.removeprefix(b'Exif\0\0')),
-                          (b'IDAT', zlib.compress(filtered.tobytes())), (b'IEND', b'')):
+                          (b'IDAT', zlib.compress(filtered.tobytes(), LEVEL)), (b'IEND', b'')):
         if content or name == b'IEND':
             content = content or b''
             file.write(struct.pack('>I', len(content)) + name + content)
@@ -57,7 +58,7 @@ def write_tiff(levels: np.ndarray, file: IO[bytes], icc: bytes | None = None, ex
     height, width, channels = levels.shape
     strip = levels.astype(levels.dtype.newbyteorder('<'))
     strip[:, 1:] -= levels[:, :-1]  # predictor 2: differences from the pixel to the left
-    packed = zlib.compress(strip.tobytes())
+    packed = zlib.compress(strip.tobytes(), LEVEL)
     tags: dict[int, Any] = {}
     if exif:
         found = Image.Exif()

@@ -68,11 +68,7 @@ class DegradedSet(_BenchmarkSet):
         check_all(self.source.paths, smallest, f'{why} of a multiple of {self.scale}')
 
     def pair(self, place: int, degradation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Make one pair.
-
-        Args:
-            place: Of the image.
-            degradation: One of ``degradations``.
+        """Make the pair of image number ``place`` under one of ``degradations``.
 
         Returns:
             LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; GT cropped to a multiple of the scale.
@@ -127,7 +123,7 @@ class PairedSet(_BenchmarkSet):
         check_all(gt, -(-smallest // self.scale) * self.scale, why)
 
     def pair(self, place: int, degradation: str = AS_GIVEN) -> tuple[np.ndarray, np.ndarray]:
-        """Read one pair: LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB."""
+        """Read pair number ``place``: LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB."""
         lq, gt = (read_image(path) for path in self._files[place])
         return lq, gt[:lq.shape[0] * self.scale, :lq.shape[1] * self.scale]
 

@@ -59,10 +59,7 @@ def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generat
 
 @lru_cache(maxsize=256)
 def parse(degradation: str) -> dict[str, Any]:
-    """Read a degradation's name.
-
-    Args:
-        degradation: Such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
+    """Read a degradation's name, such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
 
     Returns:
         Strengths (a number; of ``down`` a text) by step, in the order of work, downscaling always among them.
@@ -107,11 +104,5 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def noise_rng(seed: int, image_name: str, degradation: str) -> np.random.Generator:
-    """The noise of one image under one degradation: the same on every machine and in every order of work.
-
-    Args:
-        seed: The user's seed.
-        image_name: File name, without folder.
-        degradation: Name of the degradation.
-    """
+    """The noise of one image (its file name, without folder) under one degradation: the same on every machine."""
     return np.random.default_rng([seed, zlib.crc32(image_name.encode()), zlib.crc32(degradation.encode())])

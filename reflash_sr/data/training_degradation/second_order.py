@@ -122,14 +122,7 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
 
 
 def gt_patch(gt: np.ndarray, window: Sequence[int], gt_usm: bool = True) -> np.ndarray:
-    """Make the GT patch of a training pair alone.
-
-    Args:
-        gt, window, gt_usm: As for :func:`degrade`.
-
-    Returns:
-        (h, w, 3) float32 in [0, 1]; that of :func:`degrade` up to float rounding.
-    """
+    """Make only the GT patch of a training pair: the same as :func:`degrade`, up to float rounding."""
     wanted = Window(*(int(v) for v in window))
     if not gt_usm:
         return to_float(gt[wanted.slices])
