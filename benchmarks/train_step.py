@@ -57,7 +57,7 @@ class Clock:
 
 
 def build(way: str, device: str, images: str | None, workers: int, stack: contextlib.ExitStack) -> tuple:
-    """The model and an endless loader of one way."""
+    """The model and an infinite loader of one way."""
     import torch
     from stock import patched, stock_dataset, stock_model
 

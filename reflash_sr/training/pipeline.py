@@ -24,7 +24,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
     Args:
         opt_file: The option file.
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
-        auto_resume: Continue from the newest state of the experiment, where there is one.
+        auto_resume: Continue from the newest state of the experiment, if it has one.
         debug: BasicSR's debug mode: log, save and validate often, under another name.
         force_yml: Changes to the file, ``section:key=value`` each.
         root: Folder under which ``experiments`` stands.

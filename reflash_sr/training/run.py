@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import os
 import random
@@ -39,46 +40,43 @@ from reflash_sr.training.run_lock import RunLock
 from reflash_sr.training.stopping import stop_on_signals
 
 
+@dataclasses.dataclass
 class Run:
     """One run: its options, and the helpers that BasicSR's pipeline is given.
 
-    Args:
+    Attributes:
         opt_file, launcher, auto_resume, debug, force_yml, root: As for :func:`reflash_sr.training.pipeline.train`.
         is_train: Training or testing.
-
-    Attributes:
-        opt: Expanded options.
+        state: The state that the run continues from, if any.
         cleanup: What to undo when the run ends, in whatever way.
+        opt: Expanded options, from :meth:`parse_options` on.
     """
 
-    lock: RunLock
-    stream: DrawStream
-    model: Any
-
-    def __init__(self, opt_file: str, is_train: bool, launcher: str, auto_resume: bool, debug: bool,
-                 force_yml: Sequence[str], root: str | os.PathLike):
-        self.args = argparse.Namespace(opt=opt_file)
-        self.is_train = is_train
-        self.launcher = launcher
-        self.auto_resume = auto_resume
-        self.debug = debug
-        self.force_yml = force_yml
-        self.root = root
-        self.opt: dict[str, Any] = {}
-        self.datasets: dict[str, Any] = {}
-        self.state: dict[str, Any] | None = None
-        self.val_loaders: list[Any] = []
-        self.cleanup = contextlib.ExitStack()
+    opt_file: str
+    is_train: bool
+    launcher: str
+    auto_resume: bool
+    debug: bool
+    force_yml: Sequence[str]
+    root: str | os.PathLike
+    state: dict[str, Any] | None = None
+    val_loaders: list[Any] = dataclasses.field(default_factory=list)
+    cleanup: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+    opt: dict[str, Any] = dataclasses.field(init=False)
+    datasets: dict[str, Any] = dataclasses.field(init=False)
+    lock: RunLock = dataclasses.field(init=False)
+    stream: DrawStream = dataclasses.field(init=False)
+    model: Any = dataclasses.field(init=False)
 
     def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
         """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
-        opt = self.opt = options.load(self.args.opt)
-        self._file = Path(self.args.opt).read_bytes()
+        opt = self.opt = options.load(self.opt_file)
+        self._file = Path(self.opt_file).read_bytes()
         options.force(opt, self.force_yml)
         if 'study' in opt:
-            raise UserError(f'{self.args.opt}: study: this file is a grid of runs; start it with python '
-                            f'tools/sweep_dropout.py --opt {self.args.opt}')
-        option_checks.check(opt, self.args.opt, self.is_train)
+            raise UserError(f'{self.opt_file}: study: this file is a grid of runs; start it with python '
+                            f'tools/sweep_dropout.py --opt {self.opt_file}')
+        option_checks.check(opt, self.opt_file, self.is_train)
         opt['dist'] = self.launcher != 'none'
         cuda = opt.get('device', 'auto') in ('auto', 'cuda') and opt['num_gpu'] != 0
         opt['rank'], opt['world_size'] = processes.start(self.launcher, cuda=cuda, **opt.get('dist_params') or {})
@@ -99,8 +97,8 @@ class Run:
             self.datasets = preflight.open_datasets(opt)
             preflight.check_network(opt)
         except UserError as error:
-            raise UserError(f'{self.args.opt}: {error}') from error
-        return opt, self.args
+            raise UserError(f'{self.opt_file}: {error}') from error
+        return opt, argparse.Namespace(opt=self.opt_file)
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
         """Return the state to continue from, which was found when the options were checked."""
@@ -184,7 +182,7 @@ class Run:
 
     def next_command(self, path: str) -> str:
         """What to do with the weights of this training: test them, with the ``test_`` twin of its option file."""
-        file = Path(self.args.opt)
+        file = Path(self.opt_file)
         twins = [file.with_name(file.name.replace('train_', 'test_', 1)), file.with_name(f'test_{file.name}')]
         twin = next((twin for twin in twins if twin != file and twin.is_file()), None)
         if twin is None:
@@ -199,7 +197,7 @@ class Run:
         if self.is_train and opt['num_gpu'] > opt['world_size']:
             n = opt['num_gpu']
             raise UserError(f'num_gpu: {n}: a process uses one GPU here, so batches would be a part of what the file '
-                            f'means; start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.args.opt} '
+                            f'means; start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.opt_file} '
                             '--launcher pytorch, or write num_gpu: 1')
         opt['device'] = opt.get('device', 'auto')
         device = select_device(opt)

@@ -27,7 +27,7 @@ def options(training_options):
     return training_options
 
 
-def endless(options):
+def infinite(options):
     options['train']['total_iter'] = 10**6
     options['train']['scheduler']['periods'] = [10**6]
     options['logger']['save_checkpoint_freq'] = 5
@@ -89,7 +89,7 @@ def test_a_signal_to_one_stops_all_at_the_same_iteration(options, tmp_path):
 
 @pytest.mark.parametrize('dead', [0, 1])
 def test_a_dead_process_ends_the_run(options, tmp_path, dead):
-    folder = forked.write(tmp_path / 'dead', endless(options))
+    folder = forked.write(tmp_path / 'dead', infinite(options))
     processes = forked.start_ranks(folder, 2)
     while all(p.is_alive() for p in processes) and not list(folder.glob('experiments/tiny/training_states/*.state')):
         time.sleep(0.001)
