@@ -12,6 +12,7 @@ from reflash_sr.errors import UserError
 MOST_BYTES = 256 * 1024  # the shipped option files have some 3 KB
 MOST_VALUES = 10_000  # with every alias written out
 MOST_LEVELS = 20
+_TOO_DEEP = f'more than {MOST_LEVELS} sections or lists inside one another'
 _TAG = 'tag:yaml.org,2002:'
 
 
@@ -70,12 +71,11 @@ def parse(text: str, where: str) -> Any:
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except RecursionError as error:
-        raise _too_deep(where) from error
     except Exception as error:  # PyYAML's constructors raise whatever int(), float() and str methods raise
         mark = getattr(error, 'problem_mark', None)
         line = f'line {mark.line + 1}: ' if mark else ''
         reason = getattr(error, 'problem', None) or f'a value that its tag does not fit ({error})'
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else reason
         hint = '; an option file holds plain values only' if 'could not determine a constructor' in reason else ''
         raise UserError(f'{where}: {line}{reason[:300]}{hint}') from error
     return _tree(value, where, [MOST_VALUES], 0)
@@ -87,7 +87,7 @@ def _tree(value: Any, where: str, left: list[int], level: int) -> Any:
     if left[0] < 0:
         raise UserError(f'{where}: more than {MOST_VALUES:,} values, those of aliases included; write fewer')
     if level > MOST_LEVELS:
-        raise _too_deep(where)
+        raise UserError(f'{where}: {_TOO_DEEP}')
     if isinstance(value, dict):
         return {_tree(key, where, left, level): _tree(one, where, left, level + 1) for key, one in value.items()}
     if isinstance(value, list):
@@ -97,7 +97,3 @@ def _tree(value: Any, where: str, left: list[int], level: int) -> Any:
     if isinstance(value, str) and ('\0' in value or any('\ud800' <= letter <= '\udfff' for letter in value)):
         raise UserError(f'{where}: {value[:40]!r} holds a character that no file name can hold')
     return value
-
-
-def _too_deep(where: str) -> UserError:
-    return UserError(f'{where}: more than {MOST_LEVELS} sections or lists inside one another')

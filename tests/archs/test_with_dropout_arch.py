@@ -10,7 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from reflash_sr import insert_dropout
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import checks
 
 SWINIR = {'type': 'SwinIR', 'img_size': 16, 'window_size': 8, 'depths': [1], 'num_heads': [2], 'embed_dim': 16,
           'mlp_ratio': 1, 'upscale': 4, 'upsampler': 'pixelshuffle', 'drop_path_rate': 0}
@@ -95,10 +95,10 @@ def test_options_of_the_base_are_checked(training_options):
     training_options['network_g'] = section('EDSR', base={'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3,
                                                           'num_fet': 3})
     with pytest.raises(UserError, match=r"network_g: base: num_fet: .*'num_feat'"):
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
     training_options['network_g']['base'] = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}
     with pytest.raises(UserError, match='network_g: base: upscale: 2 is not the scale'):
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
 
 
 def model_options(model, network, **train):

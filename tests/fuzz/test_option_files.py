@@ -11,9 +11,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks as option_checks
-from reflash_sr.options import option_file as options
-from reflash_sr.studies import grid as study
+from reflash_sr.options import checks, option_file
+from reflash_sr.studies import grid
 from reflash_sr.training import preflight
 from tests.conftest import fill
 from tests.fuzz.strategies import damages, examples, is_one_line
@@ -112,15 +111,15 @@ def near(value):
 
 def checked(path, root, deep):
     """Do what a start of a run does before it writes anything; returns the expanded options."""
-    opt = options.load(path)
+    opt = option_file.load(path)
     if 'study' in opt:
-        first = study.load(path).cells[0]
+        first = grid.load(path).cells[0]
         opt = first.options
     is_train = 'train' in opt
-    option_checks.check(opt, str(path), is_train)
+    checks.check(opt, str(path), is_train)
     try:
         opt.update(dist=False, rank=0, world_size=1)
-        options.expand(opt, root, is_train)
+        option_file.expand(opt, root, is_train)
         if deep:
             preflight.open_datasets(opt)
             preflight.check_network(opt)
@@ -144,7 +143,7 @@ def tried(path, root, deep=False):
 @examples(60)
 @given(data=st.data(), shipped=st.sampled_from(SHIPPED))
 def test_a_mutated_file_passes_the_checks_or_is_refused(folder, data, shipped):
-    opt = data.draw(mutants(options.load(shipped)))
+    opt = data.draw(mutants(option_file.load(shipped)))
     path = folder / 'my options.yml'
     path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     tried(path, folder)
@@ -153,7 +152,7 @@ def test_a_mutated_file_passes_the_checks_or_is_refused(folder, data, shipped):
 @examples(20)
 @given(data=st.data(), shipped=st.sampled_from(SHIPPED))
 def test_a_mutated_file_passes_with_its_data_and_network_or_is_refused(folder, data, shipped):
-    opt = data.draw(mutants(small(options.load(shipped), folder / 'images')))
+    opt = data.draw(mutants(small(option_file.load(shipped), folder / 'images')))
     path = folder / 'my options.yml'
     path.write_text(yaml.safe_dump(opt, sort_keys=False), encoding='utf-8')
     tried(path, folder, deep=True)
@@ -178,7 +177,7 @@ def test_the_unchanged_files_pass(folder):
     passed = 0
     for shipped in SHIPPED:
         path = folder / 'my options.yml'
-        path.write_text(yaml.safe_dump(small(options.load(shipped), folder / 'images')), encoding='utf-8')
+        path.write_text(yaml.safe_dump(small(option_file.load(shipped), folder / 'images')), encoding='utf-8')
         try:
             checked(path, folder, deep='test' not in shipped.stem)
             passed += 1

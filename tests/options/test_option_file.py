@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks as option_checks
-from reflash_sr.options import option_file as options
+from reflash_sr.options import checks, option_file
 
 SHIPPED = sorted((Path(__file__).parents[2] / 'options').glob('*.yml'))
 
@@ -23,7 +22,7 @@ def write(path, text):
     ('1e-4', 1e-4), ('2.5E+3', 2500.0), ('-1e3', -1000.0), ('!!float 5e3', 5000.0), ('0.5', 0.5), ('3', 3),
     ('1e', '1e'), ('~', None), ('[1, 2e-1]', [1, 0.2])])
 def test_numbers_are_numbers(tmp_path, text, value):
-    assert options.load(write(tmp_path / 'x.yml', f'lr: {text}'))['lr'] == value
+    assert option_file.load(write(tmp_path / 'x.yml', f'lr: {text}'))['lr'] == value
 
 
 @pytest.mark.parametrize(('text', 'message'), [
@@ -39,14 +38,14 @@ def test_numbers_are_numbers(tmp_path, text, value):
 def test_files_that_are_no_option_files(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message) as caught:
-        options.load(write(tmp_path / 'bad.yml', text))
+        option_file.load(write(tmp_path / 'bad.yml', text))
     assert 'bad.yml' in str(caught.value)
     assert not (tmp_path / 'pwned').exists()
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r'gone\.yml: no such option file'):
-        options.load(tmp_path / 'gone.yml')
+        option_file.load(tmp_path / 'gone.yml')
 
 
 @pytest.mark.parametrize(('entry', 'key', 'value'), [
@@ -60,7 +59,7 @@ def test_missing_file(tmp_path):
 def test_force_yml(training_options, entry, key, value):
     opt = training_options
     opt['val'].pop('metrics')
-    options.force(opt, [entry])
+    option_file.force(opt, [entry])
     for part in key:
         opt = opt[part]
     assert opt == value
@@ -78,21 +77,21 @@ def test_force_yml(training_options, entry, key, value):
 def test_wrong_force_yml(training_options, entry, message):
     before = copy.deepcopy(training_options)
     with pytest.raises(UserError, match=message):
-        options.force(training_options, [entry])
+        option_file.force(training_options, [entry])
     assert training_options == before
 
 
 def test_the_tiny_options_pass_and_counts_become_ints(training_options):
     training_options['logger']['save_checkpoint_freq'] = 5e3
-    option_checks.check(training_options, 'x.yml', is_train=True)
+    checks.check(training_options, 'x.yml', is_train=True)
     assert training_options['logger']['save_checkpoint_freq'] == 5000
     assert isinstance(training_options['logger']['save_checkpoint_freq'], int)
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_pass(path):
-    opt = options.load(path)
-    option_checks.check(opt, str(path), is_train='train' in opt)
+    opt = option_file.load(path)
+    checks.check(opt, str(path), is_train='train' in opt)
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
@@ -148,7 +147,7 @@ def test_bad_options_are_named(training_options, key, value, message):
         section = section.setdefault(part, {})
     section[key[-1]] = value
     with pytest.raises(UserError, match=message) as caught:
-        option_checks.check(training_options, 'my.yml', is_train=True)
+        checks.check(training_options, 'my.yml', is_train=True)
     assert str(caught.value).startswith('my.yml: ')
     assert '\n' not in str(caught.value)
 
@@ -157,7 +156,7 @@ def test_bad_options_are_named(training_options, key, value, message):
 def test_missing_sections_are_named(training_options, key):
     del training_options[key]
     with pytest.raises(UserError, match=rf'my\.yml: {key}: is missing'):
-        option_checks.check(training_options, 'my.yml', is_train=True)
+        checks.check(training_options, 'my.yml', is_train=True)
 
 
 def keys_of(section, path=()):
@@ -177,7 +176,7 @@ def test_any_value_of_any_key_passes_or_is_one_line(training_options, value):
             section = section[key]
         section[path[-1]] = value
         try:
-            option_checks.check(opt, 'my.yml', is_train=True)
+            checks.check(opt, 'my.yml', is_train=True)
         except UserError as error:
             assert str(error).startswith('my.yml: ')
 
@@ -193,7 +192,7 @@ def test_nonsense_that_classes_do_not_check_themselves(training_options, key, va
         section = section[part]
     section[key[-1]] = value
     with pytest.raises(UserError, match=rf'my\.yml: {key[0]}: .*{key[-1] if len(key) > 1 else ""}'):
-        option_checks.check(training_options, 'my.yml', is_train=True)
+        checks.check(training_options, 'my.yml', is_train=True)
 
 
 def test_sections_of_other_plugins_pass(training_options):
@@ -209,10 +208,10 @@ def test_sections_of_other_plugins_pass(training_options):
         if cls.__name__ not in registry:
             registry.register()(cls)
     training_options['network_g'] = {'type': 'SomebodysNet', 'anything': 1}
-    option_checks.check(training_options, 'x.yml', is_train=True)
+    checks.check(training_options, 'x.yml', is_train=True)
     training_options['model_type'] = 'SomebodysModel'
     training_options['somebodys_key'] = 1
-    option_checks.check(training_options, 'x.yml', is_train=True)
+    checks.check(training_options, 'x.yml', is_train=True)
 
 
 def test_basicsr_models_and_datasets_are_checked_by_the_keys_they_read(training_options):
@@ -220,34 +219,34 @@ def test_basicsr_models_and_datasets_are_checked_by_the_keys_they_read(training_
     training_options['queue_size'] = 16
     training_options['datasets']['train'] = {'type': 'PairedImageDataset', 'dataroot_gt': 'x', 'dataroot_lq': 'y',
                                              'filename_tmpl': '{}', 'io_backend': {'type': 'disk'}, 'gt_size': 32}
-    option_checks.check(training_options, 'x.yml', is_train=True)
+    checks.check(training_options, 'x.yml', is_train=True)
     training_options['datasets']['train']['filename_tmp'] = 'x'
     with pytest.raises(UserError, match="did you mean 'filename_tmpl'"):
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
     del training_options['datasets']['train']['filename_tmp']
     training_options['queue_sise'] = 16
     with pytest.raises(UserError, match="did you mean 'queue_size'"):
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
 
 
 def test_swinir_does_not_swallow_misspelt_keys(training_options):
     training_options['network_g'] = {'type': 'SwinIR', 'upscale': 4, 'embed_dm': 60}
     with pytest.raises(UserError, match=r"network_g: embed_dm: .*'embed_dim'"):
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
 
 
 def test_batch_is_divided_over_the_processes(training_options, tmp_path):
     training_options['path'] = {}
-    options.expand(training_options, tmp_path, is_train=True, world_size=2)
+    option_file.expand(training_options, tmp_path, is_train=True, world_size=2)
     assert training_options['datasets']['train']['batch_size_per_gpu'] == 1
     training_options['datasets']['train']['total_batch_size'] = 3
     with pytest.raises(UserError, match='total_batch_size: 3 cannot be divided over 2 processes; write 4'):
-        options.expand(training_options, tmp_path, is_train=True, world_size=2)
+        option_file.expand(training_options, tmp_path, is_train=True, world_size=2)
 
 
 def test_a_file_survives_being_written_and_read(training_options, tmp_path):
     path = write(tmp_path / 'x.yml', yaml.safe_dump(training_options))
-    assert options.load(path) == training_options
+    assert option_file.load(path) == training_options
 
 
 LAUGHS = 'a: &a [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
@@ -267,13 +266,13 @@ KEYS += 'c: {<<: [*a, *b]}'
 ], ids=range(12))
 def test_files_that_would_eat_memory_or_time_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=rf'x\.yml: .*{message}'):
-        options.load(write(tmp_path / 'x.yml', text))
+        option_file.load(write(tmp_path / 'x.yml', text))
 
 
 def test_merge_keys_do_not_multiply(tmp_path):
     file = write(tmp_path / 'x.yml', MERGES)
     try:
-        opt = options.load(file)
+        opt = option_file.load(file)
     except UserError as error:  # PyYAML before 6.0.4 keeps every copy of a key until the end
         assert 'more than 1000 keys' in str(error)
     else:
@@ -283,7 +282,7 @@ def test_merge_keys_do_not_multiply(tmp_path):
 @pytest.mark.parametrize('data', [b'\xef\xbb\xbfname: x\r\nscale: 4\r\n', b'a: &a {scale: 4}\n<<: *a\nname: x'])
 def test_marks_line_ends_and_merges_of_any_editor(tmp_path, data):
     (tmp_path / 'x.yml').write_bytes(data)
-    opt = options.load(tmp_path / 'x.yml')
+    opt = option_file.load(tmp_path / 'x.yml')
     assert (opt['name'], opt['scale']) == ('x', 4)
 
 
@@ -291,18 +290,18 @@ def test_marks_line_ends_and_merges_of_any_editor(tmp_path, data):
 def test_other_encodings_and_binary_files_are_named(tmp_path, data):
     (tmp_path / 'x.yml').write_bytes(data)
     with pytest.raises(UserError, match=r'x\.yml: not an option file, or not in UTF-8'):
-        options.load(tmp_path / 'x.yml')
+        option_file.load(tmp_path / 'x.yml')
 
 
 def test_pipes_and_folders_are_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / 'x.yml')
     for path, message in ((tmp_path / 'x.yml', 'a pipe'), (tmp_path, 'a folder')):
         with pytest.raises(UserError, match=message):
-            options.load(path)
+            option_file.load(path)
 
 
 @pytest.mark.parametrize(('net', 'p'), [('srresnet', 0.7), ('rrdb', 0.5)])
 def test_the_papers_twins_differ_in_dropout_alone(net, p):
-    plain, dropped = (options.load(f'options/train_{net}_real_{name}.yml') for name in ('p0', f'p0{p * 10:.0f}'))
+    plain, dropped = (option_file.load(f'options/train_{net}_real_{name}.yml') for name in ('p0', f'p0{p * 10:.0f}'))
     assert (plain['network_g'].pop('dropout_p'), dropped['network_g'].pop('dropout_p')) == (0, p)
     assert {**plain, 'name': ''} == {**dropped, 'name': ''}

@@ -7,7 +7,7 @@ import torch
 from basicsr.archs.srresnet_arch import MSRResNet
 
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import checks
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.state_dict import translate_keys
@@ -39,7 +39,7 @@ def test_option_files_say_what_became_of_a_name(training_options, caplog):
     logger = logging.getLogger('basicsr')
     logger.addHandler(caplog.handler)
     try:
-        option_checks.check(training_options, 'x.yml', is_train=True)
+        checks.check(training_options, 'x.yml', is_train=True)
     finally:
         logger.removeHandler(caplog.handler)
     assert 'it became type: DropoutMSRResNet, dropout_position: last-conv, dropout_dim: channel, dropout_p: 0.7' in (
