@@ -27,7 +27,7 @@ KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradat
 MOST_SEEDS = 1000
 # Axes with a short name, and how the name of a cell writes their values; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
-RESERVED = {'name': 'it is made of the values of the axes', 'study': 'it is the grid itself',
+RESERVED = {'name': 'it is built from the values of the axes', 'study': 'it is the grid itself',
             'manual_seed': 'all cells share it, which is what makes them comparable; repeat them with --seeds N'}
 
 
@@ -157,7 +157,7 @@ def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
     try:
         before = dict(_flat(options.load(folder_of(cell, root) / f'{cell.experiment}.yml')))
     except UserError:
-        return ['its option file does not exist']
+        return ['its option file cannot be read']
     now = dict(_flat(cell.options))
     return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}' for key in before | now
             if key not in before or key not in now or before[key] != now[key]]
@@ -170,20 +170,20 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
     axes: dict[str, list] = {}
     for axis, values in section.items():
         where = f'study: axes: {axis}'
-        known = [*DROPOUT, *(key for key, _ in _flat(opt) if key not in RESERVED)]
         short = axis.removeprefix('network_g:')
         short = short if short in DROPOUT else axis
         if axis in RESERVED:
             raise UserError(f'{where}: cannot be an axis: {RESERVED[axis]}')
         if short not in DROPOUT and ':' not in axis and axis not in opt:
+            known = [*DROPOUT, *(key for key, _ in _flat(opt) if key not in RESERVED)]
             raise UserError(f'{where}: is not a known axis{suggest(axis, known)}')
         if short in axes:
-            raise UserError(f'{where}: stands twice')
+            raise UserError(f'{where}: is given twice')
         if not isinstance(values, list) or not values:
             raise UserError(f'{where}: has no list of values, so there are no cells; write one, as in [0.1, 0.3], not '
                             f'{values!r}')
         if any(isinstance(value, dict) for value in values):
-            raise UserError(f'{where}: its values must be plain ones or lists; name the keys of a section one by one')
+            raise UserError(f'{where}: its values must be plain ones or lists; write one axis for each key of a section')
         axes[short] = values
     return axes
 

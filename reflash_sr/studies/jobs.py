@@ -95,7 +95,7 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
             with executor.batch():
                 jobs = [executor.submit(CellJob(cell, folder, {}, wait=False)) for cell in cells]
         except FailedJobError as error:
-            raise UserError(f'--engine slurm: the jobs were not taken: {error}') from error
+            raise UserError(f'--engine slurm: SLURM refused the jobs: {error}') from error
         running, waiting = {job: (cell, {}) for job, cell in zip(jobs, cells)}, []
     while waiting or running:
         while waiting and slots:
@@ -162,7 +162,7 @@ def _outcome(job: Any) -> str | None:
     try:
         return job.result()
     except UncompletedJobError:
-        return f'its process ended without a word, as a killed one does; log: {job.paths.stderr}'
+        return f'its process ended without an error message, as if it was killed; log: {job.paths.stderr}'
     except Exception as error:  # an error outside of CellJob comes with submitit's traceback
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f'{lines[-1] if lines else type(error).__name__}; log: {job.paths.stderr}'

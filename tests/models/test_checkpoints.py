@@ -95,7 +95,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_passed_over(finished, tmp_path
         status, said = forked.train(folder, '--auto_resume')
         assert status == 0, (what, said)
         assert said.count('is skipped, an older one is tried: ') == 1, (what, said)
-        assert '6.state is left out' in said, what
+        assert '6.state is skipped' in said, what
         assert 'iter: 4' in said, what
         forked.assert_same(whole, forked.outcome(folder, TOTAL), what)
 

@@ -78,7 +78,7 @@ BAD = {
     'misspelt key': ({'network_g:num_fet': [8]}, "network_g: num_fet: is not a known key; did you mean 'num_feat'?"),
     'misspelt study key': (lambda opt: opt['study'].update(with_po=True), "study: with_po: is not a known key; did you "
                            "mean 'with_p0'?"),
-    'same axis': ({'dropout_p': [0.1], 'network_g:dropout_p': [0.2]}, 'network_g:dropout_p: stands twice'),
+    'same axis': ({'dropout_p': [0.1], 'network_g:dropout_p': [0.2]}, 'network_g:dropout_p: is given twice'),
     'seed axis': ({'manual_seed': [0, 1]}, 'repeat them with --seeds N'),
     'same name': ({'dropout_p': [0.1, 0.1]}, "study: two cells are called 'p0.1'"),
     'same file name': ({'dropout_position': ['a b', 'a/b'], 'dropout_p': [0.1]}, "two cells are called 'a-b_p0.1'"),
