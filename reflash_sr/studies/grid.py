@@ -183,7 +183,7 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
             raise UserError(f'{where}: has no list of values, so there are no cells; write one, as in [0.1, 0.3], not '
                             f'{values!r}')
         if any(isinstance(value, dict) for value in values):
-            raise UserError(f'{where}: its values must be plain ones or lists; write one axis for each key of a section')
+            raise UserError(f'{where}: its values must be plain ones or lists; write one axis per key of a section')
         axes[short] = values
     return axes
 
