@@ -129,10 +129,11 @@ class EvaluationFolder(ResultFolder, Observer):
         """Print a note on standard error."""
         print(f'note: {line}', file=sys.stderr)
 
-    def __exit__(self, kind: object, error: object, *trace: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._log is not None:
             self._log.close()
             self._log = None
+        error = raised[1]
         if isinstance(error, OSError):
             raise RunError(f'{self}: results cannot be written ({error.strerror}); make room, then start again'
                            ) from error
@@ -150,7 +151,7 @@ def load_scores(folder: Path) -> dict[Unit, list[Score]]:
         try:
             with open(path, encoding='utf-8', newline='') as file:
                 for row in csv.DictReader(file):
-                    score = Score(**{**row, 'value': float(row['value'])})
+                    score = Score(value=float(row.pop('value')), **row)
                     found.setdefault((score.dataset, score.image), []).append(score)
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             what = 'a line is cut off, or a column is another' if isinstance(error, TypeError) else error

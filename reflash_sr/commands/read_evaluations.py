@@ -37,22 +37,13 @@ _SETTINGS = {**dict.fromkeys(_COMPARABLE, ANY), 'crop_border': COUNT, 'metrics':
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of ``evaluate_degradations``.
-
-    Attributes:
-        folder: Where they are.
-        settings: As in the summary.
-        networks: By label.
-        sets: Datasets by name, as in the summary, without their folders.
-        images: Names of the images of each dataset.
-        scores: All of them.
-    """
+    """Results of ``evaluate_degradations``."""
 
     folder: Path
-    settings: Mapping[str, Any]
-    networks: Mapping[str, Described]
-    sets: Mapping[str, Mapping[str, Any]]
-    images: Mapping[str, Collection[str]]
+    settings: Mapping[str, Any]  # as in the summary
+    networks: Mapping[str, Described]  # by label
+    sets: Mapping[str, Mapping[str, Any]]  # datasets by name, as in the summary, without their folders
+    images: Mapping[str, Collection[str]]  # names, by dataset
     scores: Sequence[Score]
 
 
@@ -79,7 +70,7 @@ def open_evaluation(folder: Path) -> Evaluation:
     there = Counter((one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
                     if is_number(one.value) or one.value == math.inf)
     images = {name: sorted({key[-1] for key in there if key[0] == name}) for name in sets}
-    wanted = set()
+    wanted: set[tuple[str, str, str, str, str]] = set()
     for name, one in sets.items():
         if len(images[name]) > one['pictures']:
             raise UserError(f"{path}: has {len(images[name])} images of {name}, but summary.json says "

@@ -1,4 +1,4 @@
-"""What the summaries of earlier results say of their networks, held to what the tools write."""
+"""Networks as the summaries of earlier results describe them, checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': one_of(*KEYS,
 
 @dataclass(frozen=True, order=True)
 class Identity:
-    """What tells the networks of a study apart."""
+    """Tells the networks of a study apart."""
 
     variant: str
     iteration: int
@@ -36,28 +36,19 @@ class Identity:
 
 @dataclass(frozen=True)
 class Described:
-    """A network as a summary describes it.
-
-    Attributes:
-        label: Its name there.
-        identity: What tells it from others of its study.
-        dropout_p: Its p.
-        kind: What is trained, and for how long, but for its dropout.
-        studies: To which it may belong, by its experiment's name; none where that does not say.
-        sha256: Of its weights file.
-    """
+    """A network as a summary describes it."""
 
     label: str
     identity: Identity
     dropout_p: float
-    kind: str
-    studies: frozenset[str]
-    sha256: str
+    kind: str  # architecture and length of training, without its dropout
+    studies: frozenset[str]  # to which it may belong, from the name of its experiment; empty if unknown
+    sha256: str  # of its weights file
 
 
 @contextlib.contextmanager
 def as_written(path: str | os.PathLike, tool: str, remedy: str) -> Iterator[None]:
-    """Turn what goes wrong in reading a file into one line: it is not as the tool writes it, and what to do."""
+    """Turn errors in reading a file into a ``UserError``: it is not as the tool writes it, and what to do."""
     try:
         yield
     except UserError:
@@ -67,11 +58,7 @@ def as_written(path: str | os.PathLike, tool: str, remedy: str) -> Iterator[None
 
 
 def read_finished(folder: Path, tool: str) -> dict[str, Any]:
-    """Read the summary of a tool's finished results.
-
-    Raises:
-        UserError: There are none in the folder.
-    """
+    """Read the summary of a tool's results; raises ``UserError`` if the folder has no finished ones."""
     try:
         text = (folder / SUMMARY).read_bytes()
     except OSError as error:
@@ -86,11 +73,7 @@ def read_finished(folder: Path, tool: str) -> dict[str, Any]:
 
 
 def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described]:
-    """Networks by their labels; to be called inside of :func:`as_written`.
-
-    Raises:
-        UserError: One of them does not say its seed or iteration.
-    """
+    """Networks by label, inside :func:`as_written`; raises ``UserError`` if one lacks its seed or iteration."""
     entries = summary['settings']['networks']
     found = {one['label']: _describe(one, folder) for one in entries}
     if not found or len(found) != len(entries):
@@ -99,7 +82,7 @@ def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described
 
 
 def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Raise a ``ValueError`` where a value is missing or not as its rule has it."""
+    """Raise a ``ValueError`` if a value is missing or breaks its rule."""
     for key, rule in rules.items():
         if not rule.holds(section[key]):
             raise ValueError(f'{key} must be {rule.wanted}, not {str(section[key])[:80]!r}')
@@ -107,7 +90,8 @@ def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
     """Refuse networks that differ in more than dropout, seed and iteration, or are of several studies."""
-    kind, studies = networks[0][1].kind, frozenset()
+    kind = networks[0][1].kind
+    studies: frozenset[str] = frozenset()
     for folder, one in networks:
         if one.kind != kind:
             raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
@@ -119,7 +103,7 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
 
 
 def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
-    """Refuse one weights file under two names: of two seeds, say."""
+    """Refuse one weights file under two names, for instance two seeds."""
     known: dict[tuple[str, str], Described] = {}
     for folder, one in networks:
         before = known.setdefault((one.sha256, one.identity.weights), one)
@@ -153,13 +137,9 @@ def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
 
 
 def studies_of(one: Mapping[str, Any]) -> set[str]:
-    """To which studies a network may belong: its experiment is ``STUDY_CELL_seedN``, and CELL ends in its dropout.
+    """Names of studies to which a network of a summary may belong; empty if unknown.
 
-    Args:
-        one: What a summary says of the network.
-
-    Returns:
-        Names; none where the experiment is not called so.
+    Its experiment is called ``STUDY_CELL_seedN``, and CELL ends in its dropout.
     """
     network_g, trained = one['network_g'], one['trained']
     end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"

@@ -18,45 +18,25 @@ SPANS = ('over images', 'over seeds', 'seeds')
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant on a dataset under a degradation, over all its seeds; the fields are the columns of ``gains.csv``.
-
-    Attributes:
-        metric: Its name.
-        weights: ``'params'`` or ``'params_ema'``.
-        iteration: At which the networks were saved.
-        dataset: Name of the dataset, or of a mean over datasets.
-        degradation: Or ``'mean'``.
-        method: The variant, such as ``'p = 0.3'``.
-        value: Mean over seeds and images.
-        without_dropout: The same of the networks without dropout.
-        bicubic: The same of bicubic interpolation.
-        gain: ``value`` over ``without_dropout``, positive is better; in the metric's unit.
-        images: Number of images.
-        images_low: Lower end of the 95 % interval of the gain over images; None if no dataset has two.
-        images_high: Upper end.
-        seeds: Number of seeds.
-        seeds_low: Lower end of the 95 % interval over seeds; None for one seed.
-        seeds_high: Upper end.
-        by_seed: The gain of each seed.
-    """
+    """A line of ``gains.csv``: a variant on a dataset under a degradation, over all its seeds."""
 
     metric: str
-    weights: str
-    iteration: int
-    dataset: str
-    degradation: str
-    method: str
-    value: float
-    without_dropout: float
+    weights: str  # 'params' or 'params_ema'
+    iteration: int  # at which the networks were saved
+    dataset: str  # or a mean over datasets
+    degradation: str  # or 'mean'
+    method: str  # the variant, such as 'p = 0.3'
+    value: float  # mean over seeds and images
+    without_dropout: float  # the same of the networks without dropout
     bicubic: float
-    gain: float
-    images: int
-    images_low: float | None
+    gain: float  # of value over without_dropout, positive is better; in the metric's unit
+    images: int  # their number
+    images_low: float | None  # of the 95 % interval of the gain over images; None if no dataset has two
     images_high: float | None
-    seeds: int
-    seeds_low: float | None
+    seeds: int  # their number
+    seeds_low: float | None  # of the 95 % interval over seeds; None for one seed
     seeds_high: float | None
-    by_seed: dict[int, float]
+    by_seed: dict[int, float]  # the gain of each seed
 
     @property
     def signed(self) -> str:

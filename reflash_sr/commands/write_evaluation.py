@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,24 +90,16 @@ def _draw_bars(grid: Grid, methods: Sequence[Method], metric: str, folder: Path)
               for dataset in grid.datasets}
     draw_absolute(grid.degradations, panels, folder / f'absolute{suffix}.png', metric.upper() + unit,
                   f'{metric.upper()} per degradation ({grid.how})', decimals)
-    pairs = [(one.label, one.baseline) for one in methods if one.baseline]
-    by_degradation, by_dataset = [], []
-    for label, reference in pairs or [(one.label, methods[0].label) for one in methods[1:]]:
-        name = f'{label} over {reference}'
-        for group, datasets in grid.groups().items():
-            columns = grid.columns(datasets)
-            for column, places in columns.items():
-                gain = grid.gain(metric, label, reference, datasets, places)
-                if gain is None:
-                    continue
-                numbers = gain.mean, gain.low, gain.high, gain.images
-                by_degradation.append(Bar(name, column, group, *numbers))
-                if column == MEAN or len(columns) == 1:
-                    by_dataset.append(Bar(name, group, '', *numbers))
+    pairs = [(one.baseline, one.label) for one in methods if one.baseline]
+    bars = [Bar(f'{method} over {reference}', column, group, gain.mean, gain.low, gain.high, gain.images)
+            for _, group, column, method, reference, gain in all_gains(
+                grid, pairs or [(methods[0].label, one.label) for one in methods[1:]], [metric])]
+    alone = {group for group, datasets in grid.groups().items() if len(grid.columns(datasets)) == 1}
     axis, note = f'gain in {metric.upper()}{unit}', 'error bars: 95 % bootstrap interval over images'
-    draw_gains(by_degradation, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({grid.how})',
+    draw_gains(bars, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({grid.how})',
                note, decimals)
-    draw_gains(by_dataset, folder / f'gain_per_set{suffix}.png', axis,
+    draw_gains([replace(bar, group=bar.panel, panel='') for bar in bars if bar.group == MEAN or bar.panel in alone],
+               folder / f'gain_per_set{suffix}.png', axis,
                f'Gain per set, mean over its degradations ({grid.how})', note, decimals)
 
 

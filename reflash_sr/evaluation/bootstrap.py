@@ -15,23 +15,14 @@ DRAWS_AT_A_TIME = 2_000_000  # 32 MB
 
 @dataclass(frozen=True)
 class Gain:
-    """How much one method is ahead of another.
+    """How much one method is ahead of another, in the metric's unit; cells are datasets × degradations."""
 
-    Attributes:
-        mean: Mean over cells (dataset × degradation), each the mean over its images; in the metric's unit.
-        low: Lower end of the 95 % bootstrap interval over images; None if no dataset has two images.
-        high: Upper end.
-        images: Number of images behind it.
-        cells: Number of cells.
-        improved: Number of cells with a positive gain.
-    """
-
-    mean: float
-    low: float | None
+    mean: float  # over cells, each the mean over its images
+    low: float | None  # of the 95 % bootstrap interval over images; None if no dataset has two images
     high: float | None
     images: int
     cells: int
-    improved: int
+    improved: int  # cells with a positive gain
 
 
 @dataclass(frozen=True)
@@ -40,15 +31,10 @@ class SeedGain(Gain):
 
     The two intervals answer two questions and are not added up: would other images give the same mean for these
     networks, and would other seeds give the same mean for these images.
-
-    Attributes:
-        by_seed: The mean gain of each seed.
-        seeds_low: Lower end of the 95 % interval over seeds (Student's t); None for one seed.
-        seeds_high: Upper end.
     """
 
     by_seed: tuple[float, ...]
-    seeds_low: float | None
+    seeds_low: float | None  # of the 95 % interval over seeds (Student's t); None for one seed
     seeds_high: float | None
 
 

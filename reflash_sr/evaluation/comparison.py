@@ -20,32 +20,17 @@ BICUBIC = 'bicubic'
 
 @dataclass(frozen=True)
 class Settings:
-    """How networks are measured.
+    """How networks are measured; raises ``UserError`` for a metric that is unknown or not available."""
 
-    Attributes:
-        metrics: Names; see :mod:`reflash_sr.evaluation.metrics`.
-        crop_border: px excluded on every side.
-        y_channel: Whether to measure on Y of YCbCr instead of RGB.
-        seed: Of the intervals; of the noise of the LQ images, datasets have their own.
-        amp: Whether to run networks in bfloat16 mixed precision.
-        tile: As for :class:`~reflash_sr.evaluation.inference.Restorer`.
-        overlap: The same.
-        strips: Number of images of each dataset that are shown in strips.
-        save_images: Whether to write every SR image.
-
-    Raises:
-        UserError: A metric is unknown or not available.
-    """
-
-    metrics: tuple[str, ...] = ('psnr',)
-    crop_border: int = 4
-    y_channel: bool = False
-    seed: int = 0
-    amp: bool = False
-    tile: int | None = None
+    metrics: tuple[str, ...] = ('psnr',)  # keys of evaluation.metrics.METRICS
+    crop_border: int = 4  # px excluded on every side
+    y_channel: bool = False  # measure on Y of YCbCr instead of RGB
+    seed: int = 0  # of the intervals; the noise of LQ images has the seed of its dataset
+    amp: bool = False  # run networks in bfloat16 mixed precision
+    tile: int | None = None  # tile and overlap: as for evaluation.inference.Restorer
     overlap: int = OVERLAP
-    strips: int = 1
-    save_images: bool = False
+    strips: int = 1  # number of images of each dataset that are shown in strips
+    save_images: bool = False  # write every SR image
 
     def __post_init__(self) -> None:
         check_metrics(self.metrics)

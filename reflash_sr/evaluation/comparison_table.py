@@ -15,21 +15,13 @@ from reflash_sr.evaluation.scores import MEAN, Cell, Score
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table.
-
-    Attributes:
-        label: Its name.
-        parameters: Number of parameters; None for bicubic interpolation.
-        dropout_p: The p it was trained with; 0 for none, None if unknown.
-        baseline: Label of the method that its gain is counted from.
-        note: What a reader should know, such as how long it was trained.
-    """
+    """A row of the table."""
 
     label: str
-    parameters: int | None = None
-    dropout_p: float | None = 0
-    baseline: str | None = None
-    note: str = ''
+    parameters: int | None = None  # their number; None for bicubic interpolation
+    dropout_p: float | None = 0  # the p it was trained with; 0 for none, None if unknown
+    baseline: str | None = None  # label of the method that its gain is counted from
+    note: str = ''  # what a reader should know, such as how long it was trained
 
     def may_beat(self, other: Method) -> bool:
         """Whether this is a smaller network with dropout, and the other a larger one without."""
@@ -39,15 +31,10 @@ class Method:
 
 @dataclass(frozen=True)
 class Entry(Cell):
-    """A cell of the table; its dataset may be a mean over datasets, its degradation :data:`MEAN`.
+    """A cell of the table; its dataset may be a mean over datasets, its degradation :data:`MEAN`."""
 
-    Attributes:
-        gain: Over its baseline, in the metric's unit; None without a baseline.
-        beats: Larger networks without dropout that this smaller one, with dropout, is better than in this cell.
-    """
-
-    gain: Gain | None
-    beats: tuple[str, ...]
+    gain: Gain | None  # over its baseline, in the metric's unit
+    beats: tuple[str, ...]  # larger networks without dropout that this smaller one, with dropout, is better than
 
 
 class Grid:
@@ -156,19 +143,18 @@ def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
     return entries
 
 
-def all_gains(grid: Grid,
-              pairs: Sequence[tuple[str, str]] | None = None) -> list[tuple[str, str, str, str, str, Gain]]:
-    """Compare methods.
+def all_gains(grid: Grid, pairs: Sequence[tuple[str, str]] | None = None,
+              metrics: Sequence[str] | None = None) -> list[tuple[str, str, str, str, str, Gain]]:
+    """Compare methods: metric, dataset, degradation, method, reference and gain.
 
     Args:
         grid: All scores.
         pairs: (reference, method). Default: every method with every one before it.
-
-    Returns:
-        Metric, dataset, degradation, method, reference and gain.
+        metrics: Default: all.
     """
     pairs = list(combinations(grid.methods, 2)) if pairs is None else pairs
     return [(metric, group, column, method, reference, gain)
-            for metric in grid.metrics for group, datasets in grid.groups().items() for reference, method in pairs
+            for metric in metrics or grid.metrics for group, datasets in grid.groups().items()
+            for reference, method in pairs
             for column, places in grid.columns(datasets).items()
             if (gain := grid.gain(metric, method, reference, datasets, places)) is not None]

@@ -1,4 +1,4 @@
-"""Where to look in an image."""
+"""Which part of an image to show."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ SIDE = 128  # px of the GT image
 
 
 def crop_box(gt: np.ndarray, scale: int, side: int = SIDE) -> tuple[slice, slice]:
-    """Find the square with most structure that an LQ image can hold: where networks differ most to the eye.
+    """Rows and columns of the square with most structure, which shows differences between networks best.
 
     Args:
         gt: (H, W, 3) uint8.
         scale: Corners lie on multiples of it, so that the LQ image has the same square.
-        side: px; smaller images give a smaller square.
-
-    Returns:
-        Rows and columns.
+        side: px; smaller for small images.
     """
     height, width = gt.shape[:2]
     side = min(side, height, width) // scale * scale

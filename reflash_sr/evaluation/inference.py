@@ -1,4 +1,4 @@
-"""Running a network on one image: padding, tiles, mixed precision. Every number and every image comes from here."""
+"""Running a network on one image: padding, tiles, mixed precision, memory. All SR images are made here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.memory_estimate import bytes_per_pixel
 from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
 
-OVERLAP = 32  # px of the LQ image; at SRResNet's 16 blocks a pixel sees 36 px far, the last of them hardly
+OVERLAP = 32  # px of the LQ image; SRResNet with 16 blocks sees 36 px far, the last of them hardly matter
 CPU = torch.device('cpu')
 SMALLEST_TILE = 16  # px
-MEMORY_SHARE = 0.7  # of what is free
+MEMORY_SHARE = 0.7  # of free memory
+PROBE = 32  # px: side of the image with which memory is estimated
+HELD = 2.0  # long skips and the allocator's slack, beside what one layer reads and writes
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -44,16 +45,16 @@ class Restorer:
 
     Args:
         net: Takes (B, 3, H, W) in [0, 1]; is moved to the device.
-        scale: How many times as large its output is.
+        scale: Upscaling factor.
         multiple: Both sides of its input must be multiples of this, px.
         device: Where to run.
         amp: Whether to run in bfloat16 mixed precision; the output stays float32.
-        tile: Side of a tile, px of the LQ image; None: the whole image, and tiles where memory would run out; 0:
+        tile: Side of a tile, px of the LQ image; None: tiles only if the whole image does not fit into memory; 0:
             never tiles.
         overlap: How far a tile sees beyond its border, px of the LQ image.
 
     Attributes:
-        forced_tile: Side of the smallest tile that memory made necessary so far, px of the LQ image; 0: none.
+        forced_tile: Side of the smallest tile that was needed for lack of memory, px of the LQ image; 0: none.
     """
 
     net: nn.Module
@@ -65,7 +66,7 @@ class Restorer:
     overlap: int = OVERLAP
 
     def __post_init__(self):
-        self.net = self.net.to(self.device, memory_format=torch.channels_last)
+        self.net = self.net.to(self.device).to(memory_format=torch.channels_last)
         self._bytes: float | None = None
         self.forced_tile = 0
 
@@ -97,12 +98,12 @@ class Restorer:
             return self.net(lq.contiguous(memory_format=torch.channels_last)).float()
 
     def _fitting_tile(self, lq: torch.Tensor) -> int:
-        """0 where the whole image fits into free memory, else the side of a tile that does."""
+        """Side of a tile that fits into free memory; 0 if the whole image does."""
         height, width = lq.shape[-2:]
         if height * width <= 64 * 64:
             return 0
         fitting = self._fitting_pixels()
-        if height * width > fitting:  # what earlier images took may still be held
+        if height * width > fitting:  # memory of earlier images may still be held
             release_memory(self.device)
             fitting = self._fitting_pixels()
         if height * width <= fitting:
@@ -110,7 +111,7 @@ class Restorer:
         return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
 
     def _fitting_pixels(self) -> float:
-        """How many pixels of an LQ image fit into free memory; endless where that is not known."""
+        """Number of pixels of an LQ image that fit into free memory; infinite if unknown."""
         if self._bytes is None:
             self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
         free = free_memory(self.device)
@@ -121,13 +122,13 @@ def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: 
           overlap: int = OVERLAP) -> torch.Tensor:
     """Restore an image, whole or in tiles that overlap; pads it to what the network needs.
 
-    Where ``overlap`` reaches as far as the network sees, tiles give the same as the whole image.
+    If ``overlap`` reaches as far as the network sees, tiles give the same result as the whole image.
 
     Args:
         run: (B, C, h, w) to (B, C, h · scale, w · scale).
         lq: (B, C, H, W).
         scale: Factor.
-        multiple: Both sides of what ``run`` is given are multiples of this, px.
+        multiple: Both sides of the input of ``run`` are multiples of this, px.
         tile: Side of a tile, px, without the overlap; 0: the whole image.
         overlap: How far a tile sees beyond its border, px.
 
@@ -139,7 +140,7 @@ def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: 
     if not tile or max(height, width) <= tile:
         return run(lq)[..., :height * scale, :width * scale]
     tile, overlap = _up(tile, multiple), _up(overlap, multiple)
-    sr = None
+    sr: torch.Tensor | None = None
     for top, bottom, top_seen, bottom_seen in _strips(lq.shape[-2], tile, overlap):
         for left, right, left_seen, right_seen in _strips(lq.shape[-1], tile, overlap):
             out = run(lq[..., top_seen:bottom_seen, left_seen:right_seen])
@@ -148,6 +149,7 @@ def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: 
             sr[..., top * scale:bottom * scale, left * scale:right * scale] = out[
                 ..., (top - top_seen) * scale:(bottom - top_seen) * scale,
                 (left - left_seen) * scale:(right - left_seen) * scale]
+    assert sr is not None
     return sr[..., :height * scale, :width * scale]
 
 
@@ -168,3 +170,26 @@ def _pad(lq: torch.Tensor, multiple: int) -> torch.Tensor:
 
 def _up(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
+
+
+@torch.no_grad()
+def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> float:
+    """Estimate the peak memory of a forward pass, in bytes of float32 for each pixel of the LQ image.
+
+    Measured on a small image: the layer that reads and writes most, times :data:`HELD`. Arguments as for
+    :class:`Restorer`.
+    """
+    side = _up(PROBE, multiple)
+    most = 0
+
+    def note(module: nn.Module, inputs: tuple, output: object) -> None:
+        nonlocal most
+        most = max(most, sum(one.numel() * 4 for one in (*inputs, output) if isinstance(one, torch.Tensor)))
+
+    handles = [module.register_forward_hook(note) for module in net.modules()]
+    try:
+        net(torch.zeros(1, 3, side, side, device=device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return HELD * most / side**2

@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: dropout left on at test time; the mean of several passes, and how far they are apart."""
+"""Monte-Carlo dropout: dropout stays on at test time; mean and standard deviation of several passes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from reflash_sr.dropout import DropoutHook, FeatureDropout
 from reflash_sr.errors import UserError
@@ -18,7 +19,7 @@ _LAYERS = (FeatureDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def has_dropout(net: nn.Module) -> bool:
-    """Whether a network has dropout with p > 0: ours, or PyTorch's layers. Stochastic depth does not count."""
+    """Whether a network has dropout with p > 0, of this package or PyTorch. Stochastic depth does not count."""
     return bool(_hooks(net)) or any(isinstance(module, _LAYERS) and module.p > 0 for module in net.modules())
 
 
@@ -26,52 +27,48 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
                name: str = '') -> tuple[torch.Tensor, torch.Tensor]:
     """Restore an image several times with dropout on.
 
-    The masks depend on ``seed``, ``name`` and the number of the pass alone. All tiles of a pass have the masks of its
-    first: channel dropout leaves no seams. PyTorch's random numbers and the network are left as they were found.
+    The masks depend on ``seed``, ``name`` and the number of the pass only. All tiles of a pass have the same masks, so
+    that channel dropout leaves no seams. PyTorch's random state and the network are restored afterwards.
 
     Args:
         restorer: Holds the network.
         lq: (1, 3, H, W) in [0, 1].
-        passes: How many, at least 2.
+        passes: Number of passes, at least 2.
         seed: Of the masks.
         name: Of the image.
 
     Returns:
-        The mean of the passes, (1, 3, H · scale, W · scale) in [0, 1], each clipped before; and their standard
-        deviation (n - 1), (H · scale, W · scale) in [0, 0.71]: of the three channels, the root of the mean square.
-        Both float32 and on the device.
+        The mean of the clipped results, (1, 3, H · scale, W · scale) in [0, 1], and their standard deviation (n - 1),
+        (H · scale, W · scale) in [0, 0.71], root mean square over the channels. Both float32, on the device.
 
     Raises:
         UserError: Fewer than 2 passes, or a result that is not finite.
     """
     if passes < 2:
         raise UserError(f'--mc: {passes} passes have no standard deviation; write 2 or more')
-    mean = squares = None
-    with forked_rng(restorer.device), dropout_on(restorer.net):
+    mean, squares = (torch.zeros((), device=restorer.device) for _ in range(2))
+    with _forked_rng(restorer.device), dropout_on(restorer.net):
         for number in range(passes):
             with _seeded(restorer.net, restorer.device, _seed(seed, name, number)):
                 sr = restorer(lq)
             if not sr.isfinite().all():
-                raise UserError('the network gave values that are not finite; leave --amp away, or check the weights')
+                raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
             sr = sr.clamp(0, 1)
-            if mean is None:
-                mean, squares = sr.clone(), torch.zeros_like(sr)
-                continue
             apart = sr - mean  # Welford: no cancellation, whatever the number of passes
-            mean += apart / (number + 1)
-            squares += apart * (sr - mean)
+            mean = mean + apart / (number + 1)
+            squares = squares + apart * (sr - mean)
     return mean.clamp(0, 1), (squares / (passes - 1)).mean(1)[0].clamp(min=0).sqrt()
 
 
 @contextlib.contextmanager
 def dropout_on(net: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode but for its dropout; at the end it is as it was.
+    """Put a network into eval mode except for its dropout; restored at the end.
 
-    BatchNorm keeps its statistics, and stochastic depth (DropPath) stays off. Modules with a hook of ours stay in eval
-    mode too: a second hook drops in its place.
+    BatchNorm keeps its statistics, and stochastic depth (DropPath) stays off. Modules with a hook of this package stay
+    in eval mode too: a second hook drops instead.
     """
     modes = [(module, module.training) for module in net.modules()]
-    handles = []
+    handles: list[RemovableHandle] = []
     try:
         net.eval()
         for module, hook, before in _hooks(net):
@@ -89,8 +86,8 @@ def dropout_on(net: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def forked_rng(device: torch.device) -> Iterator[None]:
-    """Leave PyTorch's random numbers, of the CPU and of a device, as they were found."""
+def _forked_rng(device: torch.device) -> Iterator[None]:
+    """Restore PyTorch's random state, of the CPU and of a device, at the end."""
     mps = torch.mps.get_rng_state() if device.type == 'mps' else None
     try:
         with keep_rng(device):
@@ -101,21 +98,21 @@ def forked_rng(device: torch.device) -> Iterator[None]:
 
 
 def _hooks(net: nn.Module) -> list[tuple[nn.Module, DropoutHook, bool]]:
-    """Our hooks in a network with p > 0: the module, the hook, and whether it drops in front of the module."""
+    """Hooks of this package with p > 0: the module, the hook, and whether it drops the module's input."""
     return [(module, hook, before) for module in net.modules()
             for before, hooks in ((True, module._forward_pre_hooks), (False, module._forward_hooks))
             for hook in hooks.values() if isinstance(hook, DropoutHook) and hook.p > 0]
 
 
 def _always(hook: DropoutHook) -> Callable[..., object]:
-    """A hook that drops what another would if its module trained."""
+    """A hook that drops as ``hook`` does in training mode."""
     trains = nn.Identity().train()
     return lambda module, *given: hook(trains, *given)
 
 
 @contextlib.contextmanager
 def _seeded(net: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
-    """Seed in front of every forward pass: a tile, or an estimate of memory, changes nothing for the next."""
+    """Seed before every forward pass, so that tiles and memory estimates do not change the next masks."""
 
     def start(*_: object) -> None:
         torch.random.default_generator.manual_seed(seed)

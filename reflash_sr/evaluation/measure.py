@@ -99,8 +99,8 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
     for label, one in restorers.items():
         if one.forced_tile and failure is None:
             observer.note(f'{label}: memory did not suffice for whole images: tiles down to {one.forced_tile} px. If '
-                          f'the network sees farther than --overlap, {one.overlap} px, numbers differ slightly from those '
-                          'of whole images')
+                          f'the network sees farther than --overlap, {one.overlap} px, numbers differ slightly from '
+                          'those of whole images')
     scores = dict(observer.measured)
     for part, failed in processes.gather((found, failure)):  # all processes stop for the same reason
         if failed is not None:

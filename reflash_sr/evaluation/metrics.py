@@ -28,14 +28,11 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
         metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal images), ``ssim``, ``lpips``.
         sr: (H, W, 3) uint8 RGB.
         gt: The same.
-        crop_border: px to leave out on every side.
+        crop_border: px excluded on every side.
         y_channel: Whether to measure on Y of YCbCr instead of RGB.
 
-    Returns:
-        The value.
-
     Raises:
-        UserError: The images differ in size, or nothing of them is left within the border.
+        UserError: The images differ in size, or are too small.
     """
     if sr.shape != gt.shape:
         raise UserError(f'{sr.shape[1]}×{sr.shape[0]} px is measured against a GT of {gt.shape[1]}×{gt.shape[0]} px')
@@ -62,8 +59,7 @@ def psnr(sr: np.ndarray, gt: np.ndarray) -> float:
 def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
     """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the image only.
 
-    The window is applied as two one-dimensional ones, and to x² + y² once instead of to x² and y²: what the formula
-    needs of them is their sum.
+    The window is applied as two one-dimensional filters, and once to x² + y²: the formula needs only the sum.
     """
     x, y = (np.ascontiguousarray(image, dtype=np.float64) for image in (sr, gt))
     mean_x, mean_y = _blur(x), _blur(y)
@@ -75,7 +71,7 @@ def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
-    """Learned perceptual distance (AlexNet); lower is better. On a CPU."""
+    """Learned perceptual distance (AlexNet), on the CPU; lower is better."""
     module = _lpips_module()
     images = [torch.from_numpy(np.ascontiguousarray(np.atleast_3d(one))).permute(2, 0, 1)[None].float() / 127.5 - 1
                 for one in (sr, gt)]
@@ -84,18 +80,14 @@ def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {'psnr': psnr, 'ssim': ssim, 'lpips': lpips}
-SMALLEST = {'psnr': 1, 'ssim': 11, 'lpips': 31}  # px: sides that the window, or AlexNet, needs inside the border
+SMALLEST = {'psnr': 1, 'ssim': 11, 'lpips': 31}  # px: side that the window, or AlexNet, needs inside the border
 DECIMALS = {'psnr': 2, 'ssim': 4, 'lpips': 4}
 UNITS = {'psnr': 'dB'}
 LOWER_IS_BETTER = frozenset({'lpips'})
 
 
 def check_metrics(names: Collection[str]) -> None:
-    """Refuse what cannot be measured here, before anything is done.
-
-    Raises:
-        UserError: An unknown metric, or one whose package or weights are not there.
-    """
+    """Raise a ``UserError`` for an unknown metric, or one whose package or weights are not available."""
     for name in names:
         if name not in METRICS:
             raise UserError(f"metrics: '{name}' is not known; known: {', '.join(METRICS)}")
@@ -110,15 +102,7 @@ def to_y(image: np.ndarray) -> np.ndarray:
 
 
 def bicubic_upscale(lq: np.ndarray, scale: int) -> np.ndarray:
-    """Upscale with Pillow's bicubic filter, the counterpart of the downscaling of the test sets.
-
-    Args:
-        lq: (H, W, 3) uint8.
-        scale: Factor.
-
-    Returns:
-        (H · scale, W · scale, 3) uint8.
-    """
+    """Upscale (H, W, 3) uint8 with Pillow's bicubic filter, as test sets are downscaled."""
     size = (lq.shape[1] * scale, lq.shape[0] * scale)
     return np.asarray(Image.fromarray(lq).resize(size, Image.Resampling.BICUBIC))
 
@@ -135,6 +119,6 @@ def _lpips_module() -> torch.nn.Module:
         raise UserError('metrics: lpips: its package is not installed; pip install "reflash-sr[lpips]"') from error
     try:
         return package.LPIPS(net='alex', verbose=False).eval().requires_grad_(False)
-    except Exception as error:  # what a download can raise is the network's to choose
-        raise UserError(f"metrics: lpips: AlexNet's weights cannot be had ({error}); connect once, or leave lpips out"
-                        ) from error
+    except Exception as error:  # a download can raise many kinds
+        raise UserError(f"metrics: lpips: AlexNet's weights are not available ({error}); connect to the internet once, "
+                        'or leave lpips out') from error

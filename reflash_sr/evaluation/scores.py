@@ -14,23 +14,14 @@ MEAN = 'mean'  # over the degradations of a dataset
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of one image.
+    """A metric of one image."""
 
-    Attributes:
-        method: What made the SR image, such as ``'network'`` or ``'bicubic'``.
-        dataset: Name of the dataset.
-        degradation: Name of the degradation.
-        image: Name of the image.
-        metric: Name of the metric, such as ``'psnr'``.
-        value: Its value; PSNR in dB.
-    """
-
-    method: str
+    method: str  # what made the SR image, such as 'network' or 'bicubic'
     dataset: str
     degradation: str
     image: str
-    metric: str
-    value: float
+    metric: str  # such as 'psnr'
+    value: float  # PSNR in dB
 
 
 @dataclass(frozen=True)

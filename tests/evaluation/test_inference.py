@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from reflash_sr.evaluation import inference as restore
-from reflash_sr.evaluation.inference import Restorer, tiled, to_image, to_tensor
-from reflash_sr.evaluation.memory_estimate import bytes_per_pixel
+from reflash_sr.evaluation.inference import Restorer, bytes_per_pixel, tiled, to_image, to_tensor
 
 
 class Near(nn.Module):
