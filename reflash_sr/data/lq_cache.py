@@ -137,7 +137,7 @@ class PairsCache:
             yield
         except OSError as error:
             raise UserError(f'pairs_cache: {path}: cannot be written ({error.strerror or error}); make room, remove '
-                            'what stands there, or name another folder') from error
+                            'what is in its place, or name another folder') from error
 
 
 def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource) -> dict[str, Any]:
