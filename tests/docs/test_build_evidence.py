@@ -239,6 +239,22 @@ def test_seeds_stand_beside_their_mean(study, tmp_path):
             assert float(mean[column]) == pytest.approx((float(first[column]) + float(second[column])) / 2, abs=0.011)
 
 
+def test_curves_keep_their_order_and_may_be_absent(tmp_path):
+    path, head = tmp_path / 'in_turn.csv', 'image,layer,order,removed,psnr_db,drop_db\n'
+    path.write_text(head, encoding='utf-8')
+    assert len(inside._curves(path, 'last', 1)) == 0
+    rows = [f'{image},last,{order},{removed},{30 - removed},{removed}\n'
+            for order in ('random:0', 'index') for image in ('NA', 'b') for removed in (0, 1)]
+    path.write_text(head + ''.join(rows), encoding='utf-8')
+    curves = inside._curves(path, 'last', 1)
+    assert list(curves.index) == [('random:0', 'NA'), ('random:0', 'b'), ('index', 'NA'), ('index', 'b')]
+    assert (curves.to_numpy() == [30, 29]).all()
+    path.write_text(head + ''.join(rows) + 'a,b,c,d,e,f,g,h\n', encoding='utf-8')
+    with pytest.raises(UserError, match=r'is not as .* writes it') as caught:
+        inside._curves(path, 'last', 1)
+    assert '\n' not in str(caught.value)
+
+
 @pytest.mark.parametrize(('value', 'text'), [(12.34, '12.3'), (0, '0.0'), (3.8e-4, '0.00038'), (None, '–')])
 def test_small_values_do_not_become_zeros(value, text):
     assert inside._text(value, 1) == text

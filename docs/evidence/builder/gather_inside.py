@@ -190,6 +190,8 @@ def _curves(path: Path, layer: str, channels: int) -> pd.DataFrame:
                                dtype={'layer': str, 'order': str, 'image': str, 'removed': int, 'psnr_db': float})
         except OSError as error:
             raise UserError(f'{path}: cannot be read ({error.strerror}); run the ablation again') from error
+        except pd.errors.ParserError as error:  # its text ends with a newline
+            raise ValueError(str(error).strip()) from error
         rows = rows[rows['layer'] == layer]
         twice = rows.duplicated(['order', 'image', 'removed'])
         for place, one in rows[twice | ~(rows['psnr_db'] > -np.inf)].iterrows():
@@ -200,7 +202,7 @@ def _curves(path: Path, layer: str, channels: int) -> pd.DataFrame:
     if len(rows) and (list(psnr.columns) != list(range(channels + 1)) or psnr.isna().any(axis=None)
                       or len(psnr) != len(orders) * rows['image'].nunique()):
         raise UserError(f'{path}: lacks some of the {channels} channels of {layer}, or images; run the ablation again')
-    return psnr.reindex(orders, level='order')
+    return psnr.reindex(orders, level='order') if len(rows) else psnr
 
 
 def _table(found: _Found) -> str:
