@@ -55,7 +55,7 @@ class DegradedSet(_BenchmarkSet):
         self.name, self.source, self.scale, self.seed = name, source, scale, seed
         self.degradations = list(degradations)
         for one in degradations:
-            parse(one)
+            parse(one)  # raises UserError
         self.names, self.roots, self._files = source.names, [source.root], [(path,) for path in source.paths]
         if source.others:
             raise UserError(f'{source.others[0]}: not an image; a test set must be complete, so remove this file (in '

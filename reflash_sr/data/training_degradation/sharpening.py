@@ -15,14 +15,7 @@ _TAPS = cv2.getGaussianKernel(2 * RADIUS + 1, 0).astype(np.float32)
 
 
 def usm_sharpen(img: np.ndarray) -> np.ndarray:
-    """Sharpen an image by unsharp masking with a soft mask.
-
-    Args:
-        img: (H, W, 3) uint8.
-
-    Returns:
-        (H, W, 3) float32 in [0, 1], not rounded.
-    """
+    """Sharpen (H, W, 3) uint8 by unsharp masking with a soft mask; returns float32 in [0, 1], not rounded."""
     whole = Window(0, img.shape[0], 0, img.shape[1])
     return Sharpen().apply(img, whole, whole, img.shape[:2], None)
 
