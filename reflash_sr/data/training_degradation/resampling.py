@@ -55,7 +55,7 @@ def source_window(n_in: int, n_out: int, mode: str, window_out: tuple[int, int],
 
 
 def resize(image: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray:
-    """Resize (H, W, C) float32 to (h, w, C) with ``rows``, (h, H), and ``columns``, (w, W), of :func:`resize_matrix`."""
+    """Resize (H, W, C) float32 to (h, w, C) with ``rows`` (h, H) and ``columns`` (w, W) of :func:`resize_matrix`."""
     for matrix in (rows, columns):
         resized = matrix @ image.reshape(image.shape[0], -1)
         # swapping the axes twice lets both products run along the first one
