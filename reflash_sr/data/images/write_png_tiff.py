@@ -1,6 +1,7 @@
 """PNG files of 16 bits and TIFF files of 8 or 16 bits, with colour profile, EXIF data and resolution.
 
-Pillow writes no 16-bit colour, and of compressed TIFF files no EXIF directories; tifffile and OpenCV write no EXIF.
+Pillow writes no 16-bit colour, and no EXIF directories in compressed TIFF files. tifffile writes no EXIF directories,
+OpenCV no EXIF data in TIFF files, and in PNG files only its newest versions do.
 """
 
 from __future__ import annotations
