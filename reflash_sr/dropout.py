@@ -70,8 +70,7 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
 
     Args:
         net: The network.
-        position: Where to drop: a name of the paper (Sec. 4.1), the path of a module, or a list of these; see
-            :func:`reflash_sr.positions.find_sites`.
+        position: Where to drop (Sec. 4.1): a name or a list of names, see :mod:`reflash_sr.positions`.
         dim: What to drop: ``'channel'`` or ``'element'`` (Sec. 4.2).
         p: Drop probability, 0 ≤ p < 1; 0 inserts nothing.
         stage: Where ``all-part``, ``half-part`` and ``quarter-part`` drop inside a block: after its residual branch

@@ -1,9 +1,21 @@
-"""Where in a network dropout may sit (paper Sec. 4.1): the names of the positions, and how a network is searched."""
+"""Where in a network dropout may sit (paper Sec. 4.1): the names of the positions, and how a network is searched.
+
+In any network:
+
+* ``last-conv``: in front of the last convolution, the paper's choice
+* ``every-conv``: after every convolution but the last
+* the path of a module: after it (``body.7`` or ``output of body.7``) or in front of it (``input of conv_last``)
+
+In SRResNet, RRDB and SwinIR also:
+
+* ``B1``, ``B2``, …: after the first block, the second block, …
+* ``all-part``, ``half-part``, ``quarter-part``: inside every block, inside the last half or the last quarter of them
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -37,12 +49,10 @@ class Layout:
         trunk: Path of the list of blocks; ``Bk`` is the output of the k-th block, counted from 1.
         stages: What the ``…-part`` positions drop inside a block: the end of its residual branch, before the skip
             connection is added (``'branch'``), or the first stage of this branch (``'first'``).
-        last_conv: Finds the input of the last convolution.
     """
 
     trunk: str
     stages: dict[str, str]
-    last_conv: Callable[[nn.Module], Site]
 
     def fits(self, net: nn.Module) -> bool:
         """Whether a network has these parts: other projects have classes with the same names."""
@@ -50,18 +60,18 @@ class Layout:
         trunk = modules.get(self.trunk)
         return isinstance(trunk, (nn.Sequential, nn.ModuleList)) and self.last_conv(net).module in modules
 
-
-def _conv_last(net: nn.Module) -> Site:
-    # SwinIR's 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle.
-    direct = getattr(net, 'upsampler', None) == 'pixelshuffledirect'
-    return Site('upsample' if direct else 'conv_last', 'input')
+    def last_conv(self, net: nn.Module) -> Site:
+        """The input of the last convolution."""
+        # SwinIR with 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle.
+        direct = getattr(net, 'upsampler', None) == 'pixelshuffledirect'
+        return Site('upsample' if direct else 'conv_last', 'input')
 
 
 # By the name of BasicSR's class, which is looked up among the bases of a network's class.
 LAYOUTS = {
-    'MSRResNet': Layout('body', {'branch': 'conv2', 'first': 'conv1'}, _conv_last),
-    'RRDBNet': Layout('body', {'branch': 'rdb3', 'first': 'rdb1'}, _conv_last),
-    'SwinIR': Layout('layers', {'branch': 'conv', 'first': 'residual_group'}, _conv_last),
+    'MSRResNet': Layout('body', {'branch': 'conv2', 'first': 'conv1'}),
+    'RRDBNet': Layout('body', {'branch': 'rdb3', 'first': 'rdb1'}),
+    'SwinIR': Layout('layers', {'branch': 'conv', 'first': 'residual_group'}),
 }
 STAGES = ('branch', 'first')
 PARTS = {'all-part': 1, 'half-part': 2, 'quarter-part': 4}  # the last ⌈N / d⌉ of N blocks
@@ -73,9 +83,7 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
 
     Args:
         net: The network.
-        position: ``'last-conv'`` or ``'every-conv'`` (any network with convolutions); ``'B1'``, ``'B2'``, …,
-            ``'all-part'``, ``'half-part'``, ``'quarter-part'`` (SRResNet, RRDB, SwinIR); or the path of a module, as in
-            ``'body.7'``, ``'output of body.7'`` (the same) or ``'input of conv_last'``. A list means all of them.
+        position: One of the names above, or a list, which means all of them.
         stage: Of the ``…-part`` positions: ``'branch'`` or ``'first'``, see :class:`Layout`.
 
     Returns:

@@ -16,10 +16,9 @@ class DropoutArch(nn.Module):
 
     Args:
         *args: As for the plain network.
-        dropout_position: Where to drop (paper Sec. 4.1): ``'last-conv'``, ``'B1'``, ``'B2'``, …, ``'all-part'``,
-            ``'half-part'``, ``'quarter-part'``, ``'every-conv'``, the path of a module, or a list of these.
+        dropout_position: Where to drop (paper Sec. 4.1): a name or a list of names, see :mod:`reflash_sr.positions`.
         dropout_dim: What to drop (Sec. 4.2): ``'channel'`` or ``'element'``.
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. Default: the paper's for this network.
+        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. The default differs by network.
         dropout_stage: Where the ``…-part`` positions drop inside a block: after its residual branch (``'branch'``) or
             after the first stage of this branch (``'first'``).
         **kwargs: As for the plain network.

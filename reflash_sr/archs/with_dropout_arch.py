@@ -23,9 +23,8 @@ def WithDropout(base: Mapping[str, Any], dropout_position: str | Sequence[str] =
 
     Args:
         base: ``type`` and arguments of the network, as under ``network_g``.
-        dropout_position: Where to drop: ``'last-conv'`` (found by running the network once), ``'every-conv'``, the path
-            of a module such as ``'body.7'`` or ``'input of conv_last'``, or a list of these; in SRResNet, RRDB and
-            SwinIR also the paper's other names.
+        dropout_position: Where to drop: a name or a list of names, see :mod:`reflash_sr.positions`. ``'last-conv'`` is
+            found by running the network once.
         dropout_dim: As for :class:`DropoutArch`; so are ``dropout_p`` and ``dropout_stage``.
         window_size: Not used here. BasicSR's ``SwinIRModel`` reads the window size of the network in this place.
 
