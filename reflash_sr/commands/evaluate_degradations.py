@@ -14,7 +14,7 @@ from reflash_sr.commands.write_evaluation import write_evaluation
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.errors import RunError
-from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, method_of
+from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.inference import CPU, OVERLAP
 from reflash_sr.evaluation.measure import measure_networks
@@ -112,7 +112,12 @@ def evaluate(networks: Sequence[TrainedNetwork],
     settings, device = settings or Settings(), device or CPU
     check(networks, datasets)
     baselines = baselines_of(networks, baselines)
-    folder = processes.on_rank_0(lambda: EvaluationFolder(out, networks, datasets, settings, device, overwrite))
+
+    def open_folder() -> EvaluationFolder:
+        check_images(datasets, settings)
+        return EvaluationFolder(out, networks, datasets, settings, device, overwrite)
+
+    folder = processes.on_rank_0(open_folder)
     scores = measure_networks(networks, datasets, settings, device, folder)
     if processes.rank() > 0:
         return ''

@@ -22,7 +22,6 @@ from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, describe
 from reflash_sr.evaluation.detail_crop import crop_box
 from reflash_sr.evaluation.measure import Observer, Place, Unit
-from reflash_sr.evaluation.metrics import SMALLEST
 from reflash_sr.evaluation.scores import Score
 from reflash_sr.system import processes
 from reflash_sr.system.files import atomic_write
@@ -46,26 +45,21 @@ class EvaluationFolder(ResultFolder, Observer):
         overwrite: Whether to move earlier results aside.
 
     Raises:
-        UserError: An image is broken or too small; the folder holds another run or cannot be written.
+        UserError: The folder holds another run or cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike, networks: Sequence[TrainedNetwork],
                  datasets: Sequence[DegradedSet | PairedSet], settings: Settings, device: torch.device,
                  overwrite: bool = False):
-        smallest = 2 * settings.crop_border + max(SMALLEST[metric] for metric in settings.metrics)
-        for one in datasets:
-            one.check(smallest, f"crop_border {settings.crop_border} and {', '.join(settings.metrics)} need "
-                      f'{smallest} px')
-        content = [describe(one) for one in datasets]
-        super().__init__(path, TOOL, {'networks': network_settings(networks), 'sets': content,
-                                      **asdict(settings), 'device': device.type}, overwrite,
-                         [*(one.path for one in networks), *(root for one in datasets for root in one.roots)])
+        described = {'networks': network_settings(networks), 'sets': [describe(dataset) for dataset in datasets]}
+        inputs = [*(network.path for network in networks), *(root for dataset in datasets for root in dataset.roots)]
+        super().__init__(path, TOOL, {**described, **asdict(settings), 'device': device.type}, overwrite, inputs)
         self.measured = load_scores(self.path)
-        labels = [BICUBIC, *(one.label for one in networks)]
+        labels = [BICUBIC, *(network.label for network in networks)]
         self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])
-        self._datasets = _safe([one.name for one in datasets])
-        self._images = {one.name: _safe(one.names) for one in datasets}
-        self._degradations = {one.name: _safe(one.degradations) for one in datasets}
+        self._datasets = _safe([dataset.name for dataset in datasets])
+        self._images = {dataset.name: _safe(dataset.names) for dataset in datasets}
+        self._degradations = {dataset.name: _safe(dataset.degradations) for dataset in datasets}
         self._log: IO[str] | None = None
 
     def crop(self, dataset: str, image: str, degradation: str, label: str) -> Path:

@@ -12,7 +12,7 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.inference import OVERLAP
-from reflash_sr.evaluation.metrics import check_metrics
+from reflash_sr.evaluation.metrics import SMALLEST, check_metrics
 from reflash_sr.weights.trained_network import TrainedNetwork
 
 BICUBIC = 'bicubic'
@@ -52,6 +52,14 @@ def check(networks: Sequence[TrainedNetwork], datasets: Sequence[DegradedSet | P
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two datasets are called '{twice}'; name them, as in --gt {twice}1=DIR")
+
+
+def check_images(datasets: Sequence[DegradedSet | PairedSet], settings: Settings) -> None:
+    """Raise a ``UserError`` for an image that is broken or too small; decodes every image."""
+    smallest = 2 * settings.crop_border + max(SMALLEST[metric] for metric in settings.metrics)
+    why = f"crop_border {settings.crop_border} and {', '.join(settings.metrics)} need {smallest} px"
+    for one in datasets:
+        one.check(smallest, why)
 
 
 def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | None) -> dict[str, str]:
