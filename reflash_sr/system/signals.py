@@ -84,14 +84,15 @@ def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> 
 def exit_on_ctrl_c_during_import() -> None:
     """Make Ctrl-C end the process at once, with status 130, until :func:`restore_ctrl_c` is called.
 
-    Only where this package is imported for one of its own commands (``basicsr``, ``python -m reflash_sr``, a file of
-    ``tools/``) and the handler is Python's own. ``KeyboardInterrupt`` would not do: libraries that are being imported
-    turn it into errors of other kinds.
+    Only where this package is imported for one of its own commands (``basicsr``, ``reflash-sr``, ``python -m
+    reflash_sr``, a file of ``tools/``) and the handler is Python's own. ``KeyboardInterrupt`` would not do: libraries
+    that are being imported turn it into errors of other kinds.
     """
-    program = Path(sys.argv[0])
-    is_own = program.name == 'basicsr' or program.resolve().parent == Path(__file__).resolve().parents[2] / 'tools'
+    program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
     if sys.argv[0] == '-m':  # the package of a module is being imported
         is_own = ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
+    else:
+        is_own = program.name in ('basicsr', 'reflash-sr') or program.resolve().parent == tools
     in_main_thread = threading.current_thread() is threading.main_thread()
     if is_own and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_at_once)

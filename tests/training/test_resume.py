@@ -198,11 +198,12 @@ def test_ctrl_c_is_as_usual_for_programs_that_import_the_package(monkeypatch):
     monkeypatch.setattr(sys, 'orig_argv', ['python', '-m', 'their_project.train'])
     exit_on_ctrl_c_during_import()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    monkeypatch.setattr(sys, 'argv', [str(TOOLS / 'upscale.py')])
-    exit_on_ctrl_c_during_import()
-    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    restore_ctrl_c()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    for program in (str(TOOLS / 'upscale.py'), '/usr/bin/basicsr', '/usr/bin/reflash-sr'):
+        monkeypatch.setattr(sys, 'argv', [program])
+        exit_on_ctrl_c_during_import()
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        restore_ctrl_c()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow
