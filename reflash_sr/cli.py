@@ -12,14 +12,7 @@ from reflash_sr.training import pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``basicsr train`` or ``basicsr test``.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-
-    Returns:
-        The exit status, as of :func:`run_command`.
-    """
+    """Run ``basicsr train`` or ``basicsr test`` with the arguments of the process; returns the exit status."""
     args = _parser().parse_args(argv)
     load_plugins()
     if args.local_rank is not None:

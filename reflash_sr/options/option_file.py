@@ -89,7 +89,14 @@ def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_s
         if section['phase'] == 'train':
             section.setdefault('manual_seed', opt.get('manual_seed') or 0)
             section.setdefault('num_worker_per_gpu', 2)
-            _divide_batch(section, world_size)
+            total = section.pop('total_batch_size', None)
+            if total is None:
+                section.setdefault('batch_size_per_gpu', 16)
+            elif total % world_size:
+                raise UserError(f'datasets: train: total_batch_size: {total} cannot be divided over {world_size} '
+                                f'processes; write {max(1, round(total / world_size)) * world_size}')
+            else:
+                section['batch_size_per_gpu'] = total // world_size
     paths = opt['path']
     for key, value in paths.items():
         if isinstance(value, str) and ('pretrain_network' in key or key == 'resume_state'):
@@ -103,14 +110,3 @@ def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_s
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
         if opt.get('val'):
             opt['val']['val_freq'] = 8
-
-
-def _divide_batch(section: dict[str, Any], world_size: int) -> None:
-    total = section.pop('total_batch_size', None)
-    if total is None:
-        section.setdefault('batch_size_per_gpu', 16)
-    elif total % world_size:
-        raise UserError(f'datasets: train: total_batch_size: {total} cannot be divided over {world_size} processes; '
-                        f'write {max(1, round(total / world_size)) * world_size}')
-    else:
-        section['batch_size_per_gpu'] = total // world_size
