@@ -1,4 +1,4 @@
-"""Tables of the keys that may stand in an option file, and of what their values may be."""
+"""Tables of the keys of an option file, and of what their values may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML from strangers: plain values only, and no more of them than an option file needs."""
+"""YAML from unknown sources: plain values only, and no more of them than an option file needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAG = 'tag:yaml.org,2002:'
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without code: tags that build objects are refused, a key may stand once, and ``1e-4`` is a number."""
+    """YAML without code: tags that build objects are refused, a key may occur once, and ``1e-4`` is a number."""
 
     yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag != f'{_TAG}timestamp']
                                for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, str):
                 raise _refused(f'a key must be text, not {str(key)[:40]}', key_node.start_mark)
             if key in seen:
-                raise _refused(f"the key '{key}' stands here twice", key_node.start_mark)
+                raise _refused(f"the key '{key}' occurs twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -66,7 +66,7 @@ def parse(text: str, where: str) -> Any:
         where: The file, for messages.
 
     Raises:
-        UserError: Not YAML, a tag that would build an object, a key that stands twice, or more than an option file
+        UserError: Not YAML, a tag that would build an object, a key that occurs twice, or more than an option file
             needs: 10,000 values, 20 levels, numbers beyond 64 bits.
     """
     try:

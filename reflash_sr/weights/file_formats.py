@@ -1,4 +1,4 @@
-"""Reading and writing weights files. They may come from strangers: no code in them runs, and no claim is believed."""
+"""Reading and writing weights files. They may come from anywhere: no code in them runs, and every claim is checked."""
 
 from __future__ import annotations
 

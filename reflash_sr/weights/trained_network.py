@@ -114,7 +114,7 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
             return cls(**section)
     except UserError as error:
         raise UserError(f'network_g: {error}') from error
-    except Exception as error:  # classes of many authors, options of strangers
+    except Exception as error:  # classes of many authors, options from unknown sources
         raise UserError(f'network_g: {cls.__name__} does not accept these options: {error}') from error
 
 

@@ -28,7 +28,7 @@ def test_numbers_are_numbers(tmp_path, text, value):
 @pytest.mark.parametrize(('text', 'message'), [
     ('x: !!python/object/apply:os.system ["touch pwned"]', 'line 1: could not determine a constructor'),
     ('x: !!python/name:os.system', 'plain values only'),
-    ('a: 1\na: 2', "line 2: the key 'a' stands here twice"),
+    ('a: 1\na: 2', "line 2: the key 'a' occurs twice"),
     ('a: [1, 2', 'line'),
     ('- 1\n- 2', "must hold 'key: value' lines"),
     ('', "must hold 'key: value' lines"),
