@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reflash_sr.analysis import feature_file as spill
+from reflash_sr.analysis import feature_file
 from reflash_sr.analysis import pca as module
 from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.pca import column_blocks, pca
@@ -90,7 +90,7 @@ def test_constant_features_have_no_extent(value):
 
 
 def test_more_room_than_the_disk_has_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(spill.shutil, 'disk_usage', lambda folder: type('Usage', (), {'free': 4999}))
+    monkeypatch.setattr(feature_file.shutil, 'disk_usage', lambda folder: type('Usage', (), {'free': 4999}))
     with FeatureFile(5, tmp_path) as file, pytest.raises(UserError, match='scratch'):
         file.append(torch.zeros(1, 250))
 
