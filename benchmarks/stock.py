@@ -11,6 +11,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import reflash_sr  # noqa: F401  isort: skip  (makes BasicSR importable)
 
@@ -21,8 +22,7 @@ from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import img_process_util
 from torch.nn import functional as F
 
-from reflash_sr.compat import replaced
-from reflash_sr.data.training_degradation.second_order import DEFAULTS
+from reflash_sr.data.training_degradation.second_order import DEFAULTS  # Real-ESRGAN's published values
 
 TINY = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
 
@@ -33,7 +33,7 @@ def stock_dataset(paths: Sequence[str | os.PathLike]) -> RealESRGANDataset:
     Args:
         paths: Photographs.
     """
-    options = {**_settings(), 'dataroot_gt': '/', 'meta_info': os.devnull, 'io_backend': {'type': 'disk'},
+    options = {**copy.deepcopy(DEFAULTS), 'dataroot_gt': '/', 'meta_info': os.devnull, 'io_backend': {'type': 'disk'},
                'use_hflip': True, 'use_rot': False}
     dataset = RealESRGANDataset(options)
     dataset.paths = [str(path) for path in paths]  # its list of names cannot hold names with spaces
@@ -54,8 +54,9 @@ def stock_model(network: Mapping[str, Any] = TINY, batch_size: int = 1, gt_usm: 
     train = train or {'optim_g': {'type': 'Adam', 'lr': 2e-4}, 'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
                       'scheduler': {'type': 'MultiStepLR', 'milestones': [10**9]}}
     return RealESRNetModel({
-        **_settings(), 'network_g': dict(network), 'train': copy.deepcopy(dict(train)), 'path': {}, 'is_train': True,
-        'dist': False, 'num_gpu': num_gpu, 'scale': 4, 'gt_size': 128, 'gt_usm': gt_usm, 'queue_size': batch_size})
+        **copy.deepcopy(DEFAULTS), 'network_g': dict(network), 'train': copy.deepcopy(dict(train)), 'path': {},
+        'is_train': True, 'dist': False, 'num_gpu': num_gpu, 'scale': 4, 'gt_size': 128, 'gt_usm': gt_usm,
+        'queue_size': batch_size})
 
 
 def without_pool(model: RealESRNetModel) -> RealESRNetModel:
@@ -78,9 +79,9 @@ def patched(separable_usm: bool = False, device: str = 'cpu') -> Iterator[None]:
     usm_filter = _separable_filter if separable_usm else _contiguous_filter
     with contextlib.ExitStack() as stack:
         for owner in (torch.Tensor, torch.nn.Module) if device == 'cpu' else ():
-            stack.enter_context(replaced(owner, cuda=stay))
-        stack.enter_context(replaced(realesrnet_model, filter2D=_contiguous_filter))
-        stack.enter_context(replaced(img_process_util, filter2D=usm_filter))
+            stack.enter_context(mock.patch.object(owner, 'cuda', stay))
+        stack.enter_context(mock.patch.object(realesrnet_model, 'filter2D', _contiguous_filter))
+        stack.enter_context(mock.patch.object(img_process_util, 'filter2D', usm_filter))
         yield
 
 
@@ -98,8 +99,3 @@ def _separable_filter(img: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     img = F.pad(img, (margin,) * 4, mode='reflect').reshape(batch * channels, 1, height + 2 * margin, -1)
     img = F.conv2d(F.conv2d(img, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
     return img.view(batch, channels, height, width)
-
-
-def _settings() -> dict[str, Any]:
-    """Real-ESRGAN's published values; their names are ours."""
-    return copy.deepcopy(DEFAULTS)
