@@ -56,13 +56,12 @@ setup(
         'scikit-learn',
         'matplotlib>=3.6',
         'threadpoolctl',
-        'tifffile',
         'tqdm',
         'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
     ],
     extras_require={
         'test': ['pytest>=7', 'hypothesis', 'ruff', 'mypy', 'onnx', 'onnxscript', 'spandrel', 'submitit', 'nbclient',
-                 'nbformat', 'ipykernel'],
+                 'nbformat', 'ipykernel', 'tifffile'],
         'cluster': ['submitit'],
         'lpips': ['lpips'],
     },

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ['--help']
     if name in ('-h', '--help'):
-        print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; networks are trained with basicsr train.\n')
+        print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; basicsr train trains networks.\n')
         print('\n'.join(f'  {name:<10} {what}' for name, (_, what) in COMMANDS.items()))
         print('\nreflash-sr COMMAND --help lists the arguments of a command.')
         return 0
