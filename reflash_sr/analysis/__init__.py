@@ -1,1 +1,1 @@
-"""Looking into networks and results: arrays in, arrays and figures out; nothing of BasicSR."""
+"""Looking into networks: ablation, saliency and clusters. ``measure_*.py`` run networks over images."""

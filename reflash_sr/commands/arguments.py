@@ -39,7 +39,7 @@ def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True)
                        'RRDBNet' +
                        ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
     group.add_argument('--param_key', choices=[key for key in KEYS if several or key != 'both'], default='auto',
-                       help='which weights of a file (default: params_ema where there are any)' +
+                       help='which weights of a file (default: params_ema if there are any)' +
                        ('; both: each on its own' if several else ''))
 
 
@@ -54,7 +54,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None
 
 def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
     """Add ``--device --amp``."""
-    parser.add_argument('--device', choices=NAMES, default='auto', help='default: a GPU where there is one')
+    parser.add_argument('--device', choices=NAMES, default='auto', help='default: a GPU if there is one')
     if amp:
         parser.add_argument('--amp', choices=['bf16'],
                             help='mixed precision: faster on GPUs and on CPUs that have bfloat16')
@@ -80,12 +80,11 @@ def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
     found = []
     for place, path in enumerate(args.weights):
         for key in KEYS[args.param_key]:
-            open_it = _open_as if one_each else open_network
-            network = open_it(path, key, described[place])
-            found.append((replace(network, label=args.labels[place]) if args.labels else network, key))
-    labels = _unique([_label(network, key, args.param_key) for network, key in found],
-                     [str(network.trained.get('iter') or network.key) for network, _ in found])
-    return [replace(network, label=label) for (network, _), label in zip(found, labels)]
+            network = (_open_as if one_each else open_network)(path, key, described[place])
+            label = args.labels[place] if args.labels else network.label
+            found.append(replace(network, label=f'{label} [{key}]' if args.param_key == 'both' else label))
+    labels = _unique([one.label for one in found], [str(one.trained.get('iter') or one.key) for one in found])
+    return [replace(network, label=label) for network, label in zip(found, labels)]
 
 
 def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
@@ -204,10 +203,6 @@ def _from_text(text: str) -> Mapping[str, Any]:
             raise UserError(f"--arch: {text}: '{entry}' must be KEY=VALUE, as in MSRResNet:num_feat=32,num_block=8")
         options.force(section, [entry], '--arch')
     return section
-
-
-def _label(network: TrainedNetwork, key: str | None, param_key: str) -> str:
-    return f'{network.label} [{key}]' if param_key == 'both' else network.label
 
 
 def _unique(labels: list[str], details: list[str]) -> list[str]:
