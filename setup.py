@@ -47,7 +47,6 @@ setup(
         'pandas>=2.0',
         'pillow>=9.1',
         'pyyaml',
-        'filelock',
         'jinja2',
         'lmdb',
         'safetensors',
