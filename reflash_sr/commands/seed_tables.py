@@ -116,7 +116,7 @@ def _gain_table(chosen: Sequence[Entry], how: str) -> str:
                      *(whole.spans if whole else ['–'] * len(SPANS))])
     title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {chosen[0].kind}, iteration '
              f'{chosen[0].iteration:,} ({how}); 95 % intervals of the mean')
-    return f"{title}\n\n{_markdown(['set', 'method', *columns, *SPANS], rows)}"
+    return f"{title}\n\n{_markdown(['dataset', 'method', *columns, *SPANS], rows)}"
 
 
 def _time_table(curve: Sequence[Entry], how: str) -> str:

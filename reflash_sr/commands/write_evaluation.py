@@ -100,7 +100,7 @@ def _draw_bars(grid: Grid, methods: Sequence[Method], metric: str, folder: Path)
                note, decimals)
     draw_gains([replace(bar, group=bar.panel, panel='') for bar in bars if bar.group == MEAN or bar.panel in alone],
                folder / f'gain_per_set{suffix}.png', axis,
-               f'Gain per set, mean over its degradations ({grid.how})', note, decimals)
+               f'Gain per dataset, mean over its degradations ({grid.how})', note, decimals)
 
 
 def _draw_strips(grid: Grid, methods: Sequence[Method], folder: EvaluationFolder) -> None:

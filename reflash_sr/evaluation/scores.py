@@ -72,7 +72,7 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     chosen = [cell for cell in cells if cell.metric == metric]
     columns = [name for name in dict.fromkeys(cell.degradation for cell in chosen) if name != MEAN]
     values = {(cell.dataset, cell.method, cell.degradation): cell.value for cell in chosen}
-    lines = [['set', 'method', *columns] + [MEAN] * (len(columns) > 1)]
+    lines = [['dataset', 'method', *columns] + [MEAN] * (len(columns) > 1)]
     for key in dict.fromkeys((cell.dataset, cell.method) for cell in chosen):
         row = [values.get((*key, column)) for column in columns]
         if len(columns) > 1:

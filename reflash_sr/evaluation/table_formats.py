@@ -86,7 +86,7 @@ def _rows(entries: Sequence[Entry], methods: Sequence[Method], metric: str, mark
             gain = f" ({format_gain(entry.gain, decimals) if whole else f'{entry.gain.mean:+.{decimals}f}'})"
         return (mark.format(value) if entry.beats else value) + gain.replace('-', minus)
 
-    rows = [['set', 'method', 'parameters', *columns]]
+    rows = [['dataset', 'method', 'parameters', *columns]]
     for dataset in dict.fromkeys(dataset for dataset, *_ in cells):
         for method in methods:
             found = {column: cells.get((dataset, method.label, column)) for column in columns}

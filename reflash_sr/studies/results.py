@@ -47,7 +47,7 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
                'cells': cells, 'failed': dict(failed), 'axes': study.axes, 'options': study.options}
     with atomic_write(folder / 'summary.json', 'w') as file:
         file.write(json.dumps(summary, indent=2, ensure_ascii=False) + '\n')
-    names = [(shown[key].unique(), word) for key, word in (('set', 'sets'), ('degradation', 'degradations'))]
+    names = [(shown[key].unique(), word) for key, word in (('set', 'datasets'), ('degradation', 'degradations'))]
     what = ', '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word} ({", ".join(some)})'
                      for some, word in names if len(some))
     references = [id(one.reference) for one in series.values()]

@@ -63,7 +63,7 @@ def test_tables_are_filled_and_building_again_changes_nothing(study):
     text = page.read_text(encoding='utf-8')
     kept = (page.with_suffix('') / 'mine/gains/gains.md').read_text(encoding='utf-8').splitlines()
     lines = [line for line in text.splitlines() if line.startswith('|')]
-    assert lines[0].startswith('| set |') and lines[2].startswith('| images | p = 0.3 |')
+    assert lines[0].startswith('| dataset |') and lines[2].startswith('| images | p = 0.3 |')
     assert set(lines) <= set(kept)
     assert f'{MARK}\n\n*Gain in PSNR in dB over p = 0 of the same seed' in text
     assert text.startswith('# Page\n\n') and text.endswith('|\n\nafter\n')

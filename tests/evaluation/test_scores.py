@@ -22,7 +22,7 @@ def test_means_are_over_images():
 def test_table_has_a_row_per_method_a_column_per_degradation_and_the_mean():
     lines = format_table(mean_cells(scores()), 'psnr', 'dB').splitlines()
     assert lines[0] == 'psnr: dB'
-    assert lines[1].split() == ['set', 'method', 'clean', 'b+n', 'mean']
+    assert lines[1].split() == ['dataset', 'method', 'clean', 'b+n', 'mean']
     assert lines[2].split() == ['Set5', 'network', '29.00', '23.00', '26.00']
     assert lines[3].split() == ['Set5', 'bicubic', '28.00', '22.00', '25.00']
 
@@ -30,7 +30,7 @@ def test_table_has_a_row_per_method_a_column_per_degradation_and_the_mean():
 def test_sets_with_other_degradations_leave_gaps():
     more = [*scores(), Score('network', 'Real', 'as given', 'c', 'psnr', 20.0)]
     lines = format_table(mean_cells(more), 'psnr', 'dB').splitlines()
-    assert lines[1].split() == ['set', 'method', 'clean', 'b+n', 'as', 'given', 'mean']
+    assert lines[1].split() == ['dataset', 'method', 'clean', 'b+n', 'as', 'given', 'mean']
     assert lines[-1].split() == ['Real', 'network', '20.00', '20.00']
 
 
@@ -46,6 +46,6 @@ def test_csv_holds_every_cell(tmp_path):
 def test_means_that_are_given_are_not_made_anew():
     cells = [*mean_cells(scores()), Cell('network', 'Set5', MEAN, 'psnr', 25.5, 1)]
     lines = format_table(cells, 'psnr', 'dB').splitlines()
-    assert lines[1].split() == ['set', 'method', 'clean', 'b+n', 'mean']
+    assert lines[1].split() == ['dataset', 'method', 'clean', 'b+n', 'mean']
     assert lines[2].split() == ['Set5', 'network', '29.00', '23.00', '25.50']
     assert lines[3].split() == ['Set5', 'bicubic', '28.00', '22.00', '25.00']
