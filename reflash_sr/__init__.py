@@ -1,7 +1,7 @@
 """Dropout for image super-resolution in BasicSR (Kong et al., "Reflash Dropout in Image Super-Resolution", CVPR 2022).
 
-``import reflash_sr`` makes BasicSR importable on today's Python and registers the classes of this package in BasicSR's
-registries. The functions for notebooks (:mod:`reflash_sr.api`) are loaded when they are first used.
+``import reflash_sr`` makes BasicSR importable on current Python and registers the classes of this package in BasicSR's
+registries. The functions for notebooks (:mod:`reflash_sr.api`) are imported at their first use.
 """
 
 import importlib
@@ -11,11 +11,11 @@ from reflash_sr.system import signals
 
 signals.exit_on_ctrl_c_during_import()
 
-from reflash_sr import compat  # noqa: E402  (importing torch takes seconds; Ctrl-C in them is no traceback)
+from reflash_sr import compat  # noqa: E402  (torch takes seconds to import; Ctrl-C meanwhile prints no traceback)
 
 compat.repair()
 
-from reflash_sr import archs, data, models  # noqa: E402, F401  (the repair comes first; importing registers)
+from reflash_sr import archs, data, models  # noqa: E402, F401  (after the repair; imported to register the classes)
 from reflash_sr.dropout import FeatureDropout, feature_dropout, insert_dropout  # noqa: E402
 
 __version__ = '0.2.0'

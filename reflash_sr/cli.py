@@ -12,7 +12,7 @@ from reflash_sr.training import pipeline
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``basicsr train`` or ``basicsr test`` with the arguments of the process; returns the exit status."""
+    """Run ``basicsr train`` or ``basicsr test``; returns the exit status."""
     args = _parser().parse_args(argv)
     load_plugins()
     if args.local_rank is not None:

@@ -1,7 +1,7 @@
-"""The one file that knows what is broken in BasicSR 1.4.2 with today's Python and torchvision.
+"""Repairs of BasicSR 1.4.2 for current versions of Python and torchvision.
 
-Each function repairs one thing, and says how it sees that the repair is needed and when it can be deleted. ``repair()``
-runs when ``reflash_sr`` is imported, before anything imports BasicSR; so it does in every spawned worker.
+Each docstring says when the repair is needed, and when it can be deleted. ``import reflash_sr`` calls ``repair()``
+before BasicSR is imported, also in every spawned worker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def repair() -> None:
-    """Apply every repair that ``import basicsr`` needs. A second call changes nothing."""
+    """Apply the repairs that ``import basicsr`` needs. A second call changes nothing."""
     _alias_functional_tensor()
     _alias_distutils()
 
@@ -47,28 +47,26 @@ def _alias_distutils() -> None:
 def several_validation_sets() -> Iterator[None]:
     """Hide a false warning of BasicSR's ``train_pipeline``: that only ``SRModel`` can validate on several datasets.
 
-    Every model can: it gets them one after the other. Delete it once BasicSR asks the model, or does not warn.
+    Every model can: it gets them one after the other. Delete this once BasicSR does not warn.
     """
 
-    def is_true(record: logging.LogRecord) -> bool:
+    def is_other(record: logging.LogRecord) -> bool:
         return not str(record.msg).startswith('Multiple validation datasets are')
 
     logger = logging.getLogger('basicsr')
-    logger.addFilter(is_true)
+    logger.addFilter(is_other)
     try:
         yield
     finally:
-        logger.removeFilter(is_true)
+        logger.removeFilter(is_other)
 
 
 @contextlib.contextmanager
 def replaced(module: types.ModuleType, **names: Any) -> Iterator[None]:
-    """Replace names in a module, and restore them at the end.
-
-    BasicSR's pipelines look their helpers up in their own module: one can be replaced without a copy of the pipeline.
+    """Replace names in a module, and restore them at the end: changes a helper of a pipeline without a copy of it.
 
     Raises:
-        AttributeError: The module has no such name: this version of BasicSR is not known here.
+        AttributeError: The module has no such name; this version of BasicSR is not supported.
     """
     before = {name: getattr(module, name) for name in names}
     try:

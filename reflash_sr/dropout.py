@@ -1,7 +1,7 @@
-"""Dropout in a super-resolution network: what to drop, where, and how much (paper Sec. 4).
+"""Dropout in a super-resolution network (paper Sec. 4).
 
-Hooks insert the dropout from outside. They own neither parameters nor buffers, so state-dict keys never change: a
-checkpoint that was trained with dropout is a checkpoint of the plain network.
+Forward hooks do the dropout. They have no parameters or buffers, so the state-dict keys do not change: the checkpoint
+of a network trained with dropout loads into the plain network.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def feature_dropout(x: torch.Tensor, p: float = 0.5, dim: str = 'channel', train
     Args:
         x: Features (B, C, H, W), or tokens (B, N, C).
         p: Probability that a channel or element is dropped, 0 ≤ p < 1; 0 is the identity.
-        dim: ``'channel'`` drops whole feature maps of a sample, and of tokens the same channels in every token;
+        dim: ``'channel'`` drops whole feature maps of a sample (for tokens: the same channels in every token);
             ``'element'`` drops single values (paper Sec. 4.2).
         training: False is the identity.
 
     Returns:
-        A tensor of the shape and type of ``x``; ``x`` itself if nothing can be dropped.
+        A tensor of the shape and dtype of ``x``; ``x`` itself if ``p`` is 0 or ``training`` is False.
 
     Raises:
         UserError: ``p`` or ``dim`` is not one of the above, or ``x`` has neither 3 nor 4 dimensions.
@@ -123,10 +123,10 @@ class DropoutHandle:
 
 
 class DropoutHook:
-    """Drops from the first input or from the output of the module on which it is registered.
+    """Applies dropout to the first input or to the output of the module on which it is registered.
 
-    It is an object without a reference to a network, not a closure: a deep copy or a pickle of the network has its own
-    hook, which obeys the ``training`` flag of its own module.
+    It is an object without a reference to a network, not a closure: a deep copy or a pickle of the network gets its own
+    hook, which follows the ``training`` flag of its own module.
     """
 
     def __init__(self, p: float, dim: str):
@@ -137,17 +137,17 @@ class DropoutHook:
         return f'{type(self).__name__}(p={self.p}, dim={self.dim!r})'
 
     def __call__(self, module: nn.Module, args: tuple, *output: object) -> Any:
-        """Drop from ``output``, which PyTorch gives to a forward hook, or from ``args`` as a forward pre-hook."""
+        """Drop from ``output`` as a forward hook, or from ``args[0]`` as a forward pre-hook, which gets no output."""
         x = output[0] if output else args[0] if args else None
         if not isinstance(x, torch.Tensor):
-            raise UserError(f'dropout_position: {type(module).__name__} takes or gives a {type(x).__name__} there, not '
-                            'features; choose another position')
+            raise UserError(f"dropout_position: the {'output' if output else 'input'} of {type(module).__name__} is a "
+                            f'{type(x).__name__}, not a tensor of features; choose another position')
         x = feature_dropout(x, self.p, self.dim, module.training)
         return x if output else (x, *args[1:])
 
 
 def drop_rate(net: nn.Module) -> float:
-    """The p of the dropout in a network, the largest if there are several; 0 without dropout."""
+    """The largest p of the dropout in a network; 0 without dropout."""
     return max((hook.p for module in net.modules()
                 for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
                 if isinstance(hook, DropoutHook)), default=0.0)

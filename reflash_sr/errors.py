@@ -7,37 +7,30 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in what the user gave: the message says what is wrong, where, and what to do instead.
-
-    The command line prints the message as one line and exits with ``exit_status``.
-    """
+    """A mistake in the user's input. The message says in one line what is wrong, where, and what to do instead."""
 
     exit_status = 2
 
     def __init__(self, message: str):
-        # A DataLoader worker raises its error again, with its traceback in front of the message.
+        # DataLoader re-raises the error of a worker, with the worker's traceback in front of the message.
         if message.startswith('Caught ') and 'Original Traceback' in message:
             message = message.rsplit(f'{type(self).__name__}: ', 1)[-1]
-        # A file name may hold characters that move a terminal's cursor, or that cannot be written to a log.
+        # A file name may contain control characters, or characters that a log file cannot encode.
         super().__init__(''.join(c if c.isprintable() else c.encode('unicode_escape').decode()
                                  for c in ' '.join(message.split())))
 
 
 class RunError(UserError):
-    """A run that had to stop for a reason that is not in its input, such as a loss that is not finite."""
+    """The run had to stop, although its input is valid; for example, the loss is not finite."""
 
     exit_status = 1
 
 
 def suggest(name: object, known: Iterable[str]) -> str:
-    """Name the known word that is nearest to a misspelt one.
-
-    Args:
-        name: What was written.
-        known: The words that would have been right.
+    """Suggest the known word that is most similar to a misspelt ``name``.
 
     Returns:
-        ``"; did you mean 'x'?"``, or the first 12 known words if none is near.
+        ``"; did you mean 'x'?"``, or the first 12 known words if none is similar; empty if ``known`` is.
     """
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)

@@ -1,15 +1,15 @@
-"""Where in a network dropout may sit (paper Sec. 4.1): the names of the positions, and how a network is searched.
+"""Positions of dropout in a network (paper Sec. 4.1): their names, and how they are found.
 
 In any network:
 
-* ``last-conv``: in front of the last convolution, the paper's choice
-* ``every-conv``: after every convolution but the last
-* the path of a module: after it (``body.7`` or ``output of body.7``) or in front of it (``input of conv_last``)
+* ``last-conv``: before the last convolution, the paper's choice
+* ``every-conv``: after every convolution except the last
+* the path of a module: after it (``body.7`` or ``output of body.7``) or before it (``input of conv_last``)
 
 In SRResNet, RRDB and SwinIR also:
 
 * ``B1``, ``B2``, …: after the first block, the second block, …
-* ``all-part``, ``half-part``, ``quarter-part``: inside every block, inside the last half or the last quarter of them
+* ``all-part``, ``half-part``, ``quarter-part``: inside every block, the last half or the last quarter of the blocks
 """
 
 from __future__ import annotations
@@ -30,44 +30,39 @@ from reflash_sr.system.devices import keep_rng
 
 @dataclass(frozen=True)
 class Site:
-    """A place in a network: the input or the output of one of its modules.
+    """A place in a network: the input or the output of one of its modules."""
 
-    Attributes:
-        module: Path of the module, as for ``net.get_submodule``.
-        side: ``'input'`` or ``'output'``.
-    """
-
-    module: str
-    side: str
+    module: str  # path, as for net.get_submodule
+    side: str  # 'input' or 'output'
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a family of networks to which the names of the positions refer.
+    """The modules of one network family that the names of the positions refer to.
 
     Attributes:
         trunk: Path of the list of blocks; ``Bk`` is the output of the k-th block, counted from 1.
-        stages: What the ``…-part`` positions drop inside a block: the end of its residual branch, before the skip
-            connection is added (``'branch'``), or the first stage of this branch (``'first'``).
+        stages: Module of a block whose output the ``…-part`` positions drop: the end of the residual branch, before
+            the skip connection is added (``'branch'``), or the first stage of this branch (``'first'``).
     """
 
     trunk: str
     stages: dict[str, str]
 
     def fits(self, net: nn.Module) -> bool:
-        """Whether a network has these parts: other projects have classes with the same names."""
+        """Whether a network has these modules: a class of another project may have the same name."""
         modules = dict(net.named_modules())
         trunk = modules.get(self.trunk)
         return isinstance(trunk, (nn.Sequential, nn.ModuleList)) and self.last_conv(net).module in modules
 
     def last_conv(self, net: nn.Module) -> Site:
         """The input of the last convolution."""
-        # SwinIR with 'pixelshuffledirect' ends in its upsampler: one convolution and a pixel shuffle.
+        # The last convolution of SwinIR with 'pixelshuffledirect' is in its upsampler, before the pixel shuffle.
         direct = getattr(net, 'upsampler', None) == 'pixelshuffledirect'
         return Site('upsample' if direct else 'conv_last', 'input')
 
 
-# By the name of BasicSR's class, which is looked up among the bases of a network's class.
+# Key: name of BasicSR's class; a network fits if this is its class or a base class.
 LAYOUTS = {
     'MSRResNet': Layout('body', {'branch': 'conv2', 'first': 'conv1'}),
     'RRDBNet': Layout('body', {'branch': 'rdb3', 'first': 'rdb1'}),
@@ -83,31 +78,31 @@ def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'bran
 
     Args:
         net: The network.
-        position: One of the names above, or a list, which means all of them.
-        stage: Of the ``…-part`` positions: ``'branch'`` or ``'first'``, see :class:`Layout`.
+        position: A name as above, or a list of names: dropout at all of them.
+        stage: For the ``…-part`` positions: ``'branch'`` or ``'first'``, see :class:`Layout`.
 
     Returns:
-        The sites, each once, at least one.
+        At least one site, none of them twice.
 
     Raises:
-        UserError: The network does not have the position; the message lists those that it has.
+        UserError: The network does not have the position; the message lists the positions that it has.
     """
     if stage not in STAGES:
         raise UserError(f'dropout_stage: must be one of {", ".join(STAGES)}, not {stage!r}')
     positions = [position] if isinstance(position, str) else position
     if not isinstance(positions, (list, tuple)) or not positions or not all(isinstance(p, str) for p in positions):
         raise UserError(f'dropout_position: must be a name or a list of names, not {position!r}')
-    return tuple(dict.fromkeys(site for one in positions for site in _find(net, one, stage)))
+    return tuple(dict.fromkeys(site for name in positions for site in _find(net, name, stage)))
 
 
 def family_of(net: nn.Module) -> str | None:
-    """The key in :data:`LAYOUTS` of a network's class or one of its bases; None if no layout fits the network."""
+    """The key in :data:`LAYOUTS` of a network's class or base class; None if no layout fits the network."""
     names = [cls.__name__ for cls in type(net).__mro__ if cls.__name__ in LAYOUTS]
     return next((name for name in names if LAYOUTS[name].fits(net)), None)
 
 
 def site_at(net: nn.Module, path: str) -> Site | None:
-    """Read the path of a module, as in ``'body.7'`` or ``'input of conv_last'``; None if there is no such module."""
+    """Parse the path of a module, as in ``'body.7'`` or ``'input of conv_last'``; None if there is no such module."""
     match = _PATH.fullmatch(path)
     if match is None or match['module'] not in dict(net.named_modules()):
         return None
@@ -140,7 +135,7 @@ def _find(net: nn.Module, position: str, stage: str) -> list[Site]:
 
 
 def _every_conv(net: nn.Module, last: str) -> list[Site]:
-    """The output of every convolution (Fig. 2a) but the last, whose output is the image."""
+    """The output of every convolution (Fig. 2a) except the last, whose output is the image."""
     names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     sites = [Site(name, 'output') for name in names if name != last and not name.startswith(f'{last}.')]
     if not sites:
@@ -149,11 +144,11 @@ def _every_conv(net: nn.Module, last: str) -> list[Site]:
 
 
 def last_convolution(net: nn.Module) -> str:
-    """Find the module that does the last convolution, by running the network once on a small image.
+    """Find the module of the last convolution, by running the network once on a small image.
 
-    In a network that fuses parallel convolutions in eval mode (ECBSR), it is the block that does so. A convolution of
-    the image itself, such as the mean shift at the end of RIDNet, does not count. Modes, hooks and random numbers stay
-    as they were.
+    If a network fuses parallel convolutions in eval mode (ECBSR), the module is the block that fuses them. A
+    convolution whose input is an image, not features, does not count: for example, the mean shift at the end of
+    RIDNet. The network's modes and hooks, and the random state, are restored.
 
     Args:
         net: Any network that takes one image.
@@ -162,7 +157,7 @@ def last_convolution(net: nn.Module) -> str:
         The path of the module.
 
     Raises:
-        UserError: There is no convolution, or the network cannot be run on one image.
+        UserError: There is no convolution of features, or the network cannot be run on one image.
     """
     name = type(net).__name__
     first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
@@ -181,13 +176,13 @@ def last_convolution(net: nn.Module) -> str:
         raise UserError(f'dropout_position: {name} could not be run on an image to find its last convolution '
                         f"({failure}); give the path of a module, as in 'input of conv_last'")
     if last is None:
-        raise UserError(f'dropout_position: {name} convolves nothing but the image; give the path of a module')
+        raise UserError(f'dropout_position: {name} has no convolution of features; give the path of a module')
     return last
 
 
 def _run(net: nn.Module, image: torch.Tensor) -> str | None:
-    """Run a network in eval mode; returns the path of the module inside which features were convolved last."""
-    running: list[str] = []  # the modules that run at the moment, the innermost last
+    """Run a network in eval mode; returns the path of the innermost module around the last convolution of features."""
+    running: list[str] = []  # paths of the modules whose forward is active, innermost last
     last = None
 
     class Watch(TorchFunctionMode):

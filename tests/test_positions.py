@@ -128,7 +128,7 @@ def test_networks_that_cannot_be_searched():
         find_sites(broken, 'last-conv')
     assert broken.training
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in broken.modules())
-    with pytest.raises(UserError, match='convolves nothing but the image'):
+    with pytest.raises(UserError, match='no convolution of features'):
         find_sites(nn.Sequential(nn.Conv2d(3, 3, 1)), 'last-conv')
 
 
