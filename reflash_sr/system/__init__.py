@@ -1,1 +1,1 @@
-"""The machine under a run: devices, ranks, memory, files, locks, signals, the folder of results."""
+"""Devices, processes, memory, files, locks, signals, and the folder of results."""

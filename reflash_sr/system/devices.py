@@ -1,4 +1,4 @@
-"""Which device a run uses, and the memory on it."""
+"""The device of a run, its features and its memory."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     """Choose the device of this process.
 
     Args:
-        opt: Options: ``device``, one of ``auto cpu cuda mps`` (default ``auto``: CUDA, else MPS, else CPU), and
-            BasicSR's ``num_gpu``, of which 0 means the CPU; ``dist`` gives each process of a machine its own GPU.
+        opt: Options: ``device``, one of ``auto cpu cuda mps`` (default ``auto``: CUDA, else MPS, else CPU); BasicSR's
+            ``num_gpu``, where 0 means the CPU; with ``dist``, each process of a machine gets its own GPU.
 
     Raises:
         UserError: The device is unknown or not available.
     """
     name = opt.get('device', 'auto')
-    there = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
+    available = {'cuda': torch.cuda.is_available(), 'mps': torch.backends.mps.is_available(), 'cpu': True}
     if name == 'auto':
-        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in there if there[kind])
-    if name not in there:
+        name = 'cpu' if opt.get('num_gpu') == 0 else next(kind for kind in available if available[kind])
+    if name not in available:
         raise UserError(f"device: '{name}' is not known; write one of {', '.join(NAMES)}")
-    if not there[name]:
+    if not available[name]:
         raise UserError(f"device: {name} is not available here; use auto or cpu")
     if name == 'cuda' and opt.get('dist'):
         return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
@@ -41,29 +41,26 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """A device in words, for a log: which GPU, or how many threads of the CPU."""
+    """Describe a device for a log: name of the GPU, or number of CPU threads."""
     if device.type == 'cpu':
         return f'CPU, {torch.get_num_threads()} threads'
     return f'{torch.cuda.get_device_name(device)} ({device})' if device.type == 'cuda' else str(device)
 
 
 def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:
-    """Put the random numbers of the CPU and of ``device`` back to where they were before the ``with``.
+    """Restore the random state of the CPU and of ``device`` at the end of the ``with``.
 
-    ``torch.random.fork_rng`` alone would wake every GPU of the machine, and warn where there are several.
+    ``torch.random.fork_rng`` without a list of devices initialises every GPU, and warns if there are several.
     """
     device = torch.device(device)
     return torch.random.fork_rng([device] if device.type == 'cuda' else [])
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory of freed tensors for the next ones: faster training on a CPU.
+    """Let this process keep the memory of freed tensors for new ones: faster training on a CPU.
 
-    glibc returns every large block to the system, which clears it page by page when the next tensor asks for it.
-    That is a good part of what dropout and other cheap layers cost. Without glibc nothing is done.
-
-    Returns:
-        Whether it was done.
+    By default glibc returns every large block to the system, which clears each page again for the next tensor. This
+    is a good part of the time of cheap layers such as dropout. Without glibc nothing changes; returns False.
     """
     try:
         mallopt = ctypes.CDLL('libc.so.6').mallopt
@@ -74,7 +71,7 @@ def keep_freed_memory() -> bool:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 instructions; a CPU without them is many times slower with bfloat16."""
+    """Whether a device has bfloat16 instructions; a CPU without them is many times slower in bfloat16."""
     if device.type == 'cpu':
         if platform.machine().lower() == 'aarch64':  # Linux
             return 'bf16' in _cpu_features()
@@ -83,13 +80,13 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def bf16_warning(device: torch.device) -> str | None:
-    """What to tell a user who asks for bfloat16 on a device that has none; None if it has."""
+    """A warning for a user who asks for bfloat16 on a device without it; None if the device has it."""
     return None if has_bf16(device) else (
         f'{device} has no bfloat16 instructions here; float32 is many times faster')
 
 
 def _cpu_features() -> set[str]:
-    """Of the first CPU, by Linux; empty elsewhere."""
+    """Instruction sets of the first CPU; empty if the system is not Linux."""
     try:
         with open('/proc/cpuinfo', encoding='utf-8', errors='replace') as file:
             lines = (line.partition(':') for line in file)
@@ -99,20 +96,20 @@ def _cpu_features() -> set[str]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is how PyTorch says that memory ran out: only CUDA has a class of its own for it."""
-    says = str(error).lower()
+    """Whether memory ran out; PyTorch has an error class for this on CUDA only."""
+    message = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in says or 'out of memory' in says))
+        isinstance(error, RuntimeError) and ("can't allocate memory" in message or 'out of memory' in message))
 
 
 def release_memory(device: torch.device) -> None:
-    """Return to the system what this process has freed on a device and keeps for later use."""
+    """Return to the system the freed memory of a device that this process keeps for later use."""
     {'cuda': torch.cuda.empty_cache, 'mps': torch.mps.empty_cache}.get(device.type, give_back_freed)()
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Memory that this process could still take on a device, bytes; None if unknown."""
+    """Memory that this process can still allocate on a device, bytes; None if unknown."""
     if device.type == 'cuda':
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     return free_on_machine() if device.type == 'cpu' else None

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, tables, checksums, and refusing what is not a regular file."""
+"""Files: atomic writes, CSV, checksums, and a check that a path is a regular file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,16 @@ from reflash_sr.errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
-    """Open a new file in the same folder; at the end, flush it to the disk and rename it.
+    """Write a file atomically: into a new file in the same folder, which is flushed to the disk and renamed at the end.
 
     If the process fails or is killed before that, the earlier file stays as it was.
 
     Args:
-        path: The file. Its folder is made if it does not exist.
+        path: The file. Its folder is created if it does not exist.
         mode: ``'wb'``, or ``'w'`` for UTF-8 text.
 
-    Yields:
-        The open file.
-
     Raises:
-        OSError: The disk is full or the folder is not writable; the earlier file is untouched.
+        OSError: The disk is full or the folder is not writable; the earlier file is not changed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +42,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
 
 
 def sha256(path: str | os.PathLike) -> str:
-    """Checksum of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while block := file.read(1 << 20):
@@ -63,10 +60,10 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def check_regular(path: str | os.PathLike, what: str) -> None:
-    """Refuse what is not a regular file: opening a pipe would wait for ever, a device may be infinite.
+    """Check that ``path`` is a regular file: opening a pipe would wait forever, and a device may be infinite.
 
     Raises:
-        UserError: Says what is there instead of the ``what``.
+        UserError: It is not; the message calls the expected file ``what``.
     """
     try:
         mode = os.stat(path).st_mode

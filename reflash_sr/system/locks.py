@@ -1,4 +1,4 @@
-"""Locks on files; they end with the process that holds them, even if it is killed."""
+"""Locks on files; the system releases them when their process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ except ImportError:
 
 
 def lock(file: int, wait: bool = False) -> None:
-    """Lock an open file or folder for this process; do nothing where the system has no such locks.
+    """Lock an open file or folder for this process; do nothing if the system has no such locks.
 
     Args:
-        file: Its descriptor; closing it releases the lock.
-        wait: Whether to wait until another process releases it.
+        file: File descriptor; closing it releases the lock.
+        wait: Whether to wait until another process releases the lock.
 
     Raises:
         BlockingIOError: Another process holds the lock.

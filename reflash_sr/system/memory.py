@@ -1,4 +1,4 @@
-"""How much memory a process may still take on a Linux machine: by the kernel, and by a container's limit."""
+"""Free memory of a Linux machine, within the memory limits of containers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OWN_GROUP = Path('/proc/self/cgroup')
 
 
 def free_on_machine() -> int | None:
-    """Memory that this process could still take, bytes; None if unknown."""
+    """Memory that this process can still allocate, bytes; None if unknown."""
     try:
         lines = (line.split(':') for line in MEMINFO.read_text(encoding='ascii').splitlines())
         available = int(dict(lines)['MemAvailable'].split()[0]) * 1024
@@ -23,13 +23,13 @@ def free_on_machine() -> int | None:
 
 
 def give_back_freed() -> None:
-    """Return to the system what this process has freed and glibc keeps for it; do nothing without glibc."""
+    """Return freed memory, which glibc keeps, to the system; do nothing without glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL('libc.so.6').malloc_trim(0)
 
 
 def _free_in_groups() -> Iterator[int]:
-    """What the memory limits of this process' control group, and of those around it, leave; bytes."""
+    """Bytes left under the memory limits of this process' control group and of its parents."""
     try:
         lines = OWN_GROUP.read_text(encoding='utf-8').splitlines()
     except OSError:
@@ -39,5 +39,5 @@ def _free_in_groups() -> Iterator[int]:
             with contextlib.suppress(OSError, ValueError, KeyError):  # 'max': no limit
                 limit, used, stat = ((folder / f'memory.{name}').read_text(encoding='ascii')
                                      for name in ('max', 'current', 'stat'))
-                files = int(dict(line.split() for line in stat.splitlines())['inactive_file'])
-                yield max(int(limit) - int(used) + files, 0)  # the kernel drops its copies of files first
+                cached = int(dict(line.split() for line in stat.splitlines())['inactive_file'])
+                yield max(int(limit) - int(used) + cached, 0)  # the kernel frees its file cache when memory is short

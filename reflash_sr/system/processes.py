@@ -1,4 +1,4 @@
-"""Several processes of one run: starting, gathering, stopping together."""
+"""The processes of a distributed run: start, exchange values, stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import distributed
 
 from reflash_sr.errors import RunError, UserError
 
-# What gloo, NCCL and torch say when another process is gone.
+# Parts of the messages of gloo, NCCL and torch when another process has ended.
 LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe', 'Timed out waiting',
         'ncclRemoteError', 'communicator was aborted', 'Socket closed', 'Read timeout', 'Write timeout',
         'Application timeout')
@@ -24,22 +24,22 @@ Found = TypeVar('Found')
 
 def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float | None = None,
           cuda: bool = True, **dist_params: object) -> tuple[int, int]:
-    """Join the process group that a launcher prepared; with gloo if there is no CUDA device.
+    """Join the process group of a launcher; with gloo if there is no CUDA device.
 
     Args:
         launcher: One of :data:`LAUNCHERS`.
         backend: For CUDA devices.
-        command: What torchrun should start, for the message.
-        timeout: Seconds after which a process that does not answer counts as lost (default: 600). One that ended is
-            noticed at once.
+        command: Arguments of torchrun in the error message.
+        timeout: Seconds after which a process that does not answer counts as lost (default: 600). A process that ended
+            is noticed at once.
         cuda: Whether the run may use CUDA devices.
         **dist_params: For BasicSR's ``init_dist`` with SLURM.
 
     Returns:
-        This process's rank, and the number of processes.
+        Rank of this process, and number of processes.
 
     Raises:
-        UserError: The launcher did not prepare what is needed.
+        UserError: The launcher's environment variables or GPUs are missing, or ``timeout`` is given with SLURM.
     """
     if launcher == 'pytorch':
         if 'RANK' not in os.environ:
@@ -58,7 +58,7 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
 
 
 def stop() -> None:
-    """Leave the process group together: one that just ends may abort while another still talks to it."""
+    """Wait for all processes, then leave the group: a process that ends earlier would break the others' messages."""
     if distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
@@ -75,7 +75,7 @@ def world_size() -> int:
 
 
 def gather(found: Found) -> list[Found]:
-    """Collect one object of each process, by rank, in all of them."""
+    """Collect one object per process, in the order of ranks, on every rank."""
     if not distributed.is_initialized():
         return [found]
     parts: list = [None] * world_size()
@@ -84,7 +84,7 @@ def gather(found: Found) -> list[Found]:
 
 
 def on_rank_0(work: Callable[[], Found]) -> Found:
-    """Do something on rank 0 alone; its result is returned, or its ``UserError`` raised, on every rank."""
+    """Call ``work`` on rank 0 alone; its result is returned, or its ``UserError`` raised, on every rank."""
     outcome: list = [None]
     if rank() == 0:
         try:
@@ -99,14 +99,14 @@ def on_rank_0(work: Callable[[], Found]) -> Found:
 
 
 def control_group() -> distributed.ProcessGroup | None:
-    """Make a group for small numbers on the CPU, so that agreeing waits for no GPU; None is the default group."""
+    """Create a group that exchanges numbers on the CPU, without waiting for a GPU; None is the default group."""
     if not distributed.is_initialized() or distributed.get_backend() == 'gloo':
         return None
     return distributed.new_group(backend='gloo')  # type: ignore[return-value]  # all ranks are members
 
 
 def largest(number: int, group: distributed.ProcessGroup | None = None) -> int:
-    """The largest of one number of each process, in all of them."""
+    """The maximum of ``number`` over all processes, on every rank."""
     if not distributed.is_initialized():
         return number
     shared = torch.tensor([number])
@@ -116,7 +116,7 @@ def largest(number: int, group: distributed.ProcessGroup | None = None) -> int:
 
 @contextlib.contextmanager
 def named_losses() -> Iterator[None]:
-    """Say in one line that another process is gone, instead of torch's own error.
+    """Replace torch's error when another process has ended by one line.
 
     Raises:
         RunError: Another process of the run ended or does not answer.

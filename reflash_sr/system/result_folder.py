@@ -1,4 +1,4 @@
-"""The folder that a tool writes into: results of one run, never of two, and a summary of how they were made."""
+"""The output folder of a tool: results of exactly one run, and a summary of its settings."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ PACKAGES = ('reflash-sr', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-py
 class ResultFolder:
     """A folder for the results of one run of a tool.
 
-    The run's settings are written into ``summary.json`` at the start. A folder that holds anything else is refused; one
-    that holds an interrupted run with the same settings is continued.
+    The settings are written into ``summary.json`` at the start. A folder of a run with the same settings is continued;
+    any other folder that is not empty is refused.
 
     Args:
-        path: The folder; is made.
+        path: The folder; created if it does not exist.
         tool: Name of the tool.
-        settings: Everything that decides the results, as plain values.
-        overwrite: Whether to rename another run's results to ``NAME_archived_TIME``.
-        inputs: What the run reads; the folder must not be one of them, nor hold one, nor lie inside one.
+        settings: Everything that the results depend on, as plain values.
+        overwrite: Whether to rename an earlier run's folder to ``NAME_archived_TIME``.
+        inputs: Files and folders that the run reads; none may be, contain or lie inside the folder.
 
     Attributes:
-        path: The folder.
         continued: Whether the folder held a run with the same settings.
         finished: Whether that run was complete.
 
     Raises:
-        UserError: The folder holds something else, cannot be written, or is among the inputs.
+        UserError: The folder holds anything else, is not writable, or overlaps the inputs.
     """
 
     def __init__(self, path: str | os.PathLike, tool: str, settings: Mapping[str, Any], overwrite: bool = False,
@@ -51,8 +50,8 @@ class ResultFolder:
         for given in inputs:
             read = Path(given).expanduser().resolve()
             if read.exists() and (out == read or out in read.parents or read in out.parents):
-                raise UserError(f'{self.path}: {given} is read, so results cannot go there; give another folder with '
-                                '--out')
+                raise UserError(f'{self.path}: {given} is an input, so results cannot be written there; give another '
+                                'folder with --out')
         try:
             self._open(overwrite)
         except OSError as error:
@@ -74,8 +73,8 @@ class ResultFolder:
         if not {'tool', 'settings', 'finished'} <= summary.keys():
             raise UserError(f'{self.path}: holds files that are no results; give another folder with --out')
         if overwrite or [file.name for file in self.path.iterdir()] == [SUMMARY]:
-            return False  # renamed next, or stopped before there was a result
-        hint = 'give another folder with --out, or --overwrite to put it aside'
+            return False  # will be renamed, or the earlier run stopped before its first result
+        hint = 'give another folder with --out, or --overwrite to rename it'
         if summary['tool'] != self.tool:
             raise UserError(f"{self.path}: holds results of {summary['tool']}; {hint}")
         before = summary['settings']
@@ -86,13 +85,13 @@ class ResultFolder:
         return True
 
     def finish(self, **results: Any) -> None:
-        """Write the summary: settings, versions and results; NaN and infinite numbers become null."""
+        """Write settings, versions and results into the summary; NaN and infinite numbers become null."""
         self._write(results, finished=True)
 
     def _write(self, results: Mapping[str, Any], finished: bool) -> None:
         text = json.dumps({'tool': self.tool, 'finished': finished, 'versions': versions(), 'settings': self.settings,
                            **results})
-        content = json.loads(text, parse_constant=lambda name: None)  # what JSON cannot hold
+        content = json.loads(text, parse_constant=lambda name: None)  # NaN and infinity are not JSON
         with atomic_write(self.path / SUMMARY, 'w') as file:
             json.dump(content, file, indent=2, ensure_ascii=False, allow_nan=False)
             file.write('\n')
@@ -116,7 +115,7 @@ class ResultFolder:
 
 
 def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
-    """The summary of a folder of results; empty if it has none that can be read."""
+    """Read the summary of a folder of results; empty if it is missing or not readable."""
     try:
         summary = json.loads((Path(folder) / SUMMARY).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):
@@ -125,7 +124,7 @@ def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages on which results depend; None for those that are not installed."""
+    """Versions of Python and of the packages that results depend on; None for a package that is not installed."""
     found: dict[str, str | None] = {'python': platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Running a command: a user's mistake is one line on standard error, and an exit status."""
+"""Running a command: errors become one line on standard error, and an exit status."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from collections.abc import Callable
 from reflash_sr.errors import UserError
 from reflash_sr.system import signals
 
-NO_HOME = 'Could not determine home directory'  # how pathlib says that there is no such user
+NO_HOME = 'Could not determine home directory'  # pathlib's message for ~name of an unknown user
 
 
 def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
-    """Do the work of a command; a mistake in what the user gave becomes one line.
-
-    Args:
-        work: What to do.
-        name: Name of the command, for the line.
+    """Call ``work``; print a ``UserError``, Ctrl-C or an error of a file as one line that starts with ``name``.
 
     Returns:
-        The exit status: 0, 2 for a user's mistake, 1 for a run that had to stop, 130 for Ctrl-C, 143 for SIGTERM
-        during a training.
+        The exit status: 0; 2 for a ``UserError``; 1 for a ``RunError`` or an error of a file; 130 for Ctrl-C; 143 for
+        SIGTERM during training.
     """
     signals.restore_ctrl_c()
     try:
@@ -37,7 +33,7 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
         if not str(error).startswith(NO_HOME):
             raise
         status = UserError.exit_status
-        line = 'error: a path begins with ~ and what follows is no user of this machine; write the path out'
+        line = 'error: a path begins with ~ and the name of an unknown user; write the whole path'
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise  # not about a file

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: during a run, in the workers of its loaders, and while a command is imported."""
+"""Ctrl-C and SIGTERM: during a run, in DataLoader workers, and while a command is imported."""
 
 from __future__ import annotations
 
@@ -14,16 +14,12 @@ from types import FrameType
 from typing import Any
 
 DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-SAME_PRESS_S = 3.0  # a terminal and torchrun both pass one Ctrl-C on
-WORKER_GRACE_S = 30.0  # for the step in which the signal came and the batch after it
+SAME_PRESS_S = 3.0  # the terminal and torchrun each send a signal for the same Ctrl-C
+WORKER_GRACE_S = 30.0  # time to finish the current step and the next batch
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that was asked to stop, and saved first.
-
-    Attributes:
-        exit_status: 130 for Ctrl-C (SIGINT), 143 for SIGTERM, as shells count.
-    """
+    """A run stopped on a signal, after it saved its state; ``exit_status`` is 130 for SIGINT, 143 for SIGTERM."""
 
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
@@ -31,16 +27,16 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Inside the ``with``, SIGINT and SIGTERM are only noted; a second Ctrl-C stops at once.
+    """Inside the ``with``, SIGINT and SIGTERM are only recorded; a second Ctrl-C stops at once.
 
-    Handlers that are not Python's own stay: a program around the run, such as a scheduler, knows better. Outside of
-    the main thread nothing is noted.
+    Handlers other than Python's default stay in place, for example those of a scheduler around the run. Outside the
+    main thread nothing is recorded.
 
     Args:
-        several: The run has several processes, so that one Ctrl-C may reach each of them twice.
+        several: Whether the run has several processes; then one Ctrl-C may reach each of them twice.
 
     Attributes:
-        received: The first signal that came; 0 before.
+        received: The first signal; 0 before.
     """
 
     def __init__(self, several: bool = False):
@@ -62,18 +58,18 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == number and time.monotonic() - self._since >= self._again_after:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a third one does not even wait for Python
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a third Ctrl-C ends the process even if Python is blocked
             raise KeyboardInterrupt
         if not self.received:
             self.received, self._since = number, time.monotonic()
 
 
 def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> None:
-    """Keep a loader's worker going when a signal reaches the whole process group: the run decides when to stop.
+    """Keep a DataLoader worker alive when a signal reaches the whole process group: the main process stops it.
 
     Args:
         worker: Number of the worker, as ``worker_init_fn`` gets it.
-        then: What else to call with it.
+        then: Another ``worker_init_fn`` to call.
     """
     if then is not None:
         then(worker)
@@ -84,12 +80,12 @@ def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> 
 def exit_on_ctrl_c_during_import() -> None:
     """Make Ctrl-C end the process at once, with status 130, until :func:`restore_ctrl_c` is called.
 
-    Only where this package is imported for one of its own commands (``basicsr``, ``reflash-sr``, ``python -m
-    reflash_sr``, a file of ``tools/``) and the handler is Python's own. ``KeyboardInterrupt`` would not do: libraries
-    that are being imported turn it into errors of other kinds.
+    Only for this package's own commands (``basicsr``, ``reflash-sr``, ``python -m reflash_sr``, a file of ``tools/``),
+    and only if the handler is Python's default. ``KeyboardInterrupt`` is not enough: some libraries turn it into
+    another error while they are imported.
     """
     program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
-    if sys.argv[0] == '-m':  # the package of a module is being imported
+    if sys.argv[0] == '-m':  # Python's value while it imports the package of 'python -m'
         is_own = ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
     else:
         is_own = program.name in ('basicsr', 'reflash-sr') or program.resolve().parent == tools
@@ -99,7 +95,7 @@ def exit_on_ctrl_c_during_import() -> None:
 
 
 def restore_ctrl_c() -> None:
-    """Make Ctrl-C a ``KeyboardInterrupt`` again, once a command is imported."""
+    """Make Ctrl-C raise ``KeyboardInterrupt`` again, after a command is imported."""
     if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

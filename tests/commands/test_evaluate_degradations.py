@@ -186,7 +186,7 @@ def test_bad_input_is_one_line_with_status_2(networks, image_folder, tmp_path):
         'upscales ×2, but the datasets are made for ×4': [*usual, '--weights', plain, tmp_path / 'x2.pth'],
         "there is no network 'p0'": [*usual, '--baseline', 'plain=p0'],
         "'clean' and 'down:bicubic' are the same": [*usual, '--degradations', 'clean', 'down:bicubic'],
-        'is read, so results cannot go there': [*usual, '--out', image_folder, '--overwrite'],
+        'is an input, so results cannot be written there': [*usual, '--out', image_folder, '--overwrite'],
         'gave values that are not finite': ['--weights', tmp_path / 'huge.pth', *usual[2:]],
         'two of them': [*usual, '--baseline', 'plain=plain'],
         'cannot be written': [*usual, '--out', tmp_path / 'file' / 'out'],

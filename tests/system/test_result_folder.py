@@ -61,7 +61,7 @@ def test_what_is_read_is_never_written(tmp_path):
     (images / 'a.png').write_text('')
     for out in (images, tmp_path, images / 'results'):
         for overwrite in (False, True):
-            with pytest.raises(UserError, match='is read, so results cannot go there'):
+            with pytest.raises(UserError, match='is an input, so results cannot be written there'):
                 ResultFolder(out, 'tool', {}, overwrite, inputs=[images, 'photos:val'])
     assert [path.name for path in images.iterdir()] == ['a.png']
     ResultFolder(tmp_path / 'results', 'tool', {}, inputs=[images])
