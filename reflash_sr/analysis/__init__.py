@@ -1,1 +1,1 @@
-"""Looking into networks: ablation, saliency and clusters. ``measure_*.py`` run networks over images."""
+"""Analysis of networks: ablation, saliency and feature clusters; ``measure_*.py`` run networks over images."""

@@ -1,4 +1,4 @@
-"""Channel ablation of one layer on one image (paper Sec. 6.1): PSNR that is lost when channels are removed."""
+"""Channel ablation of one layer on one image (paper Sec. 6.1): PSNR lost when channels are removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reflash_sr.errors import UserError, suggest
 from reflash_sr.system.devices import free_memory
 
 ORDERS = ('index', 'random', 'most-important-first', 'least-important-first')
-CPU_BUDGET = 192 * 2**20  # bytes of features at a time: on a CPU, more at once is not faster
+CPU_BUDGET = 192 * 2**20  # bytes of features per batch: on a CPU, larger batches are not faster
 
 Progress = Callable[[int], object]
 
@@ -32,7 +32,7 @@ class Ablation:
         lq: An image, (1, 3, H, W) in [0, 1], on the network's device.
         gt: Its GT image, (H · scale, W · scale, 3) uint8 RGB.
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
-        batch: How many variants run at the same time. Default: what memory allows.
+        batch: Variants per batch. Default: as many as fit into memory.
         closed_form: Whether to use :class:`reflash_sr.analysis.closed_form.ClosedForm` where possible.
 
     Attributes:
@@ -67,7 +67,7 @@ class Ablation:
         """Remove each channel alone.
 
         Args:
-            progress: Called with the number of variants that were done since the last call.
+            progress: Called with the number of variants finished since the last call.
 
         Returns:
             (C,): PSNR, dB.
@@ -98,7 +98,7 @@ class Ablation:
         return np.concatenate(([self.psnr], psnr))
 
     def _factors(self, removed: np.ndarray) -> np.ndarray:
-        """Factor of the remaining channels, (K,); ``removed`` is (K, C)."""
+        """Factor for the remaining channels, (K,); ``removed`` is (K, C)."""
         left = np.where(removed, 0, self.strength).sum(1)
         return np.divide(self.strength.sum(), left, out=np.ones(len(left)), where=left > 0)
 
@@ -127,7 +127,7 @@ def channel_order(name: str, drops: np.ndarray, seed: int = 0) -> np.ndarray:
         seed: Seed of the random order.
 
     Raises:
-        UserError: The order is not known.
+        UserError: Unknown order.
     """
     if name not in ORDERS:
         raise UserError(f"order: '{name}' is not known{suggest(name, ORDERS)}")
@@ -140,14 +140,14 @@ def channel_order(name: str, drops: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def drop(psnr: float | np.ndarray, ablated: np.ndarray) -> np.ndarray:
-    """PSNR that was lost, dB; 0 where both values are infinite. Arrays broadcast."""
+    """PSNR lost, dB; 0 where both values are infinite. Arrays broadcast."""
     with np.errstate(invalid='ignore'):
         lost = psnr - np.asarray(ablated, np.float64)
     return np.where(np.isnan(lost), 0, lost)
 
 
 def share_dispensable(psnr: np.ndarray, loss: float = 1.0) -> float:
-    """Share of the channels, 0 to 1, that can be removed in their order before more than ``loss`` dB are lost.
+    """Share of the channels, 0 to 1, that can be removed in the given order before more than ``loss`` dB are lost.
 
     Args:
         psnr: (C + 1,) of :meth:`Ablation.in_turn`.
@@ -158,14 +158,14 @@ def share_dispensable(psnr: np.ndarray, loss: float = 1.0) -> float:
 
 
 def gini(drops: np.ndarray) -> float:
-    """Gini coefficient of the drops of channels: 0 if all are equal, near 1 if one channel has it all.
+    """Gini coefficient of the drops of channels: 0 if all are equal, near 1 if one channel causes the whole drop.
 
-    Negative drops (PSNR rises without the channel) count as 0. If there are many of them (:func:`share_rising`), as in
-    small networks on images that interpolation restores better, they alone make the coefficient large;
-    ``gini(abs(drops))`` says how unevenly channels act, for better or worse.
+    Negative drops (PSNR rises without the channel) count as 0. If there are many (:func:`share_rising`), as in small
+    networks on images that interpolation restores better, they alone make the coefficient large; ``gini(abs(drops))``
+    measures the inequality of effects of either sign.
 
     Args:
-        drops: (C,), dB; infinite drops count as 0. All zero: 0.
+        drops: (C,), dB; infinite drops count as 0. If all are 0, the result is 0.
     """
     worth = np.sort(np.clip(np.nan_to_num(np.asarray(drops, np.float64), posinf=0), 0, None))
     if not worth.sum():
@@ -180,7 +180,7 @@ def share_rising(drops: np.ndarray) -> float:
 
 
 def _fitting(features: torch.Tensor, output: torch.Tensor) -> int:
-    """How many variants fit into memory: each has features of the output's size or of the layer's."""
+    """Number of variants that fit into memory; each is estimated as 64 channels of the output's size, or the layer."""
     height, width = output.shape[2:]
     each = 4 * 4 * max(features.numel(), 64 * height * width)
     free = free_memory(features.device)

@@ -1,7 +1,7 @@
-"""Channel ablation without running the network, for a layer that feeds the last convolution and nothing else.
+"""Channel ablation without running the network, for a layer that feeds only the last convolution.
 
 The output is ``convolution(features) + base``, and the base does not depend on the features. So the contribution of
-each channel to the output is computed once, and contributions are added up.
+each channel to the output is computed once, and ablated outputs are sums of contributions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from reflash_sr.analysis.features import find_layer, study_layers
 
 CHUNK = 8  # channels at a time: their contributions stay in the cache
-STEEP = 20.0  # factor above which the rounding of a difference of nearly equal numbers would show
+STEEP = 20.0  # factor above which the rounding error of a difference of nearly equal numbers would be visible
 
 
 class ClosedForm:
@@ -60,16 +60,16 @@ class ClosedForm:
             return None
         calls = []
 
-        def ask_twice(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-            # The network goes on with two very different variants; what it adds to both must be the same.
+        def two_variants(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+            # The network continues with a batch of two very different values; it must add the same to both.
             both = torch.cat((output, -4 * output - 10))
             calls.append((args[0].float(), both.clone()))
             return both
 
-        handle = conv.register_forward_hook(ask_twice)
+        handle = conv.register_forward_hook(two_variants)
         try:
             output = net(lq)
-        except RuntimeError:  # what follows does not take two variants: not an addition
+        except RuntimeError:  # the rest of the network does not accept a batch of two: it is not an addition
             return None
         finally:
             handle.remove()
@@ -87,7 +87,7 @@ class ClosedForm:
         """Remove each channel alone.
 
         Args:
-            factors: (C,): factor of the other channels.
+            factors: (C,): factor for the other channels.
 
         Yields:
             The output for each channel in turn, (1, 3, h, w), float32; may be overwritten.
@@ -103,17 +103,17 @@ class ClosedForm:
                 yield left[place].mul_(float(factors[channel])).add_(self.rest[0])[None]
 
     def in_turn(self, order: Sequence[int] | np.ndarray, factors: np.ndarray) -> Iterator[torch.Tensor]:
-        """Remove channels one after the other; results come from the end: all removed, all but the last, and so on.
+        """Remove channels one after the other; results come in reverse order: all removed first.
 
         Args:
             order: The channels in the order of their removal.
-            factors: (C + 1,): factor of the remaining channels when 0, 1, …, C are removed.
+            factors: (C + 1,): factor for the remaining channels when 0, 1, …, C are removed.
 
         Yields:
             The outputs with C, C − 1, …, 1 channels removed, each (1, 3, h, w), float32; may be overwritten.
         """
         yield self.rest.clone()
-        left = torch.zeros_like(self.response)  # added up, not subtracted from the whole: exact also for faint channels
+        left = torch.zeros_like(self.response)  # a sum, not a difference to the whole: exact for weak channels too
         for end in range(len(order), 1, -CHUNK):
             begin = max(end - CHUNK, 1)
             parts = self._contributions(order[begin:end])
@@ -122,7 +122,7 @@ class ClosedForm:
                 yield torch.add(self.rest, left, alpha=float(factors[begin + place]))
 
     def _contributions(self, channels: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The response to each of some channels, (k, 3, h, w)."""
+        """The response to each of the channels alone, (k, 3, h, w)."""
         features = self.features[:, channels.start:channels.stop] if isinstance(channels, range) else (
             self.features[:, list(channels)])
         weight = self.conv.weight[:, list(channels)].transpose(0, 1).reshape(-1, 1, *self.conv.kernel_size)

@@ -1,7 +1,8 @@
 """How features cluster by degradation (paper Sec. 6.2, Fig. 9).
 
 Features of one layer → PCA → t-SNE → Calinski–Harabasz index (CHI). The lower it is, the less the features depend on
-the degradation. t-SNE depends on its start, so the index is given for several starts, and in PCA space.
+the degradation. t-SNE depends on its initial points ("start"), so the index is given for several starts, and in PCA
+space.
 """
 
 from __future__ import annotations
@@ -25,10 +26,9 @@ JITTER = 0.1  # standard deviation of the noise on a start, relative to START
 
 @dataclass(frozen=True)
 class Clusters:
-    """Samples in the plane, and how strongly they cluster by degradation.
+    """2-D coordinates of samples, and how strongly they cluster by degradation.
 
     Attributes:
-        components: The PCA of the features.
         points: (S, n, 2) float64: t-SNE coordinates for each seed.
         chi: (S,) CHI of the points: 0 if the means of the degradations coincide, ∞ if each degradation is one point.
         chi_pca: CHI in PCA space.
@@ -52,7 +52,7 @@ class Clusters:
 
 def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, perplexity: float = 30,
             seeds: Sequence[int] = range(5)) -> Clusters:
-    """Place samples in the plane by their features, and measure how they cluster.
+    """Map samples into the plane by their features, and measure how they cluster.
 
     Args:
         blocks: The (n, d) features as blocks of columns (see :func:`reflash_sr.analysis.pca.pca`).
@@ -62,7 +62,7 @@ def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, 
         seeds: Seeds of the starts of t-SNE.
 
     Raises:
-        UserError: As :func:`check` and :func:`reflash_sr.analysis.pca.pca`.
+        UserError: As for :func:`check` and :func:`reflash_sr.analysis.pca.pca`.
     """
     check(labels, perplexity, seeds)
     found = pca(blocks, components)
@@ -71,7 +71,7 @@ def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, 
 
 
 def check(labels: Labels, perplexity: float, seeds: Sequence[int] = (0,)) -> None:
-    """Refuse samples that cannot be clustered, before any features are computed.
+    """Reject samples that cannot be clustered, before any features are computed.
 
     Raises:
         UserError: Fewer than two degradations, no degradation with two samples, no seed, or a perplexity that is not
@@ -90,10 +90,10 @@ def check(labels: Labels, perplexity: float, seeds: Sequence[int] = (0,)) -> Non
 
 
 def tsne(coordinates: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.ndarray:
-    """Place samples in the plane with t-SNE (van der Maaten and Hinton 2008).
+    """Map samples into the plane with t-SNE (van der Maaten and Hinton 2008).
 
-    Starts from the first two components, as scikit-learn with ``init='pca'``. That is the same for every seed, so noise
-    of a tenth of its size is added. Runs in one thread: with several, the result would depend on their number.
+    The start is the first two components, as in scikit-learn with ``init='pca'``, plus noise of a tenth of their size,
+    which depends on the seed. Runs in one thread, because the result depends on the number of threads.
 
     Args:
         coordinates: (n, k), PCA coordinates by descending variance.
@@ -108,14 +108,14 @@ def tsne(coordinates: np.ndarray, perplexity: float = 30, seed: int = 0) -> np.n
         return np.zeros((len(coordinates), 2))
     start = np.random.default_rng(seed).normal(0, JITTER, (len(coordinates), 2))
     start[:, :coordinates.shape[1]] += coordinates[:, :2] / spread
-    # t-SNE works in float32 and only with ratios of distances: features of any size are scaled to size 1.
+    # t-SNE works in float32 and uses only ratios of distances, so features of any magnitude are scaled to 1.
     with threadpool_limits(1):
         method = TSNE(perplexity=perplexity, init=(START * start).astype(np.float32), random_state=seed)
         return method.fit_transform((coordinates / spread).astype(np.float32)).astype(np.float64)
 
 
 def chi(points: np.ndarray, labels: Labels) -> float:
-    """Calinski–Harabasz index: variance between clusters over variance within clusters, by their degrees of freedom.
+    """Calinski–Harabasz index: variance between clusters over variance within, each per degree of freedom.
 
     Args:
         points: (n, k).

@@ -1,4 +1,4 @@
-"""Features that need not fit into memory: written to a file sample by sample, read back column by column."""
+"""A temporary file for features larger than memory: written sample by sample, read column by column."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from reflash_sr.analysis.pca import block_width
 from reflash_sr.errors import RunError, UserError
 
-# The type in the file; NumPy does not know bfloat16, which is stored as integers of the same size.
+# The type in the file; NumPy has no bfloat16, so these values are stored as integers of the same size.
 _STORED = {torch.float32: torch.float32, torch.float16: torch.float16, torch.bfloat16: torch.int16}
 
 
 class FeatureFile:
     """The flattened features of n samples, in a temporary file without a name.
 
-    The file takes n · d · 4 bytes; 16-bit features stay 16-bit and take half of that. It holds blocks of columns,
-    (n, columns) each, so a block is one read. Memory: one batch of features while writing, one block while reading. The
-    system removes the file when it is closed, also when the process is killed.
+    The file takes n · d · 4 bytes, half of that for 16-bit features. It holds blocks of columns, (n, columns) each, so
+    a block is one read. Memory: one batch of features while writing, one block while reading. The system removes the
+    file when it is closed, also when the process is killed.
 
-    Not a memory map: its pages would count as memory of the process, and a full disk would kill the process.
+    A memory map would count as memory of the process, and a full disk would kill the process.
 
     Args:
         samples: n.
@@ -61,8 +61,8 @@ class FeatureFile:
 
         Raises:
             UserError: The disk has no room for the features of all samples.
-            RunError: Other programs filled the disk meanwhile.
-            ValueError: More samples than announced, or of another size than those before.
+            RunError: Other programs have filled the disk.
+            ValueError: Too many samples, or samples of another size than those before.
         """
         if features.dim() == 4:
             features = features.permute(0, 2, 3, 1)
@@ -87,7 +87,7 @@ class FeatureFile:
         """Read all features.
 
         Yields:
-            (n, columns) float32, of all columns in turn.
+            (n, columns) float32: block after block.
         """
         if self._written != self.samples:
             raise ValueError(f'features of {self._written} samples, not of {self.samples}')
@@ -102,7 +102,7 @@ class FeatureFile:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):  # what a full disk did not take was reported by append
+        with contextlib.suppress(OSError):  # append has already reported a full disk
             self._file.close()
 
     def _open(self, features: torch.Tensor) -> None:
@@ -114,7 +114,7 @@ class FeatureFile:
                             'give a folder on a larger disk as scratch, or fewer or smaller samples')
 
     def _columns(self) -> Iterator[tuple[int, int]]:
-        """First column of each block, and the one behind its last."""
+        """Begin and end (exclusive) of each block of columns."""
         width = block_width(self.samples)
         for begin in range(0, self.size, width):
             yield begin, min(begin + width, self.size)

@@ -1,4 +1,4 @@
-"""Features of a network by the name of their layer: which layers there are, and what they hold."""
+"""The layers of a network by name, and the features that they hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRST = {
     'RRDBNet': Site('conv_first', 'output'),
     'SwinIR': Site('conv_first', 'output'),
 }
-PROBE = 48  # px: side of the image that list_layers tries; a multiple of every usual window
+PROBE = 48  # px: side of the default image of list_layers; a multiple of every common window size
 
 
 def study_layers(net: nn.Module) -> dict[str, Site]:
@@ -31,8 +31,8 @@ def study_layers(net: nn.Module) -> dict[str, Site]:
     ``hr`` is the input of conv_hr, ``last`` of the last convolution.
 
     Args:
-        net: The network. Without an entry in :data:`reflash_sr.positions.LAYOUTS` it has only ``last``, and no layer if
-            its last convolution cannot be found.
+        net: The network. If its class is not in :data:`reflash_sr.positions.LAYOUTS`, there is only ``last``, or no
+            layer if the last convolution cannot be found.
     """
     family = family_of(net)
     if family is None:
@@ -58,10 +58,10 @@ def find_layer(net: nn.Module, layer: str) -> Site:
             same) or ``'input of conv_last'``.
 
     Raises:
-        UserError: The network has no such layer; lists its layers.
+        UserError: The network has no such layer; the message lists its layers.
     """
     layers = study_layers(net)
-    if layer in layers:  # before modules: one may be called 'last', and is reached as 'output of last'
+    if layer in layers:  # a module that is also called 'last' is reached as 'output of last'
         return layers[layer]
     site = site_at(net, layer)
     if site is not None:
@@ -88,7 +88,7 @@ def find_layers(net: nn.Module, layers: Sequence[str]) -> dict[str, Site]:
 
 
 def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[str, str]]:
-    """List the layers of a network, and what they hold.
+    """List the layers of a network, and the shapes of their features.
 
     Args:
         net: The network.
@@ -106,7 +106,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     try:
         with keep_rng(lq.device), torch.no_grad(), _watch(net, layers, strict=False) as seen:
             net(lq)
-    except (RuntimeError, ValueError, TypeError, AssertionError):  # it does not take this image
+    except (RuntimeError, ValueError, TypeError, AssertionError):  # the network does not accept this image
         return [(name, f'{site.side} of {site.module}') for name, site in layers.items()]
     return [(name, f'{layers[name].side} of {layers[name].module}: {_describe(seen[name])}') for name in layers
             if name in seen]
@@ -119,7 +119,7 @@ def _describe(features: torch.Tensor) -> str:
 
 
 def channel_dim(features: torch.Tensor) -> int:
-    """The dimension of the channels: 1 of (B, C, H, W), 2 of tokens (B, N, C)."""
+    """The dimension of the channels: 1 for (B, C, H, W), 2 for tokens (B, N, C)."""
     return 1 if features.dim() == 4 else 2
 
 
@@ -131,7 +131,7 @@ def as_maps(features: torch.Tensor, size: Sequence[int]) -> np.ndarray:
         size: Height and width of the image, px.
 
     Returns:
-        (C, H, W) float32; of tokens (C, 1, N), unless there is one for each pixel of the image.
+        (C, H, W) float32; for tokens (C, 1, N), unless there is one token for each pixel of the image.
     """
     features = features.detach().float()
     if features.dim() == 3:
@@ -141,7 +141,7 @@ def as_maps(features: torch.Tensor, size: Sequence[int]) -> np.ndarray:
 
 
 def check_features(layer: str, module: nn.Module, value: object, side: str) -> torch.Tensor:
-    """Return the value of a layer if it is features, (B, C, H, W) or (B, N, C); else raise ``UserError``."""
+    """Return the value of a layer if its shape is (B, C, H, W) or (B, N, C); else raise ``UserError``."""
     if isinstance(value, torch.Tensor) and value.dim() in (3, 4) and value.is_floating_point():
         return value
     what = f'a tensor {tuple(value.shape)}' if isinstance(value, torch.Tensor) else f'a {type(value).__name__}'
@@ -159,18 +159,18 @@ class Features(dict):
 
 @contextmanager
 def tap(net: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
-    """Record features during a forward pass; afterwards the network is as it was, also after an exception.
+    """Record features during a forward pass; the network is restored afterwards, also after an exception.
 
-    Features are recorded as they were when the layer was reached, also if something works on them in place later. With
-    gradients on, ``torch.autograd.grad`` with respect to the features gives the gradient through that layer. If a
-    module is called several times, its first call is the layer.
+    Features are copies, so later in-place operations do not change them. With gradients on, ``torch.autograd.grad``
+    with respect to the features gives the gradient through that layer. If a module is called several times, its first
+    call is the layer.
 
     Args:
         net: The network.
         layers: Names as in :func:`find_layer`; one or several.
 
     Yields:
-        Features by name, each (B, C, H, W) or (B, N, C); every forward pass fills it anew.
+        Features by name, each (B, C, H, W) or (B, N, C); every forward pass replaces them.
 
     Raises:
         UserError: There is no such layer, or it holds no features.
@@ -182,7 +182,7 @@ def tap(net: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, torch
 
 @torch.no_grad()
 def features_until(net: nn.Module, lq: torch.Tensor, layer: str) -> torch.Tensor:
-    """Run a network up to a layer and no further.
+    """Run a network up to a layer only.
 
     Args:
         net: The network.
@@ -246,8 +246,8 @@ def _watch(net: nn.Module, layers: dict[str, Site], strict: bool = True) -> Iter
                 if strict:
                     raise
                 return None
-            # A copy, because LeakyReLU and skip additions work in place. With gradients, the network goes on with a
-            # copy of this copy: the gradient of what is recorded is that of the features at this place.
+            # A copy, because LeakyReLU and skip additions work in place. With gradients, the network continues with a
+            # copy of this copy, so that the recorded features are part of the graph.
             seen[layer] = features.clone()
             return seen[layer].clone() if seen[layer].requires_grad else None
 

@@ -1,4 +1,4 @@
-"""Images for an analysis, from a folder or from memory: each GT image with its LQ image."""
+"""Image pairs (GT and LQ) for an analysis, from a folder or from memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reflash_sr.weights.trained_network import TrainedNetwork
 
 @dataclass(frozen=True)
 class ImageSelection:
-    """Which images an analysis looks at.
+    """The images of an analysis.
 
     Attributes:
         images: Folder of GT images, or ``photos:train``, ``photos:val``.
@@ -40,7 +40,6 @@ class Pair:
     """An LQ image with its GT image.
 
     Attributes:
-        name: Name of the image.
         lq: (1, 3, H, W) in [0, 1].
         gt: (H · scale, W · scale, 3) uint8 RGB.
     """
@@ -51,11 +50,11 @@ class Pair:
 
 
 def load_pairs(selection: ImageSelection, networks: Sequence[TrainedNetwork]) -> list[Pair]:
-    """Read GT images, crop them so that every network takes them, and degrade them.
+    """Read GT images, crop them to a size that every network accepts, and degrade them.
 
     Args:
         selection: Which images.
-        networks: One or more networks of the same scale.
+        networks: One or more networks, all of the same scale.
 
     Raises:
         UserError: No image, an unknown degradation, a number out of range, an image that is too small, or networks of
@@ -85,14 +84,14 @@ def load_pairs(selection: ImageSelection, networks: Sequence[TrainedNetwork]) ->
 
 
 def pairs_from_arrays(images: Iterable[tuple[str, np.ndarray, np.ndarray]], network: TrainedNetwork) -> list[Pair]:
-    """Take image pairs that are in memory.
+    """Convert image pairs that are in memory.
 
     Args:
         images: Name, LQ image (H, W, 3) and GT image (H · scale, W · scale, 3) of each; uint8 RGB.
         network: The network that will see them.
 
     Raises:
-        UserError: No image, one that is not uint8 RGB, or sizes that do not fit each other or the network.
+        UserError: No image, an image that is not uint8 RGB, or sizes that do not fit each other or the network.
     """
     pairs = []
     for name, lq, gt in images:

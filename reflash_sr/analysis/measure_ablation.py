@@ -27,14 +27,14 @@ class AblationPlan:
     Attributes:
         orders: Orders in which channels are removed in turn, of :data:`reflash_sr.analysis.ablation.ORDERS`; empty:
             each channel alone only.
-        random_orders: How many random orders.
-        seed: Seed of the first random order; the next has the next seed.
+        random_orders: Number of random orders.
+        seed: Seed of the first random order; each further order adds 1.
         amp: Whether the network runs in bfloat16 mixed precision.
-        batch: Variants at a time. None: what memory allows.
+        batch: Variants per batch. None: as many as fit into memory.
         closed_form: Whether the last layer is computed without running the network where possible.
 
     Raises:
-        UserError: An order is not known, or a number is out of range.
+        UserError: Unknown order, or a number out of range.
     """
 
     orders: Sequence[str] = ('index', 'random')
@@ -54,7 +54,7 @@ class AblationPlan:
 
     @property
     def seeded_orders(self) -> dict[str, tuple[str, int]]:
-        """Order and seed by name in the tables: ``'index'``, ``'random:0'``, ``'random:1'``, …."""
+        """Order and seed by their name in the tables: ``'index'``, ``'random:0'``, ``'random:1'``, …"""
         found = {}
         for order in self.orders:
             for seed in range(self.seed, self.seed + self.random_orders) if order == 'random' else (0,):
@@ -67,8 +67,6 @@ class LayerAblation:
     """PSNR of a network on I images without some of the C channels of a layer, dB (8-bit RGB, no border cropped).
 
     Attributes:
-        layer: Name of the layer.
-        images: Names of the images.
         closed: Whether the closed form was used.
         psnr: (I,): with all channels.
         single: (I, C): without each channel.
@@ -88,7 +86,7 @@ class LayerAblation:
         return drop(self.psnr[:, None], self.single)
 
     def curves(self) -> dict[str, np.ndarray]:
-        """:attr:`in_turn` by kind of order, (K, C + 1): all seeds and images of ``'random'`` together."""
+        """:attr:`in_turn` by kind of order, (K, C + 1): ``'random'`` holds all its seeds and images."""
         kinds = dict.fromkeys(name.partition(':')[0] for name in self.in_turn)
         return {kind: np.concatenate([curves for name, curves in self.in_turn.items()
                                       if name.partition(':')[0] == kind]) for kind in kinds}
@@ -116,13 +114,13 @@ def ablate(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str]
 
     Args:
         network: The network.
-        pairs: Images that it takes.
+        pairs: Images of sizes that the network accepts.
         layers: Names as in :func:`reflash_sr.analysis.features.find_layer`.
         plan: Orders and how to run.
         device: Where to run.
 
     Raises:
-        UserError: As :class:`reflash_sr.analysis.ablation.Ablation`.
+        UserError: As for :class:`reflash_sr.analysis.ablation.Ablation`.
         RunError: Memory ran out.
     """
     steps = len(pairs) * len(layers) * (1 + len(plan.seeded_orders))
@@ -133,7 +131,7 @@ def ablate(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str]
 
 
 def layer_maps(network: TrainedNetwork, pair: Pair, layer: str, device: torch.device = CPU) -> np.ndarray | None:
-    """What a layer holds for an image, (C, H, W) float32; None if it holds tokens that are not one for each pixel."""
+    """Features of a layer for an image, (C, H, W) float32; None for tokens, unless there is one for each pixel."""
     with on_device(network.net, device, hint=HINT):
         features = features_until(network.net, pair.lq.to(device), layer)
     maps = as_maps(features, pair.lq.shape[-2:])
@@ -152,12 +150,12 @@ def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: Ablation
                  bar: tqdm) -> tuple[bool, float, np.ndarray, dict[str, np.ndarray]]:
 
     def progress(count: int) -> None:
-        bar.update(count / one.channels)
+        bar.update(count / ablation.channels)
 
     lq = pair.lq.to(device, memory_format=torch.channels_last)
-    one = Ablation(network.net, lq, pair.gt, layer, plan.batch, plan.closed_form)
-    single = one.single(progress)
-    drops = drop(one.psnr, single)
-    curves = {name: one.in_turn(channel_order(order, drops, seed), progress)
+    ablation = Ablation(network.net, lq, pair.gt, layer, plan.batch, plan.closed_form)
+    single = ablation.single(progress)
+    drops = drop(ablation.psnr, single)
+    curves = {name: ablation.in_turn(channel_order(order, drops, seed), progress)
               for name, (order, seed) in plan.seeded_orders.items()}
-    return one.closed, one.psnr, single, curves
+    return ablation.closed, ablation.psnr, single, curves

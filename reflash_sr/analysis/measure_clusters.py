@@ -24,25 +24,25 @@ from reflash_sr.system.devices import is_out_of_memory, release_memory
 from reflash_sr.weights.trained_network import TrainedNetwork
 
 MOST_SAMPLES, MOST_SEEDS = 100_000, 1000
-FIVE = ('clean', 'blur', 'noise', 'jpeg', 'b+n+j')  # the paper does not name its five
-BATCH = {'cpu': 2}  # samples at a time that stay near a CPU's caches
+FIVE = ('clean', 'blur', 'noise', 'jpeg', 'b+n+j')  # our choice: the paper does not name its five degradations
+BATCH = {'cpu': 2}  # samples whose features fit a CPU's caches
 BATCH_GPU = 32
 
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What is measured.
+    """Samples, layer, and settings of PCA and t-SNE.
 
     Attributes:
         images: Folder of photographs, or ``photos:train``, ``photos:val``.
-        degradations: Names, two or more.
+        degradations: Two or more names.
         layer: Name or path of a layer; None: the output of the last trunk block (the paper's B16).
         samples: Number of crops; each gives a sample under each degradation.
         sample: Side of a sample, px of the LQ image.
         pca: Dimensions that PCA keeps.
         perplexity: Perplexity of t-SNE.
         tsne_seeds: Number of starts of t-SNE.
-        seed: Seed of the places of the crops, of the noise, and of the first start of t-SNE.
+        seed: Seed of the crop positions, of the noise, and of the first start of t-SNE.
         amp: Whether the networks run in bfloat16 mixed precision.
     """
 
@@ -59,7 +59,7 @@ class ClusterPlan:
 
     @property
     def labels(self) -> np.ndarray:
-        """The degradation of each sample by number, (n,)."""
+        """Index of each sample's degradation, (n,)."""
         return np.tile(np.arange(len(self.degradations)), self.samples)
 
     @property
@@ -69,18 +69,18 @@ class ClusterPlan:
 
 
 class Samples:
-    """Crops of photographs under the degradations of a plan; a plan that does not fit is refused before any work.
+    """Crops of photographs under the degradations of a plan; an invalid plan is rejected before any work.
 
     Args:
-        plan: What is measured.
-        networks: The networks. All see the same crops if their scales are the same.
+        plan: The plan.
+        networks: The networks. All use the same crops if their scales are equal.
 
     Attributes:
         crops: The crops by scale.
         layers: The layer of each network.
 
     Raises:
-        UserError: A number is out of range, a degradation or layer is not known, or the photographs do not suffice.
+        UserError: A number is out of range, a degradation or layer is unknown, or there are too few photographs.
     """
 
     def __init__(self, plan: ClusterPlan, networks: Sequence[TrainedNetwork]):
@@ -104,16 +104,16 @@ class Samples:
         self._latest: tuple[int, np.ndarray] | None = None
 
     def lq(self, scale: int) -> np.ndarray:
-        """The samples for networks of a scale, (n, h, w, 3) uint8 RGB: each crop under all degradations in turn."""
+        """The samples for one scale, (n, h, w, 3) uint8 RGB: each crop under all degradations in turn."""
         if self._latest is None or self._latest[0] != scale:
-            self._latest = None  # frees the memory of the last scale
+            self._latest = None  # frees the memory of the previous scale
             self._latest = scale, make_samples(self._source, self.crops[scale], self.plan.degradations, scale,
                                                self.plan.seed)
         return self._latest[1]
 
 
 def default_layer(net: nn.Module) -> str:
-    """The output of the last trunk block, the paper's B16; ``'last'`` in networks without known blocks."""
+    """The output of the last trunk block, the paper's B16; ``'last'`` for networks without known blocks."""
     return next((name for name in reversed(study_layers(net)) if name.startswith('B')), 'last')
 
 
@@ -131,13 +131,13 @@ def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Labels, lay
         perplexity: Perplexity of t-SNE, below n.
         seeds: Seeds of t-SNE.
         device: Where to run.
-        amp: Whether in bfloat16 mixed precision.
-        batch: Samples at a time. Default: by device.
-        scratch: Folder for the temporary file of features (n · d · 4 bytes: with 500 samples of 128×128 px 2 GB at
-            B16, 34 GB at ``last``). Default: the system's folder for temporary files.
+        amp: Whether to run in bfloat16 mixed precision.
+        batch: Samples per batch. Default: depends on the device.
+        scratch: Folder for the temporary file of features (n · d · 4 bytes: for 500 samples of 128×128 px 2 GB at B16,
+            34 GB at ``last``). Default: the system's folder for temporary files.
 
     Raises:
-        UserError: As :func:`reflash_sr.analysis.clusters.cluster`, or the disk has no room for the features.
+        UserError: As for :func:`reflash_sr.analysis.clusters.cluster`, or the disk has no room for the features.
         RunError: Memory or the disk ran out.
     """
     with FeatureFile(len(lq), scratch) as file:
@@ -150,14 +150,14 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
     """Run a network up to a layer on every sample, and write the features into a file, in the samples' order.
 
     Args:
-        file: Takes the features; those that are bfloat16 under ``amp`` are kept so.
+        file: File for the features; under ``amp`` they may be bfloat16, and stay so.
         net: The network; is moved to the device.
         lq: (n, h, w, 3) uint8 RGB.
-        layer: Name or path.
+        layer: Name or path of a layer.
         device: Where to run.
-        amp: Whether in bfloat16 mixed precision.
-        batch: Samples at a time; halved when memory runs out. Default: by device.
-        label: For the progress bar; None: no bar.
+        amp: Whether to run in bfloat16 mixed precision.
+        batch: Samples per batch; halved when memory runs out. Default: depends on the device.
+        label: Text of the progress bar; None: no bar.
 
     Raises:
         RunError: There is not enough memory for one sample.
@@ -183,7 +183,7 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
                 continue
             if writing is not None:
                 writing.result()
-            writing = writer.submit(file.append, features)  # while the network works on the next
+            writing = writer.submit(file.append, features)  # writes while the network runs on the next batch
             done += len(part)
             bar.update(len(part))
         if writing is not None:

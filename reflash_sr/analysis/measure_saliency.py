@@ -19,21 +19,21 @@ HINT = 'give a smaller --crop'
 
 def saliency_by_image(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str], correlate: bool = False,
                       device: torch.device = CPU, amp: bool = False) -> Iterator[dict[str, Saliency]]:
-    """Map the saliency of layers on one image after the other; maps of one image are in memory at a time.
+    """Compute the saliency maps of layers, image by image, so that only the maps of one image are in memory.
 
     Args:
         network: The network.
-        pairs: Images that it takes.
+        pairs: Images of sizes that the network accepts.
         layers: As in :func:`reflash_sr.analysis.features.find_layer`.
-        correlate: Whether to ablate every channel too: fills :attr:`Saliency.drops`.
+        correlate: Whether to ablate every channel as well, which fills :attr:`Saliency.drops`.
         device: Where to run.
-        amp: Whether in bfloat16 mixed precision.
+        amp: Whether to run in bfloat16 mixed precision.
 
     Yields:
         Saliency by layer, for each image in turn.
 
     Raises:
-        UserError: As :func:`reflash_sr.analysis.saliency.channel_saliency`.
+        UserError: As for :func:`reflash_sr.analysis.saliency.channel_saliency`.
         RunError: Memory ran out.
     """
     bar = tqdm(total=len(pairs) * len(layers), desc=network.label, disable=None, unit='layer')
@@ -43,7 +43,7 @@ def saliency_by_image(network: TrainedNetwork, pairs: Sequence[Pair], layers: Se
             found = channel_saliency(network.net, lq, layers)
             for layer in layers:
                 if correlate:
-                    one = Ablation(network.net, lq, pair.gt, layer)
-                    found[layer] = replace(found[layer], drops=drop(one.psnr, one.single()))
+                    ablation = Ablation(network.net, lq, pair.gt, layer)
+                    found[layer] = replace(found[layer], drops=drop(ablation.psnr, ablation.single()))
                 bar.update()
             yield found

@@ -1,4 +1,4 @@
-"""Running networks of an analysis: on a device, with a hint when its memory runs out; layers tried beforehand."""
+"""Running the networks of an analysis on a device, with a hint when memory runs out; a check of layers beforehand."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from reflash_sr.system.devices import is_out_of_memory
 from reflash_sr.weights.trained_network import TrainedNetwork
 
 CPU = torch.device('cpu')
-TRIED = 16  # px: side of the image that layers are tried with, and at least two windows
+TRIED = 16  # px: smallest side of the image on which layers are tried; the side is at least two windows
 
 
 @contextmanager
 def on_device(net: nn.Module, device: torch.device, amp: bool = False, hint: str = '') -> Iterator[None]:
-    """Run a network on a device, in bfloat16 mixed precision if ``amp``; afterwards it is where it was.
+    """Run a network on a device, in bfloat16 mixed precision if ``amp``; then move it back.
 
     Raises:
-        RunError: Memory ran out; ends in the hint.
+        RunError: Memory ran out; the message ends with the hint.
     """
     before = next(net.parameters()).device
     net.to(device).to(memory_format=torch.channels_last)
@@ -45,7 +45,7 @@ def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[str]) -> l
         layers: As in :func:`reflash_sr.analysis.features.find_layers`.
 
     Returns:
-        The layers of each network by name, ``all`` written out.
+        The names of the layers of each network; ``all`` is expanded.
 
     Raises:
         UserError: A network has no such layer, does not reach it, or the layer does not hold features of one image.

@@ -1,8 +1,8 @@
-"""Principal components of few samples with very many features, exact, without all features in memory.
+"""Exact principal components of few samples with very many features, without all features in memory.
 
-Features come as blocks of columns. Each block holds all samples, so it is centred alone, and its product is added to
-the Gram matrix (n, n) of the samples, in float64. The eigenvectors of this matrix, times the roots of its eigenvalues,
-are the coordinates that a singular value decomposition of the whole centred matrix gives.
+Features come as blocks of columns. Each block holds all samples, so it can be centred on its own; its product is added
+to the Gram matrix (n, n) of the samples, in float64. The eigenvectors of this matrix, times the square roots of its
+eigenvalues, are the coordinates that a singular value decomposition of the whole centred matrix gives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from reflash_sr.errors import UserError
 
 BLOCK_VALUES = 2**21  # values of one block, all samples together: 16 MB in float64
-# An eigenvalue below this share of the largest is rounding: float32 features do not resolve it.
+# An eigenvalue below this share of the largest is rounding error of float32 features.
 NEGLIGIBLE = 1e-14
 
 
@@ -45,7 +45,7 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
         min(components, n − 1) components. Directions without variance have coordinates 0.
 
     Raises:
-        UserError: Fewer than two samples, less than one component, or a feature that is not finite.
+        UserError: Fewer than two samples, fewer than one component, or a feature that is not finite.
     """
     if components < 1:
         raise UserError(f'components: {components}; give 1 or more')
@@ -81,7 +81,7 @@ def _gram(blocks: Iterable[np.ndarray]) -> np.ndarray | None:
     gram = None
     for block in blocks:
         block = block.astype(np.float64)
-        # A constant column's mean is off by a rounding, which must not pass for variance: shift by a sample first.
+        # The mean of a constant column has a rounding error, which would look like variance: subtract a sample first.
         block -= block[0].copy()
         block -= block.mean(0)
         gram = block @ block.T if gram is None else np.add(gram, block @ block.T, out=gram)

@@ -9,11 +9,11 @@ from reflash_sr.errors import UserError
 
 
 class Target:
-    """A GT image that others are compared with: 8-bit RGB, no border cropped.
+    """A GT image for comparisons: 8-bit RGB, no border cropped.
 
     Args:
         gt: (H, W, 3) uint8 RGB.
-        device: Device of the others.
+        device: Device of the images to compare.
     """
 
     def __init__(self, gt: np.ndarray, device: torch.device | str = 'cpu'):
@@ -31,7 +31,7 @@ class Target:
         Raises:
             UserError: A value is not finite.
         """
-        # one image after the other: it stays in the cache; squares are integers, summed exactly enough in float32
+        # Image by image, to stay in the cache; the squares are integers, so float32 sums are exact enough.
         errors = [one.mul_(255).clamp_(0, 255).round_().sub_(self.levels).square_().sum((0, 2), dtype=torch.float32)
                   for one in images]
         mse = torch.stack(errors).cpu().double().sum(1).div_(self.levels.numel()).numpy()

@@ -1,4 +1,4 @@
-"""Replay: run only the part of a network that comes after a layer, with changed features; for any network."""
+"""Replay: run only the part of a network after a layer, with changed features; for any network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reflash_sr.errors import RunError, UserError
 
 
 class Replay:
-    """A network that has run once on an image, and can run again from a layer on, with changed features.
+    """Runs a network once on an image, and then again from a layer on, with changed features.
 
-    The forward pass of the network runs again, but modules that finished before the layer return their first outputs
-    without work. So skips, functional operations and modules that are called several times work as usual. What the
-    network computes outside its modules before the layer (interpolations, additions) is computed again.
+    In a replay, the whole forward pass runs again, but modules that finished before the layer return their recorded
+    outputs. So skips, functional operations and modules that are called several times work as usual. Operations outside
+    modules before the layer (interpolations, additions) are computed again.
 
     If a module is called several times, its first call is the layer. The first dimension of what modules take and
     return must be the batch, or the batch times windows, and the control flow must not depend on values.
@@ -35,7 +35,7 @@ class Replay:
         output: Output of the network, (1, 3, H · scale, W · scale).
 
     Raises:
-        UserError: There is no such layer, it is not reached, or does not hold features of one image.
+        UserError: There is no such layer, it is not reached, or it does not hold features of one image.
     """
 
     @torch.no_grad()
@@ -56,7 +56,7 @@ class Replay:
         self.features = self._flow.tapped.value
         if self.features.shape[0] != lq.shape[0]:
             raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one image, in which channels "
-                            'cannot be told from windows; give another layer')
+                            'cannot be distinguished from windows; give another layer')
         self._flow.close(self.output)
         self._written = self._flow.tapped.written
 
@@ -69,7 +69,7 @@ class Replay:
 
     @torch.no_grad()
     def __call__(self, changed: torch.Tensor, overwrite: bool = False) -> torch.Tensor:
-        """Run what comes after the layer.
+        """Run the part of the network after the layer.
 
         Args:
             changed: K variants of :attr:`features`, (K, C, H, W) or (K, N, C).
@@ -92,14 +92,14 @@ class Replay:
             return self.net(lq)
 
     def _recorder(self, module: nn.Module, forward: Callable) -> Callable:
-        """Forward of a module in the first run: its work; if it ends before the layer, its output is kept."""
+        """The ``forward`` of a module in the first run: keeps the output if the module finishes before the layer."""
         flow = self._flow
 
         def record(*args: Any, **kwargs: Any) -> Any:
             if flow.tapped is not None or not flow.live or module in self._around:
                 return forward(*args, **kwargs)
             if module is self.tapped and self.site.side == 'input':
-                # A copy: other modules may hold the same tensor and work on it in place.
+                # A copy, because other modules may change the same tensor in place.
                 flow.live = False
                 features = self._check(args[0] if args else None).clone()
                 flow.live = True
@@ -122,7 +122,7 @@ class Replay:
         return check_features(self.layer, self.tapped, value, self.site.side)
 
     def _replayer(self, module: nn.Module, forward: Callable, now: _Pass) -> Callable:
-        """Forward of a module when the network runs again."""
+        """The ``forward`` of a module in a replay."""
 
         def replay(*args: Any, **kwargs: Any) -> Any:
             if now.reached or module in self._around:
@@ -144,8 +144,8 @@ class _Kept:
 
     def __init__(self, value: torch.Tensor):
         self.value = value
-        self.needed = False  # whether something that is computed again reads it
-        self.written = False  # whether something that is computed again works on it in place
+        self.needed = False  # whether an operation of a replay reads it
+        self.written = False  # whether an operation of a replay changes it in place
 
 
 class _Pass:
@@ -158,7 +158,7 @@ class _Pass:
         self._handed: dict[_Kept, torch.Tensor] = {}
 
     def hand_back(self, kept: _Kept) -> torch.Tensor:
-        """The output for the whole batch, the same tensor every time; a copy only if something writes into it."""
+        """The kept output for the whole batch, one tensor per replay; a copy only if it is changed in place."""
         if kept not in self._handed:
             value, count = kept.value, self.changed.shape[0]
             if value.dim():
@@ -173,10 +173,10 @@ class _Pass:
 
 
 class _Flow(TorchDispatchMode):
-    """Records which kept outputs are read, and written into, by operations that a replay computes again.
+    """Records which kept outputs are read, or changed in place, by the operations of a replay.
 
     Attributes:
-        live: False while a module runs whose output is kept: operations inside are not computed again.
+        live: False inside a module whose output is kept: a replay does not run its operations.
         tapped: The features of the layer.
     """
 
@@ -188,11 +188,11 @@ class _Flow(TorchDispatchMode):
         self._all: list[_Kept] = []
 
     def reach(self, features: torch.Tensor) -> None:
-        """The layer is reached; these are its features."""
+        """Note that the layer is reached, and its features."""
         self.tapped = self._track(_Kept(features))
 
     def keep(self, output: torch.Tensor) -> _Kept:
-        """Keep an output; a tensor that was kept before (a module changed it in place) is kept once."""
+        """Keep an output; a tensor that was kept before, and changed in place since, is not kept twice."""
         for kept in self._by_storage.get(_storage(output), ()):
             if kept.value is output:
                 return kept
@@ -201,7 +201,7 @@ class _Flow(TorchDispatchMode):
         return self._track(kept)
 
     def close(self, output: Any) -> None:
-        """The network has run: free the values that nothing needs, except for their shape."""
+        """After the first run, free the values that no replay reads; their shapes remain."""
         for tensor in tree_flatten(output)[0]:
             for kept in self._by_storage.get(_storage(tensor), ()):
                 kept.needed = True
@@ -229,7 +229,7 @@ class _Flow(TorchDispatchMode):
             read_before = kept.needed
             kept.needed |= self.live
             kept.written |= self.live and write
-            # Operations that read it before the write need the old value. If there are none, the new value is kept.
+            # Operations that read the value before the write need a copy of the old one.
             if write and (self.live or read_before):
                 kept.value = kept.value.clone()
                 self._by_storage[storage].remove(kept)
@@ -241,7 +241,7 @@ def _storage(tensor: object) -> int:
 
 @contextmanager
 def _forwards(net: nn.Module, wrap: Callable[[nn.Module, Callable], Callable]) -> Iterator[None]:
-    """Replace the ``forward`` of every module; afterwards the network is as it was."""
+    """Replace the ``forward`` of every module, and restore it afterwards."""
     before = {module: module.__dict__.get('forward') for module in net.modules()}
     try:
         for module in before:

@@ -1,4 +1,4 @@
-"""Channel saliency maps of one image (paper Sec. 6.1): where each channel of a layer decides about detail."""
+"""Channel saliency maps of one image (paper Sec. 6.1): where each channel of a layer influences detail."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Saliency:
 
     @property
     def scores(self) -> np.ndarray:
-        """The score of each channel: its map's sum, (C,) float64."""
+        """The score of each channel: the sum of its map, (C,) float64."""
         return self.maps.sum((1, 2), dtype=np.float64)
 
 
 def detail(sr: torch.Tensor) -> torch.Tensor:
     """Detail in an image: the sum of √(Δh² + Δw²), forward differences, over colours and (H − 1) × (W − 1) pixels.
 
-    Where both differences are 0, so is its derivative.
+    The derivative is 0 where both differences are 0.
 
     Args:
         sr: (B, C, H, W).
@@ -50,7 +50,7 @@ def detail(sr: torch.Tensor) -> torch.Tensor:
 
 
 def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) -> dict[str, Saliency]:
-    """Map |∂ detail / ∂ features| of layers, by one backward pass for all of them.
+    """Compute |∂ detail / ∂ features| of layers, in one backward pass for all of them.
 
     Args:
         net: The network, in eval mode.
@@ -64,7 +64,7 @@ def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) ->
         UserError: There is no such layer, or it holds no features.
     """
     with torch.enable_grad(), tap(net, layers) as seen:
-        # Weights may be frozen, so the image requires the gradient. A copy: the network may work on it in place.
+        # Weights may be frozen, so the image requires the gradient. A copy, because the network may change it in place.
         total = detail(net(lq.detach().clone().requires_grad_().clone()).float())
         features = [seen[layer] for layer in layers]
         reached = [one for one in features if one.requires_grad]

@@ -1,4 +1,4 @@
-"""Is a difference real? Paired differences over images and over seeds, with 95 % intervals."""
+"""Paired differences between methods, over images and over seeds, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DRAWS_AT_A_TIME = 2_000_000  # 32 MB
 
 @dataclass(frozen=True)
 class Gain:
-    """How much one method is ahead of another, in the metric's unit; cells are datasets × degradations."""
+    """Mean improvement of a method over a reference, in the metric's unit; a cell is a dataset under a degradation."""
 
     mean: float  # over cells, each the mean over its images
     low: float | None  # of the 95 % bootstrap interval over images; None if no dataset has two images
@@ -27,11 +27,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class SeedGain(Gain):
-    """A gain over several seeds.
-
-    The two intervals answer two questions and are not added up: would other images give the same mean for these
-    networks, and would other seeds give the same mean for these images.
-    """
+    """A gain over several seeds, with separate intervals: over images for these seeds, over seeds for these images."""
 
     by_seed: tuple[float, ...]
     seeds_low: float | None  # of the 95 % interval over seeds (Student's t); None for one seed
@@ -41,14 +37,13 @@ class SeedGain(Gain):
 def paired_gain(differences: Sequence[np.ndarray], seed: int = 0, resamples: int = RESAMPLES) -> Gain | None:
     """Mean of paired differences, with a percentile bootstrap interval over images.
 
-    Images are drawn within each dataset. An image stays together under all its degradations, because their results
-    resemble each other. Datasets and degradations are fixed. For few images (Set5 has five) the interval is a little
-    too narrow.
+    Images are resampled within each dataset, each with all its degradations, because their results are correlated.
+    Datasets and degradations are fixed. For few images (Set5 has five) the interval is a little too narrow.
 
     Args:
         differences: For each dataset (images, degradations), method minus reference. Rows that are not finite are
             excluded: an image equal to its ground truth has an infinite PSNR.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         resamples: Number of bootstrap samples.
 
     Returns:
@@ -76,7 +71,7 @@ def gain_over_seeds(differences: Sequence[Sequence[np.ndarray]], seed: int = 0,
     Args:
         differences: For each seed, for each dataset, (images, degradations): with dropout minus without. An image
             that is not finite for one seed is excluded for all.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         resamples: Number of bootstrap samples.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is compared with what, and how: settings, checks, baselines, descriptions."""
+"""Preparing a comparison of networks: settings, checks, baselines, descriptions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Settings:
     metrics: tuple[str, ...] = ('psnr',)  # keys of evaluation.metrics.METRICS
     crop_border: int = 4  # px excluded on every side
     y_channel: bool = False  # measure on Y of YCbCr instead of RGB
-    seed: int = 0  # of the intervals; the noise of LQ images has the seed of its dataset
+    seed: int = 0  # of the bootstrap; the noise of LQ images uses the seed of its dataset
     amp: bool = False  # run networks in bfloat16 mixed precision
     tile: int | None = None  # tile and overlap: as for evaluation.inference.Restorer
     overlap: int = OVERLAP
@@ -42,13 +42,13 @@ class Settings:
 
 def check(networks: Sequence[TrainedNetwork], datasets: Sequence[DegradedSet | PairedSet]) -> None:
     """Raise a ``UserError`` for networks and datasets of different scales, and for names that are not unique."""
-    for one in networks:
-        if one.scale != datasets[0].scale:
-            raise UserError(f'{one.path}: upscales ×{one.scale}, but the datasets are made for ×{datasets[0].scale}; '
-                            'evaluate networks of one scale together')
-        if one.label == BICUBIC:
-            raise UserError(f"{one.path}: cannot be called '{BICUBIC}', the name of interpolation; give --labels")
-    names = [one.name for one in datasets]
+    for network in networks:
+        if network.scale != datasets[0].scale:
+            raise UserError(f'{network.path}: upscales ×{network.scale}, but the datasets are made for '
+                            f'×{datasets[0].scale}; evaluate networks of one scale together')
+        if network.label == BICUBIC:
+            raise UserError(f"{network.path}: cannot be called '{BICUBIC}', the name of interpolation; give --labels")
+    names = [dataset.name for dataset in datasets]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"two datasets are called '{twice}'; name them, as in --gt {twice}1=DIR")
@@ -58,35 +58,35 @@ def check_images(datasets: Sequence[DegradedSet | PairedSet], settings: Settings
     """Raise a ``UserError`` for an image that is broken or too small; decodes every image."""
     smallest = 2 * settings.crop_border + max(SMALLEST[metric] for metric in settings.metrics)
     why = f"crop_border {settings.crop_border} and {', '.join(settings.metrics)} need {smallest} px"
-    for one in datasets:
-        one.check(smallest, why)
+    for dataset in datasets:
+        dataset.check(smallest, why)
 
 
 def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | None) -> dict[str, str]:
     """Label of the network without dropout, by the label of the network with dropout.
 
     Args:
-        networks: All that are compared.
-        given: What the user chose; nothing is added to it. Default: the network that differs in dropout only, if
-            there is exactly one, or exactly one with the same seed and iteration.
+        networks: All compared networks.
+        given: The user's choice, used unchanged. Default: for each network with dropout, the network that differs in
+            dropout only, if there is exactly one, or exactly one with the same seed and iteration.
 
     Raises:
         UserError: ``given`` holds an unknown label.
     """
-    labels, given = [one.label for one in networks], given or {}
+    labels, given = [network.label for network in networks], given or {}
     for label in [*given, *given.values()]:
         if label not in labels and (label != BICUBIC or label in given):
             raise UserError(f"--baseline: there is no network '{label}'; there are {', '.join(labels)}")
     if given:
         return dict(given)
     found = {}
-    for one in networks:
-        twins = [other for other in networks if one.dropout_p > 0 and _differ_in_dropout(one, other)]
+    for network in networks:
+        twins = [other for other in networks if network.dropout_p > 0 and _differ_in_dropout(network, other)]
         if len(twins) > 1:  # several seeds, or iterations
             twins = [other for other in twins
-                     if all(other.trained.get(key) == one.trained.get(key) for key in ('manual_seed', 'iter'))]
+                     if all(other.trained.get(key) == network.trained.get(key) for key in ('manual_seed', 'iter'))]
         if len(twins) == 1:
-            found[one.label] = twins[0].label
+            found[network.label] = twins[0].label
     return found
 
 

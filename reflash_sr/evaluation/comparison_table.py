@@ -19,12 +19,12 @@ class Method:
 
     label: str
     parameters: int | None = None  # their number; None for bicubic interpolation
-    dropout_p: float | None = 0  # the p it was trained with; 0 for none, None if unknown
-    baseline: str | None = None  # label of the method that its gain is counted from
-    note: str = ''  # what a reader should know, such as how long it was trained
+    dropout_p: float | None = 0  # dropout probability in training; 0 for none, None if unknown
+    baseline: str | None = None  # label of the method that its gain is measured against
+    note: str = ''  # for the legend, such as how long it was trained
 
     def may_beat(self, other: Method) -> bool:
-        """Whether this is a smaller network with dropout, and the other a larger one without."""
+        """Whether this network has dropout and fewer parameters, and the other network has no dropout."""
         return (self.parameters is not None and other.parameters is not None and bool(self.dropout_p)
                 and other.dropout_p == 0 and self.parameters < other.parameters)
 
@@ -33,16 +33,16 @@ class Method:
 class Entry(Cell):
     """A cell of the table; its dataset may be a mean over datasets, its degradation :data:`MEAN`."""
 
-    gain: Gain | None  # over its baseline, in the metric's unit
-    beats: tuple[str, ...]  # larger networks without dropout that this smaller one, with dropout, is better than
+    gain: Gain | None  # over the baseline, in the metric's unit
+    beats: tuple[str, ...]  # labels of the networks without dropout that are larger, but worse than this one
 
 
 class Grid:
     """Scores as matrices: one (images, degradations) for each metric, method and dataset.
 
     Args:
-        scores: Complete: every metric on every image and degradation of a dataset, for each method that has it.
-        seed: Of the intervals of gains.
+        scores: Every metric on every image and degradation of a dataset, for each method measured on this dataset.
+        seed: Seed of the bootstrap intervals.
         how: How the scores were measured, for titles.
     """
 
@@ -64,7 +64,7 @@ class Grid:
         self._gains: dict[tuple, Gain | None] = {}
 
     def _exclude_infinite(self) -> None:
-        """An image that one method restores without error has an infinite PSNR: NaN for all methods, in that cell."""
+        """Set an image that some method restores without error (infinite PSNR) to NaN for all methods, in that cell."""
         for metric in self.metrics:
             for dataset in self.datasets:
                 found = [values for key, values in self._values.items() if (key[0], key[2]) == (metric, dataset)]
@@ -81,41 +81,41 @@ class Grid:
         return {key[2] for key in self._values if key[1] == method}.issuperset(datasets)
 
     def groups(self, common: Collection[str] = ()) -> dict[str, list[str]]:
-        """Datasets by the name of their row: each alone, then the mean over those with the same degradations.
+        """Datasets by the name of their row: each dataset, then the mean over datasets with the same degradations.
 
-        Then the same mean over the datasets ``common`` only, if it differs.
+        The last rows are the same means over the datasets ``common`` only, if they differ.
         """
         groups = {dataset: [dataset] for dataset in self.datasets}
         for chosen in (self.datasets, [dataset for dataset in self.datasets if dataset in common]):
-            alike: dict[tuple[str, ...], list[str]] = {}
+            by_degradations: dict[tuple[str, ...], list[str]] = {}
             for dataset in chosen:
-                alike.setdefault(tuple(self.degradations[dataset]), []).append(dataset)
-            groups |= {f"mean of {', '.join(names)}": names for names in alike.values() if len(names) > 1}
+                by_degradations.setdefault(tuple(self.degradations[dataset]), []).append(dataset)
+            groups |= {f"mean of {', '.join(names)}": names for names in by_degradations.values() if len(names) > 1}
         return groups
 
     def columns(self, datasets: Sequence[str]) -> dict[str, list[int]]:
-        """Degradations of a group of datasets, each with its index; if there are several, also their mean."""
+        """Indices of the degradations in each column: one column for each, and their mean if there are several."""
         names = self.degradations[datasets[0]]
         columns = {name: [place] for place, name in enumerate(names)}
         return columns | ({MEAN: list(range(len(names)))} if len(names) > 1 else {})
 
     def differences(self, metric: str, method: str, reference: str, datasets: Sequence[str],
                     places: Sequence[int]) -> list[np.ndarray]:
-        """Method minus reference, positive is better: for each dataset (images, degradations)."""
+        """Method minus reference for each dataset, (images, degradations); positive means that the method is better."""
         sign = -1 if metric in LOWER_IS_BETTER else 1
         return [sign * (self.values(metric, method, one) - self.values(metric, reference, one))[:, places]
                 for one in datasets]
 
     def gain(self, metric: str, method: str, reference: str, datasets: Sequence[str],
              places: Sequence[int]) -> Gain | None:
-        """How far a method is ahead of another, over datasets and degradations; positive is better."""
+        """Gain of a method over a reference, on datasets and degradations; positive if the method is better."""
         key = (metric, method, reference, *datasets, *places)
-        if key not in self._gains:  # tables and figures ask for the same ones
+        if key not in self._gains:  # tables and figures need the same gains
             self._gains[key] = paired_gain(self.differences(metric, method, reference, datasets, places), self.seed)
         return self._gains[key]
 
     def mean(self, metric: str, method: str, datasets: Sequence[str], places: Sequence[int]) -> tuple[float, int]:
-        """Mean of cells (dataset × degradation), each the mean over its images; and the number of images.
+        """Mean of cells (dataset × degradation), each the mean over its images, and the number of images.
 
         An image that is excluded under one of the degradations is excluded under all, as in :meth:`gain`.
         """
@@ -126,7 +126,7 @@ class Grid:
 
 
 def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
-    """Lay out the table: entries by metric, dataset, method and degradation."""
+    """Compute the cells of the table, ordered by metric, dataset, method and degradation."""
     entries = []
     for metric in grid.metrics:
         sign = -1 if metric in LOWER_IS_BETTER else 1
@@ -145,11 +145,11 @@ def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
 
 def all_gains(grid: Grid, pairs: Sequence[tuple[str, str]] | None = None,
               metrics: Sequence[str] | None = None) -> list[tuple[str, str, str, str, str, Gain]]:
-    """Compare methods: metric, dataset, degradation, method, reference and gain.
+    """Compare methods; each result is (metric, dataset, degradation, method, reference, gain).
 
     Args:
         grid: All scores.
-        pairs: (reference, method). Default: every method with every one before it.
+        pairs: (reference, method). Default: every method with every method before it.
         metrics: Default: all.
     """
     pairs = list(combinations(grid.methods, 2)) if pairs is None else pairs

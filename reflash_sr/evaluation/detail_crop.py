@@ -1,4 +1,4 @@
-"""Which part of an image to show."""
+"""Choosing the part of an image to show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ SIDE = 128  # px of the GT image
 
 
 def crop_box(gt: np.ndarray, scale: int, side: int = SIDE) -> tuple[slice, slice]:
-    """Rows and columns of the square with most structure, which shows differences between networks best.
+    """Rows and columns of the square with the most structure, where networks differ most visibly.
 
     Args:
         gt: (H, W, 3) uint8.
-        scale: Corners lie on multiples of it, so that the LQ image has the same square.
-        side: px; smaller for small images.
+        scale: Corners are multiples of it, so that the square also covers whole pixels of the LQ image.
+        side: Side of the square, px; smaller for small images.
     """
     height, width = gt.shape[:2]
     side = min(side, height, width) // scale * scale

@@ -1,4 +1,4 @@
-"""Running a network on one image: padding, tiles, mixed precision, memory. All SR images are made here."""
+"""Running a network on one image: padding, tiles, mixed precision, memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from reflash_sr.errors import UserError
 from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
 
-OVERLAP = 32  # px of the LQ image; SRResNet with 16 blocks sees 36 px far, the last of them hardly matter
+OVERLAP = 32  # px of the LQ image; 16 blocks of SRResNet see 36 px on each side, but the outermost hardly matter
 CPU = torch.device('cpu')
 SMALLEST_TILE = 16  # px
 MEMORY_SHARE = 0.7  # of free memory
 PROBE = 32  # px: side of the image with which memory is estimated
-HELD = 2.0  # long skips and the allocator's slack, beside what one layer reads and writes
+HELD = 2.0  # factor for tensors held by long skips and for the allocator's overhead
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -41,20 +41,19 @@ def to_image(tensor: torch.Tensor) -> np.ndarray:
 
 @dataclass
 class Restorer:
-    """A network that is ready to restore images of any size.
+    """A network on a device; restores images of any size.
 
     Args:
-        net: Takes (B, 3, H, W) in [0, 1]; is moved to the device.
+        net: Network for (B, 3, H, W) in [0, 1]; is moved to the device.
         scale: Upscaling factor.
         multiple: Both sides of its input must be multiples of this, px.
-        device: Where to run.
         amp: Whether to run in bfloat16 mixed precision; the output stays float32.
         tile: Side of a tile, px of the LQ image; None: tiles only if the whole image does not fit into memory; 0:
             never tiles.
-        overlap: How far a tile sees beyond its border, px of the LQ image.
+        overlap: Context around a tile, px of the LQ image.
 
     Attributes:
-        forced_tile: Side of the smallest tile that was needed for lack of memory, px of the LQ image; 0: none.
+        forced_tile: Side of the smallest tile used because memory was short, px of the LQ image; 0: none.
     """
 
     net: nn.Module
@@ -120,17 +119,17 @@ class Restorer:
 
 def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: int, multiple: int = 1, tile: int = 0,
           overlap: int = OVERLAP) -> torch.Tensor:
-    """Restore an image, whole or in tiles that overlap; pads it to what the network needs.
+    """Restore an image, whole or in tiles that overlap; pads it to a size that the network accepts.
 
-    If ``overlap`` reaches as far as the network sees, tiles give the same result as the whole image.
+    If ``overlap`` covers the receptive field, tiles give the same result as the whole image.
 
     Args:
         run: (B, C, h, w) to (B, C, h · scale, w · scale).
         lq: (B, C, H, W).
-        scale: Factor.
+        scale: Upscaling factor.
         multiple: Both sides of the input of ``run`` are multiples of this, px.
         tile: Side of a tile, px, without the overlap; 0: the whole image.
-        overlap: How far a tile sees beyond its border, px.
+        overlap: Context around a tile, px.
 
     Returns:
         (B, C, H · scale, W · scale).
@@ -154,7 +153,7 @@ def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: 
 
 
 def _strips(length: int, tile: int, overlap: int) -> Iterator[tuple[int, int, int, int]]:
-    """Begin and end of each tile along one side, and of what it sees."""
+    """Begin and end of each tile along one side, without and with its overlap."""
     for begin in range(0, length, tile):
         end = min(begin + tile, length)
         yield begin, end, max(begin - overlap, 0), min(end + overlap, length)
@@ -176,8 +175,7 @@ def _up(side: int, multiple: int) -> int:
 def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> float:
     """Estimate the peak memory of a forward pass, in bytes of float32 for each pixel of the LQ image.
 
-    Measured on a small image: the layer that reads and writes most, times :data:`HELD`. Arguments as for
-    :class:`Restorer`.
+    The estimate is the size of input and output of the largest layer on a small image, times :data:`HELD`.
     """
     side = _up(PROBE, multiple)
     most = 0

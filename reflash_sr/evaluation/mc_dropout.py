@@ -19,7 +19,7 @@ _LAYERS = (FeatureDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def has_dropout(net: nn.Module) -> bool:
-    """Whether a network has dropout with p > 0, of this package or PyTorch. Stochastic depth does not count."""
+    """Whether a network has dropout with p > 0, from this package or PyTorch. Stochastic depth does not count."""
     return bool(_hooks(net)) or any(isinstance(module, _LAYERS) and module.p > 0 for module in net.modules())
 
 
@@ -27,15 +27,15 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
                name: str = '') -> tuple[torch.Tensor, torch.Tensor]:
     """Restore an image several times with dropout on.
 
-    The masks depend on ``seed``, ``name`` and the number of the pass only. All tiles of a pass have the same masks, so
+    The masks depend only on ``seed``, ``name`` and the number of the pass. All tiles of a pass have the same masks, so
     that channel dropout leaves no seams. PyTorch's random state and the network are restored afterwards.
 
     Args:
-        restorer: Holds the network.
+        restorer: The network.
         lq: (1, 3, H, W) in [0, 1].
         passes: Number of passes, at least 2.
-        seed: Of the masks.
-        name: Of the image.
+        seed: Seed of the masks.
+        name: Name of the image.
 
     Returns:
         The mean of the clipped results, (1, 3, H · scale, W · scale) in [0, 1], and their standard deviation (n - 1),
@@ -54,9 +54,9 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
             if not sr.isfinite().all():
                 raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
             sr = sr.clamp(0, 1)
-            apart = sr - mean  # Welford: no cancellation, whatever the number of passes
-            mean = mean + apart / (number + 1)
-            squares = squares + apart * (sr - mean)
+            difference = sr - mean  # Welford's algorithm: no cancellation for any number of passes
+            mean = mean + difference / (number + 1)
+            squares = squares + difference * (sr - mean)
     return mean.clamp(0, 1), (squares / (passes - 1)).mean(1)[0].clamp(min=0).sqrt()
 
 
@@ -64,8 +64,8 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
 def dropout_on(net: nn.Module) -> Iterator[None]:
     """Put a network into eval mode except for its dropout; restored at the end.
 
-    BatchNorm keeps its statistics, and stochastic depth (DropPath) stays off. Modules with a hook of this package stay
-    in eval mode too: a second hook drops instead.
+    BatchNorm keeps its statistics, and stochastic depth (DropPath) stays off. Modules with a dropout hook of this
+    package also stay in eval mode; a second hook applies the dropout.
     """
     modes = [(module, module.training) for module in net.modules()]
     handles: list[RemovableHandle] = []
@@ -87,7 +87,7 @@ def dropout_on(net: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _forked_rng(device: torch.device) -> Iterator[None]:
-    """Restore PyTorch's random state, of the CPU and of a device, at the end."""
+    """Restore PyTorch's random state of the CPU and of a device at the end."""
     mps = torch.mps.get_rng_state() if device.type == 'mps' else None
     try:
         with keep_rng(device):
@@ -98,7 +98,7 @@ def _forked_rng(device: torch.device) -> Iterator[None]:
 
 
 def _hooks(net: nn.Module) -> list[tuple[nn.Module, DropoutHook, bool]]:
-    """Hooks of this package with p > 0: the module, the hook, and whether it drops the module's input."""
+    """Dropout hooks with p > 0: the module, the hook, and whether the hook acts on the module's input."""
     return [(module, hook, before) for module in net.modules()
             for before, hooks in ((True, module._forward_pre_hooks), (False, module._forward_hooks))
             for hook in hooks.values() if isinstance(hook, DropoutHook) and hook.p > 0]
@@ -112,7 +112,7 @@ def _always(hook: DropoutHook) -> Callable[..., object]:
 
 @contextlib.contextmanager
 def _seeded(net: nn.Module, device: torch.device, seed: int) -> Iterator[None]:
-    """Seed before every forward pass, so that tiles and memory estimates do not change the next masks."""
+    """Seed before every forward pass, so that the number of tiles and memory estimates do not change the masks."""
 
     def start(*_: object) -> None:
         torch.random.default_generator.manual_seed(seed)

@@ -24,20 +24,20 @@ Place = tuple[DegradedSet | PairedSet, int]  # dataset, index of an image
 
 
 class Observer(contextlib.AbstractContextManager):
-    """Follows an evaluation, and may keep its results. This one keeps nothing.
+    """Callbacks of an evaluation, for storing its results. This base class stores nothing.
 
     Attributes:
-        measured: Scores of images that need not be measured again.
+        measured: Scores that were stored before, by image; these images are not measured again.
     """
 
     def __init__(self) -> None:
         self.measured: dict[Unit, list[Score]] = {}
 
     def __exit__(self, *error: object) -> None:
-        """The last image of this process is measured, or measuring failed."""
+        """Called after the last image of this process, or after an error."""
 
     def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
-        """Whether something else than scores is missing of an image."""
+        """Whether results other than scores, such as SR images, are missing for an image."""
         return False
 
     def progress(self, places: Sequence[Place]) -> Sequence[Place]:
@@ -46,14 +46,17 @@ class Observer(contextlib.AbstractContextManager):
 
     def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
              gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
-        """An image under a degradation; the result takes each method's label and SR image. All uint8 RGB."""
+        """Called for an image under a degradation; returns a callback for each method's label and SR image.
+
+        All images are (H, W, 3) uint8 RGB.
+        """
         return lambda label, sr: None
 
     def add(self, unit: Unit, scores: Sequence[Score]) -> None:
-        """An image is finished."""
+        """Called with all scores of an image."""
 
     def note(self, line: str) -> None:
-        """Something that a user should know."""
+        """Report a line to the user."""
         warnings.warn(line, stacklevel=3)
 
 
@@ -62,18 +65,18 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
                      observer: Observer | None = None) -> list[Score]:
     """Measure bicubic interpolation and networks on every image of every dataset.
 
-    In several processes, each measures its share of the images; all return the same scores.
+    With several processes, each measures its share of the images; all return the same scores.
 
     Args:
         networks: All of one scale; labels are unique.
-        datasets: At that scale; names are unique.
+        datasets: Test sets of the same scale; names are unique.
         settings: How to measure.
-        device: Where the networks run; they are moved there.
-        observer: Follows the measuring. Default: everything stays in memory.
+        device: The networks are moved there.
+        observer: Callbacks. Default: results stay in memory.
 
     Returns:
-        By dataset, image, degradation, method and metric. ``pandas.DataFrame(scores)`` has the columns ``method``,
-        ``dataset``, ``degradation``, ``image``, ``metric`` and ``value``.
+        Scores, ordered by dataset, image, degradation, method and metric. ``pandas.DataFrame(scores)`` has the columns
+        ``method``, ``dataset``, ``degradation``, ``image``, ``metric`` and ``value``.
 
     Raises:
         UserError: Networks and datasets do not fit together, or an image cannot be read or measured.
@@ -83,7 +86,7 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
     check(networks, datasets)
     places = [(dataset, place) for dataset in datasets for place in range(len(dataset))
               if (dataset.name, dataset.names[place]) not in observer.measured or observer.lacks(dataset, place)]
-    processes.gather(None)  # nobody writes before all have looked
+    processes.gather(None)  # no process writes before all have checked what is missing
     restorers = {one.label: Restorer(one.net, one.scale, one.multiple, device, settings.amp, settings.tile,
                                      settings.overlap) for one in networks}
     found: dict[Unit, list[Score]] = {}
@@ -98,9 +101,9 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
         failure = error
     for label, one in restorers.items():
         if one.forced_tile and failure is None:
-            observer.note(f'{label}: memory did not suffice for whole images: tiles down to {one.forced_tile} px. If '
-                          f'the network sees farther than --overlap, {one.overlap} px, numbers differ slightly from '
-                          'those of whole images')
+            observer.note(f'{label}: whole images did not fit into memory, so tiles down to {one.forced_tile} px were '
+                          f'used. If the receptive field is larger than --overlap, {one.overlap} px, numbers differ '
+                          'slightly from those of whole images')
     scores = dict(observer.measured)
     for part, failed in processes.gather((found, failure)):  # all processes stop for the same reason
         if failed is not None:
@@ -111,7 +114,7 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
 
 def measure_image(dataset: DegradedSet | PairedSet, place: int, restorers: Mapping[str, Restorer], settings: Settings,
                   observer: Observer) -> list[Score]:
-    """All scores of one image: every degradation, method and metric."""
+    """Measure one image under every degradation, with every method and metric."""
     scores = []
     methods = {BICUBIC: lambda lq: bicubic_upscale(lq, dataset.scale),
                **{label: restorer.restore for label, restorer in restorers.items()}}
@@ -127,8 +130,8 @@ def measure_image(dataset: DegradedSet | PairedSet, place: int, restorers: Mappi
                 raise UserError(f'{dataset.path(place)}: {label}: {error}') from error
             except RuntimeError as error:
                 if is_out_of_memory(error):
-                    raise RunError(f'{dataset.path(place)}: {label}: not enough memory; give a --tile, or a smaller '
-                                   'one, then start again to go on') from error
+                    raise RunError(f'{dataset.path(place)}: {label}: not enough memory; give a smaller --tile, then '
+                                   'repeat the command to continue') from error
                 raise
             scores += [Score(label, dataset.name, degradation, dataset.names[place], metric, value)
                        for metric, value in values.items()]

@@ -1,4 +1,4 @@
-"""Measures of image quality on 8-bit images, equal to BasicSR's."""
+"""Image quality metrics on 8-bit images, with the same values as BasicSR's."""
 
 from __future__ import annotations
 
@@ -57,16 +57,13 @@ def psnr(sr: np.ndarray, gt: np.ndarray) -> float:
 
 
 def ssim(sr: np.ndarray, gt: np.ndarray) -> float:
-    """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the image only.
-
-    The window is applied as two one-dimensional filters, and once to x² + y²: the formula needs only the sum.
-    """
+    """Structural similarity, mean over channels: 11×11 Gaussian window of sigma 1.5, inside the image only."""
     x, y = (np.ascontiguousarray(image, dtype=np.float64) for image in (sr, gt))
     mean_x, mean_y = _blur(x), _blur(y)
     product = mean_x * mean_y
     squares = mean_x * mean_x + mean_y * mean_y
     covariance = _blur(x * y) - product
-    variances = _blur(x * x + y * y) - squares
+    variances = _blur(x * x + y * y) - squares  # the formula needs only their sum: one blur less
     return float((((2 * product + _C1) * (2 * covariance + _C2)) / ((squares + _C1) * (variances + _C2))).mean())
 
 
@@ -119,6 +116,6 @@ def _lpips_module() -> torch.nn.Module:
         raise UserError('metrics: lpips: its package is not installed; pip install "reflash-sr[lpips]"') from error
     try:
         return package.LPIPS(net='alex', verbose=False).eval().requires_grad_(False)
-    except Exception as error:  # a download can raise many kinds
+    except Exception as error:  # a download can raise many types
         raise UserError(f"metrics: lpips: AlexNet's weights are not available ({error}); connect to the internet once, "
                         'or leave lpips out') from error

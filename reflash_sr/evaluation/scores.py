@@ -16,7 +16,7 @@ MEAN = 'mean'  # over the degradations of a dataset
 class Score:
     """A metric of one image."""
 
-    method: str  # what made the SR image, such as 'network' or 'bicubic'
+    method: str  # such as 'network' or 'bicubic'
     dataset: str
     degradation: str
     image: str
@@ -40,7 +40,7 @@ def mean_cells(scores: Iterable[Score]) -> list[Cell]:
     """Average scores over images.
 
     Args:
-        scores: In the order in which datasets, degradations, metrics and methods are to be listed.
+        scores: Their order is the order of the cells.
 
     Returns:
         One cell for each method, dataset, degradation and metric. A value that is not finite (an image equal to its
@@ -60,14 +60,11 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     """Lay out the cells of one metric: a row per dataset and method, a column per degradation, and their mean.
 
     Args:
-        cells: As from :func:`mean_cells`. Cells whose degradation is :data:`MEAN` are the means of their rows; other
-            rows get the mean of their columns.
-        metric: Which metric.
-        note: What the numbers are (unit, colour space, border), for the first line.
+        cells: From :func:`mean_cells`. Cells whose degradation is :data:`MEAN` are the means of their rows; other rows
+            get the mean of their columns.
+        metric: Name of the metric.
+        note: Unit, colour space and border, for the first line.
         decimals: Number of digits after the point.
-
-    Returns:
-        Lines of text, aligned.
     """
     chosen = [cell for cell in cells if cell.metric == metric]
     columns = [name for name in dict.fromkeys(cell.degradation for cell in chosen) if name != MEAN]
@@ -86,7 +83,7 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
 
 
 def write_csv(cells: Iterable[Cell], path: str | os.PathLike) -> None:
-    """Write cells as CSV, one line a cell, whole or not at all."""
+    """Write cells as CSV, one line per cell, atomically."""
     with atomic_write(path, 'w') as file:
         file.write(csv_text([field.name for field in fields(Cell)], (
             [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(cell)] for cell in cells)))

@@ -40,7 +40,7 @@ def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]]) -> str:
 
 
 def markdown(entries: Sequence[Entry], methods: Sequence[Method], how: str) -> str:
-    """The table in Markdown, a part for each metric; ``how`` says how it was measured."""
+    """The table in Markdown, one part for each metric; ``how`` says how it was measured."""
     parts = []
     for metric in dict.fromkeys(entry.metric for entry in entries):
         rows = _rows(entries, methods, metric, '**{}**')
@@ -72,27 +72,28 @@ def format_gain(gain: Gain, decimals: int = 2) -> str:
 
 def _rows(entries: Sequence[Entry], methods: Sequence[Method], metric: str, mark: str,
           minus: str = '-') -> list[list[str]]:
-    """The lines of one metric, head first: dataset, method, parameters, a column for each degradation."""
+    """The rows of one metric after a header: dataset, method, parameters, a column for each degradation."""
     cells = {(entry.dataset, entry.method, entry.degradation): entry for entry in entries if entry.metric == metric}
     columns = sorted(dict.fromkeys(column for *_, column in cells), key=lambda column: column == MEAN)
 
-    def text(entry: Entry | None, whole: bool) -> str:
+    def text(entry: Entry | None, with_interval: bool) -> str:
         if entry is None:
             return ''
         decimals = DECIMALS[metric]
         value = '–' if math.isnan(entry.value) else f'{entry.value:.{decimals}f}'
         gain = ''
         if entry.gain is not None:
-            gain = f" ({format_gain(entry.gain, decimals) if whole else f'{entry.gain.mean:+.{decimals}f}'})"
+            short = f'{entry.gain.mean:+.{decimals}f}'
+            gain = f' ({format_gain(entry.gain, decimals) if with_interval else short})'
         return (mark.format(value) if entry.beats else value) + gain.replace('-', minus)
 
     rows = [['dataset', 'method', 'parameters', *columns]]
     for dataset in dict.fromkeys(dataset for dataset, *_ in cells):
         for method in methods:
             found = {column: cells.get((dataset, method.label, column)) for column in columns}
-            alone = found.get(MEAN) is None  # each column then stands for a whole row
+            no_mean = found.get(MEAN) is None  # the interval is then shown in every column
             rows.append([dataset, method.label, _count(method.parameters),
-                         *(text(entry, alone or column == MEAN) for column, entry in found.items())])
+                         *(text(entry, no_mean or column == MEAN) for column, entry in found.items())])
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Upscaling one image: colours by the network, transparency with Pillow's bicubic filter."""
+"""Upscaling one image: colour channels with the network, transparency with Pillow's bicubic filter."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from reflash_sr.evaluation.mc_dropout import mc_dropout
 
 def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,
                   name: str = '') -> tuple[FullImage, np.ndarray | None]:
-    """Upscale an image with its transparency; depth, profile, EXIF data and the rest are kept.
+    """Upscale an image with its transparency; bit depth, colour profile, EXIF and other metadata are kept.
 
     Args:
         image: (H, W) px.
         restorer: The network.
-        passes: Of MC dropout, at least 2; 0: dropout is off.
-        seed: Of MC dropout, together with ``name``.
-        name: Of the image.
+        passes: Number of MC dropout passes, at least 2; 0: dropout is off.
+        seed: Seed of MC dropout, together with ``name``.
+        name: Name of the image.
 
     Returns:
-        The upscaled image, and with MC dropout the standard deviations, (H · scale, W · scale) float32, grey levels
-        of 255.
+        The upscaled image, and with MC dropout the standard deviations, (H · scale, W · scale) float32, in 8-bit grey
+        levels.
 
     Raises:
         UserError: The network gave values that are not finite.
