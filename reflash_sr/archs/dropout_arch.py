@@ -1,4 +1,4 @@
-"""What the networks with dropout share: the dropout arguments, and the line that inserts the dropout."""
+"""Base class of the networks with dropout."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from reflash_sr.dropout import insert_dropout
 
 
 class DropoutArch(nn.Module):
-    """Adds dropout to the network that follows it among the bases of a class: ``class X(DropoutArch, MSRResNet)``.
+    """A mixin that adds dropout to a plain network: ``class DropoutMSRResNet(DropoutArch, MSRResNet)``.
 
-    The state-dict keys are those of the plain network; in eval mode, so are the outputs.
+    State-dict keys are those of the plain network; outputs in eval mode, too.
 
     Args:
         *args: As for the plain network.
         dropout_position: Where to drop (paper Sec. 4.1): a name or a list of names, see :mod:`reflash_sr.positions`.
         dropout_dim: What to drop (Sec. 4.2): ``'channel'`` or ``'element'``.
-        dropout_p: Share that is dropped, 0 ≤ p < 1; 0 switches dropout off. The default differs by network.
+        dropout_p: Drop probability, 0 ≤ p < 1; 0 switches dropout off. The default differs by network.
         dropout_stage: Where the ``…-part`` positions drop inside a block: after its residual branch (``'branch'``) or
             after the first stage of this branch (``'first'``).
         **kwargs: As for the plain network.

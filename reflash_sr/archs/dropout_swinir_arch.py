@@ -13,8 +13,8 @@ class DropoutSwinIR(DropoutArch, SwinIR):
     """BasicSR's ``SwinIR`` with dropout (arguments: :class:`DropoutArch`).
 
     Blocks are its residual Swin groups; ``dropout_stage`` is ``'branch'``, after their convolution, or ``'first'``,
-    after their Swin layers. Tokens lose channels, and no token is dropped. The last convolution is ``conv_last``, or
-    the upsampler itself for ``pixelshuffledirect``.
+    after their Swin layers. Channel dropout drops the same channels in all tokens of a sample. The last convolution is
+    ``conv_last``, or for ``pixelshuffledirect`` that of the upsampler.
     """
 
     __init__ = partialmethod(DropoutArch.__init__, dropout_p=0.5)  # as for RRDB

@@ -1,4 +1,4 @@
-"""Dropout in any registered network, by one section of an option file."""
+"""Dropout in any registered network."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from reflash_sr.options.registry import registered
 def WithDropout(base: Mapping[str, Any], dropout_position: str | Sequence[str] = 'last-conv',
                 dropout_dim: str = 'channel', dropout_p: float = 0.5, dropout_stage: str = 'branch',
                 window_size: int | None = None) -> nn.Module:
-    """Build a registered network and insert dropout.
-
-    A function, not a class around the network: it returns the network itself, so the state-dict keys stay.
+    """Build a registered network and insert dropout; returns the network itself, so state-dict keys do not change.
 
     Args:
         base: ``type`` and arguments of the network, as under ``network_g``.
         dropout_position: Where to drop: a name or a list of names, see :mod:`reflash_sr.positions`. ``'last-conv'`` is
             found by running the network once.
         dropout_dim: As for :class:`DropoutArch`; so are ``dropout_p`` and ``dropout_stage``.
-        window_size: Not used here. BasicSR's ``SwinIRModel`` reads the window size of the network in this place.
+        window_size: Not used here; BasicSR's ``SwinIRModel`` reads it from ``network_g``.
 
     Raises:
         UserError: The network is not registered or has no such position, or an argument is out of its range.

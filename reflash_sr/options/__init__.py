@@ -1,1 +1,1 @@
-"""Option files: reading, safe YAML, the tables of known keys, the checks."""
+"""Option files: reading, safe YAML, tables of known keys, checks."""

@@ -1,4 +1,4 @@
-"""The paper authors' option files: what their network classes are called here."""
+"""Translation of the network names in option files of the paper's authors."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# The names of their classes say what is dropped and how much; '_details' has one attribute per block, for a look at
-# the features.
+# The class names contain the kind of dropout and p, '07' for 0.7; in '_details' each block is an attribute of its own.
 _CLASS = re.compile(r'(?P<base>MSRResNet|RRDBNet)(?P<details>_details)?'
                     r'(?:_dropoutlast_(?P<dim>channel|element)(?P<tenths>\d\d))?')
 
 
 def translate_network(section: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Translate a ``network_g`` section with one of the authors' networks; None if it is not one of theirs.
+    """Translate a ``network_g`` section of the authors; None if ``type`` is not one of their names.
 
-    ``MSRResNet_details`` becomes ``MSRResNet``; ``MSRResNet_details_dropoutlast_channel07``,
-    ``RRDBNet_dropoutlast_element05`` and the like become ``DropoutMSRResNet`` or ``DropoutRRDBNet`` at ``last-conv``.
+    ``MSRResNet_details`` becomes ``MSRResNet``. ``RRDBNet_dropoutlast_element05`` becomes ``DropoutRRDBNet`` with
+    element dropout, p = 0.5, at ``last-conv``.
     """
     match = _CLASS.fullmatch(str(section.get('type')))
     if match is None or not (match['details'] or match['dim']):

@@ -1,6 +1,6 @@
-"""The check of an option file against the tables of keys (:mod:`reflash_sr.options.known_keys`).
+"""Checks of an option file against the tables of keys (:mod:`reflash_sr.options.known_keys`).
 
-Sections of classes of BasicSR and of this package are checked key by key; those of other plugins pass.
+The section of a class of BasicSR or of this package is checked key by key; a section of another plugin is not checked.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from reflash_sr.options.known_keys import SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.rules import ANY, SECTION, Rule
 
-# A key that a source file reads: ['key'], .get('key'), 'key' in …
+# How source code reads a key: ['key'], .get('key'), 'key' in …
 _READ = re.compile(r'''\[['"](\w+)['"]\]|\.\w+\(['"](\w+)['"][,)]|['"](\w+)['"] (?:not in|in|==|!=|is) ''')
 
 
 def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
-    """Check options as a file gives them, and fill in sections that may be missing.
+    """Check the options of a file, and fill in optional sections.
 
     Args:
         opt: The options, changed in place: a count that is a float, such as ``5e3``, becomes an int.
         where: The file, for messages.
-        is_train: Training or testing.
+        is_train: Whether the options are for training, not for testing.
 
     Raises:
-        UserError: In one line, the file, the key, what is wrong and what to write instead.
+        UserError: The file, the key, what is wrong and what to write instead.
     """
     try:
         _check(opt, is_train)
@@ -63,7 +63,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         ours = translate_network(theirs) if isinstance(theirs, dict) else None
         if ours:
             changes = ', '.join(f'{name}: {value}' for name, value in ours.items() if theirs.get(name) != value)
-            logging.getLogger('basicsr').warning("%s: type: %s is the authors' name; it became %s", key,
+            logging.getLogger('basicsr').warning("%s: type: %s is a name of the paper's authors; changed to %s", key,
                                                  theirs['type'], changes)
             opt[key] = ours
         _check_network(opt[key], key, opt['scale'])
@@ -72,7 +72,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         where = f'val: metrics: {name}'
         function = _check_class(metric, registry.METRIC_REGISTRY, where, extra={'better'})
         if 'crop_border' not in metric and 'crop_border' in inspect.signature(function).parameters:
-            raise UserError(f'{where}: crop_border: is missing; write how many px of the border do not count, as in 4')
+            raise UserError(f'{where}: crop_border: is missing; write how many px of the border to ignore, as in 4')
     if is_train:
         _check_train(opt['train'])
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
@@ -83,17 +83,17 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
 
 
 def _check_sections(opt: dict[str, Any], model: type, networks: list[str]) -> None:
-    """Check the keys at the top of the file, and those of the sections in the table."""
+    """Check the keys at the top of the file and in the sections of the table."""
     known = known_keys.TOP | dict.fromkeys(networks, SECTION) | _options_of(model)
     read = _read_keys(model)
     data = opt['datasets'].get('train') if isinstance(opt['datasets'], dict) else None
     name = data.get('type') if isinstance(data, dict) else None
     of_data = dict(iter(registry.DATASET_REGISTRY)).get(str(name))
-    for key in sorted(map(str, opt.keys() - known.keys() - read)):  # Real-ESRGAN's files have some at the top
+    for key in sorted(map(str, opt.keys() - known.keys() - read)):  # Real-ESRGAN has keys of the dataset at the top
         if key in known_keys.REAL_ESRGAN:
             raise UserError(f'{key}: is not a key here; {known_keys.REAL_ESRGAN[key]}')
         if key in _options_of(of_data):
-            raise UserError(f'{key}: is a key of the data; write it under datasets: train')
+            raise UserError(f'{key}: is a key of the dataset; write it under datasets: train')
     _check_keys(opt, known, '', read)
     of_networks = {key.replace('network_', start, 1): rule for start, rule in known_keys.NETWORK_PATHS.items()
                    for key in networks}
@@ -169,7 +169,7 @@ def _check_train(train: dict[str, Any]) -> None:
 
 def _check_class(section: Any, choices: registry.Registry | Mapping[str, Any], where: str,
                  extra: Iterable[str] = (), without: Iterable[str] = ()) -> Any:
-    """Check a section that names a class by ``type`` and gives its arguments; returns the class."""
+    """Check a section with the ``type`` and the arguments of a class; returns the class."""
     if not isinstance(section, dict):
         raise UserError(f'{where}: must be {SECTION.wanted}')
     name = section.get('type')
@@ -186,7 +186,7 @@ def _check_class(section: Any, choices: registry.Registry | Mapping[str, Any], w
 
 
 def _check_keys(section: dict[str, Any], known: Mapping[str, Rule], where: str, read: Iterable[str] = ()) -> None:
-    """Check each value against its rule; keys in ``read`` may have any value."""
+    """Check each value against its rule; the keys in ``read`` have no rule."""
     prefix = f'{where}: ' if where else ''
     for key, value in section.items():
         rule = known.get(key)
@@ -204,7 +204,7 @@ def _options_of(cls: type | None) -> dict[str, Rule]:
 
 
 def _parameters(cls: Callable) -> set[str]:
-    """Names of the arguments of a function or class, with those of its bases if it passes ``**kwargs`` on."""
+    """Names of the arguments of a function or class, including those of its bases if it has ``**kwargs``."""
     owners = [c for c in cls.__mro__[:-1] if '__init__' in vars(c)] if inspect.isclass(cls) else [cls]
     names: set[str] = set()
     for owner in owners:
@@ -212,12 +212,12 @@ def _parameters(cls: Callable) -> set[str]:
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return names - {'img', 'img2'}  # what a metric is given
+    return names - {'img', 'img2'}  # the images, which a metric gets from the model
 
 
 @functools.cache
 def _read_keys(cls: type) -> frozenset[str]:
-    """Keys that a class of BasicSR reads, found in its source: no list of them exists."""
+    """Keys that a class of BasicSR reads, found in its source code: BasicSR has no list of them."""
     if cls.__module__.startswith('reflash_sr'):
         return frozenset()
     sources = [inspect.getsource(c) for c in cls.__mro__ if c.__module__.startswith('basicsr')]

@@ -1,4 +1,4 @@
-"""Tables of the keys of an option file, and of what their values may be."""
+"""Tables of the keys of an option file, with a rule for each value."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SECTIONS = {
     },
     'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': up_to(65535), 'timeout': POSITIVE},
 }  # yapf: disable
-# Of these, the keys that only ReflashSRModel reads; BasicSR's models would ignore them in silence.
+# Keys that only ReflashSRModel reads; BasicSR's models would silently ignore them.
 OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'), 'val': ('keep_best',),
         'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
@@ -77,7 +77,7 @@ DATASET = {
     'total_batch_size': up_to(65536), 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
     'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': up_to(1024),
 }  # yapf: disable
-# Arguments of networks, losses, metrics, optimisers and schedulers that their classes do not check, or check too late.
+# Arguments of networks, losses, metrics, optimisers and schedulers; their classes do not check them, or too late.
 ARGUMENTS = {
     'num_in_ch': up_to(4096), 'num_out_ch': up_to(4096), 'num_feat': up_to(16384), 'num_block': up_to(1000),
     'num_grow_ch': up_to(16384), 'embed_dim': up_to(16384), 'window_size': or_none(up_to(64)), 'in_chans': up_to(4096),
@@ -90,8 +90,8 @@ ARGUMENTS = {
 NOT_FOR_SR = ('Optimizer', 'LBFGS', 'SparseAdam')  # the base class; needs a closure; needs sparse gradients
 SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
 SCHEDULERS['MultiStepLR'] = SCHEDULERS['MultiStepRestartLR']
-# Keys at the top of Real-ESRGAN's option files that cannot simply be moved to the training data.
+# Keys at the top of Real-ESRGAN's option files that cannot be moved under datasets: train as they are.
 REAL_ESRGAN = {'queue_size': 'remove it: every sample is degraded on its own'} | dict.fromkeys(
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')
-# Models that give a network one image and take one; others of BasicSR give it a clip, a latent code or a pair.
+# Models whose network maps one image to one image; other models of BasicSR use a clip, a latent code or a pair.
 IMAGE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')

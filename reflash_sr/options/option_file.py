@@ -1,4 +1,4 @@
-"""Option files: safe reading, changes from the command line, and what BasicSR's pipelines expect beyond the file."""
+"""Option files: safe reading, overrides from the command line, and the values that BasicSR's pipelines add."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reflash_sr.system.files import check_regular
 
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Read an option file; no code in it can run.
+    """Read an option file without running any code in it.
 
     Raises:
         UserError: The file is missing, not YAML, has a tag that would build an object, or does not hold keys.
@@ -24,27 +24,27 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         with open(path, 'rb') as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise UserError(f'{path}: not an option file: it has more than {MOST_BYTES // 1024} KB')
+            raise UserError(f'{path}: not an option file: it is larger than {MOST_BYTES // 1024} KB')
         opt = parse(data.decode('utf-8-sig'), str(path))  # some editors write a byte order mark
     except OSError as error:
         raise UserError(f'{path}: the option file cannot be read ({error.strerror})') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'{path}: not an option file, or not in UTF-8 (byte {error.start}); save it so') from error
+        raise UserError(f'{path}: not an option file, or not UTF-8 (byte {error.start}); save it as UTF-8') from error
     if not isinstance(opt, dict):
         raise UserError(f"{path}: not an option file: it must hold 'key: value' lines")
     return opt
 
 
 def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml') -> None:
-    """Override options as ``--force_yml`` asks, in place.
+    """Override options in place.
 
     Args:
         opt: The options.
-        entries: ``section:key=value`` each; the value is read as YAML (``1e-4`` is a number, ``~`` is None).
-        where: For messages.
+        entries: ``section:key=value`` each; the value is parsed as YAML (``1e-4`` is a number, ``~`` is None).
+        where: Source of the entries, for messages.
 
     Raises:
-        UserError: There is no such section, no ``=``, or text would replace a number.
+        UserError: There is no such section, no ``=``, or text would replace a number, or a value a section.
     """
     for entry in entries:
         keys, equals, text = entry.partition('=')
@@ -69,16 +69,16 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
 
 
 def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_size: int = 1) -> None:
-    """Fill in what BasicSR's pipelines expect beyond the file, in place: paths, phases, scale, batch size, debug mode.
+    """Add the values that BasicSR's pipelines expect, in place: paths, phases, scale, batch size, debug mode.
 
     Args:
         opt: Checked options.
         root: Folder of ``experiments``, ``results`` and ``tb_logger``.
-        is_train: Training or testing.
-        world_size: Number of processes, over which ``total_batch_size`` is divided.
+        is_train: Whether the options are for training, not for testing.
+        world_size: Number of processes that share ``total_batch_size``.
 
     Raises:
-        UserError: ``total_batch_size`` cannot be divided.
+        UserError: ``total_batch_size`` is not a multiple of ``world_size``.
     """
     opt.update(is_train=is_train, root_path=str(root))
     for key, section in opt['datasets'].items():
@@ -106,7 +106,7 @@ def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_s
     if is_train:
         paths |= {name: str(base / name) for name in ('models', 'training_states')}
     paths |= {'log': str(base), 'visualization': str(base / 'visualization'), f'{kind}_root': str(base)}
-    if is_train and 'debug' in opt['name']:  # as in BasicSR: everything soon and often
+    if is_train and 'debug' in opt['name']:  # as in BasicSR: log, save and validate often
         opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
         if opt.get('val'):
             opt['val']['val_freq'] = 8

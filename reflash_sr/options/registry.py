@@ -1,4 +1,4 @@
-"""BasicSR's registries: finding a class, and loading the plugins that register more."""
+"""BasicSR's registries: looking up a class, and loading plugins that register classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from basicsr.utils.registry import Registry
 
 from reflash_sr.errors import UserError, suggest
 
-# Who registers a class that is often asked for, and that neither BasicSR nor this package has.
+# Popular classes of other projects: the module that registers each.
 ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
 
 
 def registered(registry: Registry, name: Any, where: str) -> Any:
-    """Find a class in a registry of BasicSR, without the misleading text that BasicSR prints.
+    """Look up a class in a registry of BasicSR, without the misleading text that BasicSR prints.
 
     Raises:
-        UserError: No such class is registered; says what is near, and how the class of a plugin is registered.
+        UserError: No such class is registered; the message suggests a name, and how to register a plugin's class.
     """
     for candidate in (name, f'{name}_basicsr'):
         if isinstance(name, str) and candidate in registry:
@@ -32,14 +32,14 @@ def registered(registry: Registry, name: Any, where: str) -> Any:
 
 
 def is_owned(cls: Callable) -> bool:
-    """Whether a class is of BasicSR, this package or PyTorch, so that its keys are known."""
+    """Whether a class belongs to BasicSR, this package or PyTorch, so that its keys are known."""
     return cls.__module__.split('.')[0] in ('basicsr', 'reflash_sr', 'torch')
 
 
 def load_plugins() -> None:
-    """Import every installed package with an entry point in the group ``basicsr.plugins``."""
+    """Load every entry point in the group ``basicsr.plugins``; a plugin that fails is a warning."""
     for entry in entry_points(group='basicsr.plugins'):
         try:
             entry.load()
-        except Exception as error:  # a broken package must not stop this one
+        except Exception as error:  # a plugin may raise anything
             print(f'basicsr: warning: plugin {entry.name} ({entry.value}) cannot be loaded: {error}', file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a value in an option file may be: small named rules for the tables of keys."""
+"""Rules for the values in an option file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on one value.
+    """A condition on one value."""
 
-    Attributes:
-        wanted: What to write, in words; completes the sentence "must be …".
-        holds: Whether a value satisfies the rule. Never raises.
-    """
-
-    wanted: str
-    holds: Callable[[Any], bool]
+    wanted: str  # completes the sentence "must be …"
+    holds: Callable[[Any], bool]  # whether a value satisfies the rule; never raises
 
 
 def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite int or float (a bool is not a number). Never raises, however large it is."""
+    """Whether ``value`` is a finite int or float, not a bool. Never raises, however large it is."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def is_int(value: object) -> bool:
-    """Whether ``value`` is an int of 32 bits (a bool is not)."""
+    """Whether ``value`` is an int of 32 bits, not a bool."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31
 
 
@@ -36,12 +31,12 @@ def one_of(*choices: object) -> Rule:
 
 
 def up_to(most: int, least: int = 1) -> Rule:
-    """The rule that a value is a whole number from ``least`` to ``most``: more would fill the memory of a machine."""
+    """The rule that a value is a whole number from ``least`` to ``most``; larger ones would fill the memory."""
     return Rule(f'a whole number, {least} to {most:,}', lambda v: is_int(v) and least <= v <= most)
 
 
 def or_none(rule: Rule) -> Rule:
-    """The rule that a value is nothing (``~``) or what ``rule`` says."""
+    """The rule that a value is None (``~``) or satisfies ``rule``."""
     return Rule(f'{rule.wanted}, or ~', lambda v: v is None or rule.holds(v))
 
 

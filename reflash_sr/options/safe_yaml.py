@@ -1,4 +1,4 @@
-"""YAML from unknown sources: plain values only, and no more of them than an option file needs."""
+"""Safe reading of YAML from unknown sources: plain values only, limited in number and depth."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import yaml
 
 from reflash_sr.errors import UserError
 
-MOST_BYTES = 256 * 1024  # the shipped option files have some 3 KB
-MOST_VALUES = 10_000  # with every alias written out
+MOST_BYTES = 256 * 1024  # the shipped option files have about 3 KB
+MOST_VALUES = 10_000  # after aliases are expanded
 MOST_LEVELS = 20
 _TOO_DEEP = f'more than {MOST_LEVELS} sections or lists inside one another'
 _TAG = 'tag:yaml.org,2002:'
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without code: tags that build objects are refused, a key may occur once, and ``1e-4`` is a number."""
+    """Refuses tags that build objects and keys that occur twice; reads ``1e-4`` as a number."""
 
     yaml_implicit_resolvers = {first: [(tag, pattern) for tag, pattern in resolvers if tag != f'{_TAG}timestamp']
                                for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()}
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
-        if len(node.value) > 1000:  # merge keys may double a section again and again (PyYAML before 6.0.4)
+        if len(node.value) > 1000:  # repeated merge keys double the size each time (PyYAML before 6.0.4)
             raise _refused('a section of more than 1000 keys', node.start_mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -59,22 +59,18 @@ def _refused(reason: str, mark: yaml.Mark) -> yaml.constructor.ConstructorError:
 
 
 def parse(text: str, where: str) -> Any:
-    """Read YAML: text, numbers, booleans, ``~``, lists, and sections whose keys are text. Aliases are copied.
-
-    Args:
-        text: YAML.
-        where: The file, for messages.
+    """Parse YAML: text, numbers, booleans, ``~``, lists, and sections whose keys are text. Aliases are copied.
 
     Raises:
-        UserError: Not YAML, a tag that would build an object, a key that occurs twice, or more than an option file
-            needs: 10,000 values, 20 levels, numbers beyond 64 bits.
+        UserError: Not YAML, a tag that would build an object, a key that occurs twice, more than 10,000 values or 20
+            levels, a number beyond 64 bits. The message begins with ``where``.
     """
     try:
         value = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except Exception as error:  # PyYAML's constructors raise whatever int(), float() and str methods raise
         mark = getattr(error, 'problem_mark', None)
         line = f'line {mark.line + 1}: ' if mark else ''
-        reason = getattr(error, 'problem', None) or f'a value that its tag does not fit ({error})'
+        reason = getattr(error, 'problem', None) or f'a value that does not fit its tag ({error})'
         reason = _TOO_DEEP if isinstance(error, RecursionError) else reason
         hint = '; an option file holds plain values only' if 'could not determine a constructor' in reason else ''
         raise UserError(f'{where}: {line}{reason[:300]}{hint}') from error
@@ -82,16 +78,16 @@ def parse(text: str, where: str) -> Any:
 
 
 def _tree(value: Any, where: str, left: list[int], level: int) -> Any:
-    """Copy nested values; ``left`` counts down how many are still allowed."""
+    """Copy nested values and check them; ``left`` holds the number of values that are still allowed."""
     left[0] -= 1
     if left[0] < 0:
-        raise UserError(f'{where}: more than {MOST_VALUES:,} values, those of aliases included; write fewer')
+        raise UserError(f'{where}: more than {MOST_VALUES:,} values after aliases are expanded; write fewer')
     if level > MOST_LEVELS:
         raise UserError(f'{where}: {_TOO_DEEP}')
     if isinstance(value, dict):
-        return {_tree(key, where, left, level): _tree(one, where, left, level + 1) for key, one in value.items()}
+        return {_tree(key, where, left, level): _tree(item, where, left, level + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_tree(one, where, left, level + 1) for one in value]
+        return [_tree(item, where, left, level + 1) for item in value]
     if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f'{where}: a whole number of more than 64 bits; write a smaller one')
     if isinstance(value, str) and ('\0' in value or any('\ud800' <= letter <= '\udfff' for letter in value)):

@@ -1,1 +1,1 @@
-"""Weights files: formats and checksums, key layouts of other projects, a trained network from its file."""
+"""Weights files: formats, checksums, keys of other projects, and building a trained network from its file."""

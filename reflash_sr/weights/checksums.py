@@ -1,8 +1,8 @@
-"""A checksum inside the files that this package writes: a changed or missing byte is found before a file is used.
+"""Checksums inside the files that this package writes, so that a damaged file is found before it is used.
 
-A ``.pth`` or ``.state`` file is a zip archive. Its last field is a comment, which other programs ignore: there stands
-the SHA-256 of all bytes before it. A ``.safetensors`` file has it in its metadata, computed as if the digest were 64
-zeros. Files without a checksum come from other programs, and pass.
+A ``.pth`` or ``.state`` file is a zip archive. Its comment, the last field, holds the SHA-256 of all bytes before the
+digest; other programs ignore the comment. A ``.safetensors`` file holds the SHA-256 in its metadata, computed with 64
+zeros in place of the digest. Files of other programs have no checksum, and are accepted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reflash_sr.errors import UserError
 _TAG = b'reflash-sr sha256:'
 _DIGITS = 64
 _COMMENT = len(_TAG) + _DIGITS
-_END = b'PK\x05\x06'  # the last record of a zip archive: 22 bytes, of which the last two are the comment's length
+_END = b'PK\x05\x06'  # begins the last record of a zip archive: 22 bytes, the last two hold the comment's length
 _END_SIZE = 22
 _LONGEST_END = _END_SIZE + 65535
 _BLOCK = 1 << 20
@@ -27,10 +27,10 @@ _HEADER_LIMIT = 100_000_000  # bytes: the longest header that the safetensors li
 
 
 def seal_zip(file: IO[bytes]) -> None:
-    """Write the checksum of a zip archive into its comment.
+    """Write the checksum of a zip archive into its comment; the file is open for reading and writing.
 
-    Args:
-        file: The archive, without a comment, open for reading and writing.
+    Raises:
+        ValueError: The archive has a comment already, or is none.
     """
     size = file.seek(-_END_SIZE, os.SEEK_END) + _END_SIZE
     end = file.read()
@@ -42,10 +42,10 @@ def seal_zip(file: IO[bytes]) -> None:
 
 
 def check_zip(path: str | os.PathLike) -> bool:
-    """Compare a ``.pth`` or ``.state`` file with its checksum; False if it has none.
+    """Verify the checksum of a ``.pth`` or ``.state`` file; returns False if the file has none.
 
     Raises:
-        UserError: Bytes of it were changed, or are missing.
+        UserError: The file is damaged or truncated.
     """
     with open(path, 'rb') as file:
         size = file.seek(0, os.SEEK_END)
@@ -54,10 +54,11 @@ def check_zip(path: str | os.PathLike) -> bool:
         file.seek(0)
         sealed = _TAG in tail
         if file.read(4) != b'PK\x03\x04' and not sealed:
-            return False  # the format of torch before 1.6, or nothing that torch reads
+            return False  # the format of torch before 1.6, or no torch file
         place = tail.rfind(_END)
         comment = tail[place + _END_SIZE:]
-        # One damage cannot hit both the tag and the length of the comment: either shows that the file was sealed.
+        # A single damaged place cannot change both the tag and the length of the comment: one of them still shows
+        # that the file had a checksum.
         if place < 0 or tail[place + _END_SIZE - 2:place + _END_SIZE] != struct.pack('<H', len(comment)):
             raise UserError(f'{path}: is damaged: its end is cut off or changed; take an earlier file')
         if len(comment) != _COMMENT and not sealed:
@@ -68,16 +69,16 @@ def check_zip(path: str | os.PathLike) -> bool:
 
 
 def seal_safetensors(data: bytes) -> bytes:
-    """Put the checksum into a ``.safetensors`` file whose metadata hold :data:`BLANK` under ``sha256``."""
+    """Write the checksum into the bytes of a ``.safetensors`` file, in place of :data:`BLANK` in its metadata."""
     place = data.index(BLANK.encode(), 8, 8 + struct.unpack('<Q', data[:8])[0])
     return data[:place] + hashlib.sha256(data).hexdigest().encode() + data[place + _DIGITS:]
 
 
 def check_safetensors(path: str | os.PathLike, metadata: dict[str, str]) -> None:
-    """Compare a ``.safetensors`` file with the checksum in its metadata, if it has one.
+    """Verify the checksum of a ``.safetensors`` file, if its metadata have one.
 
     Raises:
-        UserError: Bytes of it were changed, or are missing.
+        UserError: The file is damaged or truncated.
     """
     ours = metadata.get('written_by') == SIGNED_BY
     if not ours and 'sha256' not in metadata:
@@ -98,7 +99,7 @@ def _mismatch(path: str | os.PathLike) -> UserError:
 
 
 def _sha256(file: IO[bytes], stop: int, begin: int = 0, before: bytes = b'') -> bytes:
-    """Digest of ``before`` and of the bytes from ``begin`` to ``stop``, in hexadecimal; leaves the file at ``stop``."""
+    """SHA-256 of ``before`` + ``file[begin:stop]``, in hexadecimal; leaves the file position at ``stop``."""
     digest = hashlib.sha256(before)
     file.seek(begin)
     while block := file.read(min(_BLOCK, stop - file.tell())):

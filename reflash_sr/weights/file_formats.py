@@ -1,4 +1,4 @@
-"""Reading and writing weights files. They may come from anywhere: no code in them runs, and every claim is checked."""
+"""Reading and writing weights files. Files may be malicious: no code in them runs, and sizes are checked first."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from reflash_sr.weights import checksums
 
 KEYS = ('params_ema', 'params')
 SAFETENSORS = '.safetensors'
-MOST_VALUES = 1_000_000  # entries of all lists and sections together; an RRDBNet's training state has some 10,000
+MOST_VALUES = 1_000_000  # entries of all lists and dicts; the training state of an RRDBNet has about 10,000
 MOST_LEVELS = 50
 _PLAIN = (str, bytes, int, float, bool, complex, type(None), torch.dtype, torch.device)
 
 
 def suffix_of(opt: Mapping[str, Any]) -> str:
-    """Ending of the weights files of a run: ``'.pth'``, or as ``logger: save_format`` says."""
+    """Suffix of the weights files of a run: that of ``logger: save_format``, by default ``'.pth'``."""
     section = opt.get('logger')
     return '.' + ((section.get('save_format') if isinstance(section, Mapping) else None) or 'pth')
 
 
 def load_file(path: str | os.PathLike) -> Any:
-    """Read a ``.pth``, ``.state`` or ``.safetensors`` file onto the CPU; no code in it can run.
+    """Read a ``.pth``, ``.state`` or ``.safetensors`` file onto the CPU, without running any code in it.
 
-    A ``.safetensors`` file is returned in the layout of a ``.pth`` file: weights under ``params`` and ``params_ema``,
-    or bare if it does not say which they are, with ``network_g`` and ``trained`` beside them.
+    A ``.safetensors`` file is returned in the layout of a ``.pth`` file: ``params`` and ``params_ema`` with
+    ``network_g`` and ``trained``, or a bare state dict if its metadata do not name the weights.
 
     Raises:
-        UserError: The file is missing, no regular file or damaged, or it holds or claims more than weights and plain
-            values of its size.
+        UserError: The file is missing, not a regular file or damaged; it contains anything but weights and plain
+            values; or a tensor is larger than the file.
     """
     check_regular(path, 'weights file')
     read = _read_safetensors if Path(path).suffix.lower() == SAFETENSORS else _read_torch
@@ -52,15 +52,15 @@ def load_file(path: str | os.PathLike) -> Any:
 
 
 def save(content: Any, path: str | os.PathLike) -> None:
-    """Write a file with its checksum inside, whole or not at all; plain ``torch.load`` or safetensors can read it.
+    """Write a file atomically, with its checksum inside; ``torch.load`` or safetensors can read it.
 
     Args:
-        content: For ``torch.save``. If ``path`` ends in ``.safetensors``: a mapping with ``params``, ``params_ema`` or
-            both; everything beside them must be plain values, and becomes metadata.
+        content: As for ``torch.save``. If ``path`` ends in ``.safetensors``: a dict with ``params``, ``params_ema`` or
+            both; its other values must be plain, and become metadata.
         path: The file.
 
     Raises:
-        OSError: The disk is full or the folder is not writable; the earlier file is untouched.
+        OSError: The disk is full or the folder is not writable; the earlier file is not changed.
     """
     with atomic_write(path, 'w+b') as file:
         if Path(path).suffix.lower() == SAFETENSORS:
@@ -76,13 +76,13 @@ def save(content: Any, path: str | os.PathLike) -> None:
 def _read_torch(path: str | os.PathLike) -> Any:
     if not checksums.check_zip(path) and zipfile.is_zipfile(path):
         _check_archive(path)
-    # First without memory for values: shapes and strides are only claims of the file.
+    # First load without memory for values: the shapes in the file may be false.
     _check_claims(path, torch.load(path, map_location='meta', weights_only=True), os.path.getsize(path))
     return torch.load(path, map_location='cpu', weights_only=True)
 
 
 def _check_archive(path: str | os.PathLike) -> None:
-    """Refuse compressed or overlapping entries, which grow in memory, and damaged ones, which torch would load."""
+    """Refuse compressed or overlapping entries, which fill the memory, and damaged ones, which torch would load."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -95,7 +95,7 @@ def _check_archive(path: str | os.PathLike) -> None:
 
 
 def _check_claims(path: str | os.PathLike, content: Any, size: int) -> None:
-    """Compare what a file claims, loaded without values, with its size."""
+    """Check the shapes and types of a content, loaded without values, against the size of the file."""
     total = 0
     for value in _leaves(path, content):
         if isinstance(value, torch.Tensor):
@@ -103,26 +103,27 @@ def _check_claims(path: str | os.PathLike, content: Any, size: int) -> None:
                 raise UserError(f'{path}: holds a sparse or quantised tensor; save plain weights')
             needed = value.numel() * value.element_size()
             total += needed
-            if max(needed, value.untyped_storage().nbytes()) > size or total > 16 * size:  # weights may share memory
+            # The sum may exceed the size because weights may share memory.
+            if max(needed, value.untyped_storage().nbytes()) > size or total > 16 * size:
                 raise UserError(f'{path}: claims a tensor of shape {tuple(value.shape)}, which does not fit into a '
                                 f'file of {size:,} bytes; it is damaged or malicious')
         elif not isinstance(value, _PLAIN):
-            raise UserError(f'{path}: holds a {type(value).__name__}; a weights file holds weights and plain values')
+            raise UserError(f'{path}: holds a {type(value).__name__}; only weights and plain values are allowed')
 
 
 def _leaves(path: str | os.PathLike, content: Any) -> Iterator[Any]:
-    """Yield the values in nested lists and sections; refuse too many, and lists that contain themselves."""
+    """Yield the values in nested lists and dicts; refuse too many, and lists that contain themselves."""
     waiting, seen = [(content, 0)], 0
     while waiting:
         value, level = waiting.pop()
         seen += 1
         if seen > MOST_VALUES or level > MOST_LEVELS:
-            raise UserError(f'{path}: holds more than {MOST_VALUES:,} values or {MOST_LEVELS} levels; it is no weights '
-                            'file, or malicious')
+            raise UserError(f'{path}: holds more than {MOST_VALUES:,} values or {MOST_LEVELS} levels; it is not a '
+                            'weights file, or malicious')
         if isinstance(value, Mapping):
-            waiting += [(one, level + 1) for pair in value.items() for one in pair]
+            waiting += [(item, level + 1) for pair in value.items() for item in pair]
         elif isinstance(value, (list, tuple, set)):
-            waiting += [(one, level + 1) for one in value]
+            waiting += [(item, level + 1) for item in value]
         else:
             yield value
 
@@ -131,10 +132,10 @@ def _leaves(path: str | os.PathLike, content: Any) -> Iterator[Any]:
 
 
 def _read_safetensors(path: str | os.PathLike) -> dict[str, Any]:
-    with safetensors.safe_open(path, framework='pt') as file:  # compares shapes with the file's size
+    with safetensors.safe_open(path, framework='pt') as file:  # checks shapes against the file's size
         metadata = file.metadata() or {}
         checksums.check_safetensors(path, metadata)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     content = {key: value for key in ('network_g', 'trained')
                if isinstance(value := _plain(metadata.get(key)), dict)}
     if metadata.get('key') in KEYS:

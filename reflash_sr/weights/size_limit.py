@@ -1,4 +1,4 @@
-"""A limit on the size of a network that an option file or a weights file asks for, before it fills the memory."""
+"""A limit on the size of a network from an option file or a weights file, so that it cannot fill the memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from reflash_sr.errors import UserError
 
-MOST_PARAMETERS = 2**29  # some 30 times the largest SwinIR and RRDBNet
-MOST_TENSORS = 10_000  # the largest SwinIR has 2,000; a million blocks would take minutes to build
+MOST_PARAMETERS = 2**29  # about 30 times the largest SwinIR and RRDBNet
+MOST_TENSORS = 10_000  # the largest SwinIR has 2,000; a network of a million blocks takes minutes to build
 
 
 class Bounded(TorchDispatchMode):
-    """While active, raises a ``UserError`` if new tensors would have more than ``MOST_PARAMETERS`` values in all.
-
-    It counts what an ``nn.Module`` allocates, before it is allocated.
-    """
+    """While active, raises a ``UserError`` before the parameters of a new ``nn.Module`` exceed the limits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,5 +27,5 @@ class Bounded(TorchDispatchMode):
             self._tensors += 1
             if self._values > MOST_PARAMETERS or self._tensors > MOST_TENSORS:
                 raise UserError(f'is larger than any network for super-resolution (more than {MOST_PARAMETERS:,} '
-                                f'parameters or {MOST_TENSORS:,} tensors); look at its widths and depths')
+                                f'parameters or {MOST_TENSORS:,} tensors); lower its widths and depths')
         return func(*args, **(kwargs or {}))

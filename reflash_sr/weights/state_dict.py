@@ -1,4 +1,4 @@
-"""A weights file: what it holds, and whether it fits a network."""
+"""The state dict of a weights file, and whether it fits a network."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _AUTHORS_BLOCK = re.compile(r'^body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[12
 
 @dataclass(frozen=True)
 class Weights:
-    """What was read from a weights file.
+    """Content of a weights file.
 
     Attributes:
         path: The file.
         key: ``'params_ema'``, ``'params'``, or ``'bare'`` if the file is the state dict itself.
-        state_dict: The weights by name, without DDP's ``module.``, the authors' names translated.
-        network_g: The options of the network, if the file has them: such a file needs no option file.
-        trained: What the file says of its training: ``experiment``, ``iter``, ``total_iter``, ``manual_seed``.
+        state_dict: The weights by name; names without DDP's ``module.``, and translated from the authors' names.
+        network_g: Options of the network; None if the file has none, so that an option file is needed.
+        trained: Facts about the training: ``experiment``, ``iter``, ``total_iter``, ``manual_seed``; may be empty.
     """
 
     path: str
@@ -42,13 +42,11 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
 
     Args:
         path: A ``.pth`` or ``.safetensors`` file of BasicSR, Real-ESRGAN or this package, or a bare state dict.
-        key: The key to prefer, ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any.
-
-    Returns:
-        The weights; ``key`` says which were taken.
+        key: The preferred key, ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any. The key of the
+            result may differ.
 
     Raises:
-        UserError: As for :func:`load_file`, or the file holds no state dict.
+        UserError: As for :func:`load_file`, or the file holds no state dict of finite real numbers.
     """
     content = load_file(path)
     if not isinstance(content, Mapping):
@@ -57,7 +55,7 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
     state_dict = content if taken == 'bare' else content[taken]
     names = translate_keys([str(name).removeprefix('module.') for name in state_dict])
     if len(set(names)) < len(names):
-        raise UserError(f'{path}: names weights twice, with and without module.; save one of them')
+        raise UserError(f"{path}: a weight occurs twice, with and without 'module.'; save one of them")
     state_dict = dict(zip(names, state_dict.values()))
     if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
         raise UserError(f'{path}: no weights found: neither {" nor ".join(KEYS)} nor a state dict; it holds '
@@ -65,7 +63,7 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
     for name, value in state_dict.items():
         if value.is_meta:
             raise UserError(f'{path}: {name} has a shape, but no values; save the weights themselves')
-        number = value.float() if value.element_size() == 1 else value  # isfinite does not know 8-bit floats
+        number = value.float() if value.element_size() == 1 else value  # isfinite does not support 8-bit floats
         if value.is_complex() or (value.is_floating_point() and not torch.isfinite(number).all()):
             raise UserError(f'{path}: {name} holds values that are not finite real numbers; take an earlier checkpoint')
     network_g, trained = (content.get(name) if taken != 'bare' else None for name in ('network_g', 'trained'))
@@ -74,10 +72,9 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
 
 
 def translate_keys(names: list[str]) -> list[str]:
-    """Translate the keys of the paper's authors: their ``body1.0.conv1.weight`` is ``body.0.conv1.weight`` here.
+    """Translate the keys of the paper's authors, in order: ``body1.0.conv1.weight`` becomes ``body.0.conv1.weight``.
 
-    Returns:
-        The keys in the same order, unchanged if any ``body1``, ``body2``, … holds more than one residual block.
+    All keys stay as they are if any ``body1``, ``body2``, … contains anything but one residual block.
     """
     if not all(_AUTHORS_BLOCK.match(name) for name in names if re.match(r'body\d+\.', name)):
         return list(names)
@@ -85,11 +82,10 @@ def translate_keys(names: list[str]) -> list[str]:
 
 
 def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
-    """List why the weights of a file, ``given``, do not fit a network with the state dict ``wanted``.
+    """List the differences between the weights of a file, ``given``, and a network's state dict, ``wanted``.
 
     Returns:
-        One phrase for each missing, unexpected or differently shaped entry, and for integers instead of floats; empty
-        if the weights fit.
+        A phrase per missing, unexpected or differently shaped entry, and per integer instead of float entry.
     """
     both = [(name, value, given[name]) for name, value in wanted.items() if name in given]
     return [*(f'missing {name}' for name in wanted if name not in given),
@@ -100,10 +96,10 @@ def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Te
 
 
 def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6) -> None:
-    """Refuse weights that do not fit a network in every key and shape.
+    """Check that weights fit a network in every key and shape.
 
     Raises:
-        UserError: Lists the differences, at most ``shown`` of them.
+        UserError: They do not; the message lists at most ``shown`` differences.
     """
     found = differences(net.state_dict(), weights.state_dict)
     if found:

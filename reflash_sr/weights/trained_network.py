@@ -1,4 +1,4 @@
-"""A trained network from its weights file: what it is, how it is built, and its name in a table."""
+"""A trained network, built from its weights file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from reflash_sr.system.files import sha256
 from reflash_sr.weights.size_limit import Bounded
 from reflash_sr.weights.state_dict import Weights, check_fit, load_weights
 
-SMALL = 48  # px: side of the image with which a network is tried; a multiple of every usual window
+SMALL = 48  # px: side of the test image that finds the scale; a multiple of every usual window size
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class TrainedNetwork:
     """A network with its weights, in eval mode, on the CPU.
 
     Attributes:
-        label: Its name in tables and figures.
+        label: Name in tables and figures.
         path: The weights file.
         key: Which weights of the file: ``'params'``, ``'params_ema'`` or ``'bare'``.
-        net: The network: (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1].
-        network_g: Its options.
-        scale: Size of its output relative to its input.
-        multiple: Both sides of its input must be multiples of this, px.
-        parameters: Number of its parameters.
-        sha256: Of the weights file.
-        trained: What the file says of its training (``experiment``, ``iter``, …); may be empty.
+        net: Maps (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1].
+        network_g: Options of the network.
+        scale: Side of the output divided by side of the input.
+        multiple: Both sides of the input must be multiples of this, px.
+        parameters: Number of parameters.
+        sha256: Checksum of the weights file.
+        trained: As for :class:`~reflash_sr.weights.state_dict.Weights`.
     """
 
     label: str
@@ -57,22 +57,22 @@ class TrainedNetwork:
 
     @property
     def dropout_p(self) -> float:
-        """The p of its dropout, also if that is a default of its class; 0 for a plain network."""
+        """Drop probability, also if it is the default of the class; 0 for a plain network."""
         return float(drop_rate(self.net) or self.network_g.get('dropout_p', 0))
 
     @property
     def known_p(self) -> float | None:
-        """The p it was trained with; None for bare weights, which may have been trained with any."""
-        says = self.trained or {'dropout_p', 'base'} & set(self.network_g) or self.dropout_p
-        return self.dropout_p if says else None
+        """Drop probability during training; None if the file and the options do not tell it."""
+        is_known = self.trained or {'dropout_p', 'base'} & set(self.network_g) or self.dropout_p
+        return self.dropout_p if is_known else None
 
 
 def open_network(path: str | os.PathLike, key: str | None = None, network_g: Mapping[str, Any] | None = None,
                  label: str | None = None) -> TrainedNetwork:
     """Build a network and load its weights.
 
-    The options of the network come from the file if it has them (files of this package do), else from ``network_g``,
-    else from the shapes of the weights: an ``MSRResNet`` or ``RRDBNet`` of any size is recognised.
+    The options of the network come from the file (files of this package have them), else from ``network_g``, else from
+    the shapes of the weights: an ``MSRResNet`` or ``RRDBNet`` of any size is recognised.
 
     Args:
         path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package.
@@ -82,7 +82,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
 
     Raises:
         UserError: There is no such file or key, the network is not known, the weights do not fit, or the network does
-            not turn RGB images into RGB images.
+            not map RGB images to RGB images.
     """
     loaded = load_weights(path, key)
     if key is not None and loaded.key != key:
@@ -102,7 +102,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
 
 
 def build_network(network_g: Mapping[str, Any]) -> nn.Module:
-    """Build a registered network from its options, with initial weights.
+    """Build a registered network from its options, with random initial weights.
 
     Raises:
         UserError: The network is not registered, or does not accept these arguments.
@@ -114,12 +114,12 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
             return cls(**section)
     except UserError as error:
         raise UserError(f'network_g: {error}') from error
-    except Exception as error:  # classes of many authors, options from unknown sources
+    except Exception as error:  # the class of another project may raise anything
         raise UserError(f'network_g: {cls.__name__} does not accept these options: {error}') from error
 
 
 def size_multiple(network_g: Mapping[str, Any]) -> int:
-    """What both sides of a network's input must be a multiple of, px: its window, or what it folds into channels."""
+    """Both sides of a network's input must be multiples of this, px: its window size, or its pixel-unshuffle factor."""
     section = network_g.get('base', network_g)
     name = section.get('type')
     if 'RRDBNet' in str(name):
@@ -131,7 +131,7 @@ def size_multiple(network_g: Mapping[str, Any]) -> int:
 
 
 def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
-    """Name weights after their experiment: as the file says, else the folder in which it lies, else the file's name."""
+    """Name of the experiment in the file, else of the experiment's folder (``NAME/models/``), else of the file."""
     path = Path(path)
     if trained.get('experiment'):
         return str(trained['experiment'])
@@ -140,10 +140,10 @@ def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
 
 
 def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]:
-    """What the summary of a result says of its networks."""
-    return [{'label': one.label, 'weights': one.path, 'sha256': one.sha256, 'key': one.key,
-             'network_g': one.network_g, 'dropout_p': one.dropout_p, 'parameters': one.parameters,
-             'trained': one.trained} for one in networks]
+    """Description of networks for the summary of a result."""
+    return [{'label': network.label, 'weights': network.path, 'sha256': network.sha256, 'key': network.key,
+             'network_g': network.network_g, 'dropout_p': network.dropout_p, 'parameters': network.parameters,
+             'trained': network.trained} for network in networks]
 
 
 def _try(net: nn.Module, multiple: int, path: str) -> int:
@@ -152,17 +152,17 @@ def _try(net: nn.Module, multiple: int, path: str) -> int:
     try:
         with torch.no_grad():
             sr = net(torch.zeros(1, 3, side, side))
-    except Exception as error:  # as above
+    except Exception as error:  # the class of another project may raise anything
         raise UserError(f'{path}: {type(net).__name__} does not take an RGB image: {error}') from error
     shape = tuple(getattr(sr, 'shape', ()))
     if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3] or shape[2] % side:
-        raise UserError(f'{path}: {type(net).__name__} makes {shape} out of an RGB image of {side}×{side} px; '
-                        'it must make a larger RGB image')
+        raise UserError(f'{path}: {type(net).__name__} returns shape {shape} for an RGB image of {side}×{side} px; '
+                        'it must return a larger RGB image')
     return shape[2] // side
 
 
 def _recognise(loaded: Weights) -> dict[str, Any]:
-    """The options of an MSRResNet or an RRDBNet, from the shapes of its weights."""
+    """Infer the options of an MSRResNet or an RRDBNet from the shapes of its weights."""
     shapes = {name: tuple(value.shape) for name, value in loaded.state_dict.items()}
     growth, up = shapes.get('body.0.rdb1.conv1.weight', ()), shapes.get('upconv1.weight', ())
     if not (growth or up) or not {'conv_first.weight', 'conv_last.weight'} <= shapes.keys():

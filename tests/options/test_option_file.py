@@ -262,7 +262,7 @@ KEYS += 'c: {<<: [*a, *b]}'
     ('a: ' + '[' * 30 + ']' * 30, 'more than 20 sections'), ('a: &a [*a]', 'more than 20 sections'),
     ('a: 0x' + 'f' * 5000, 'more than 64 bits'), ('a: ' + '9' * 5000, 'Exceeds the limit'),
     ('a: "\\ud800"', 'holds a character'), ('a: "\\0"', 'holds a character'), ('a: !!set {x}', 'plain values only'),
-    ('a: x\n' * 99999, 'more than 256 KB'), ('? [a]\n: 1', 'a key must be text'),
+    ('a: x\n' * 99999, 'larger than 256 KB'), ('? [a]\n: 1', 'a key must be text'),
 ], ids=range(12))
 def test_files_that_would_eat_memory_or_time_are_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=rf'x\.yml: .*{message}'):

@@ -42,7 +42,7 @@ def test_option_files_say_what_became_of_a_name(training_options, caplog):
         checks.check(training_options, 'x.yml', is_train=True)
     finally:
         logger.removeHandler(caplog.handler)
-    assert 'it became type: DropoutMSRResNet, dropout_position: last-conv, dropout_dim: channel, dropout_p: 0.7' in (
+    assert 'changed to type: DropoutMSRResNet, dropout_position: last-conv, dropout_dim: channel, dropout_p: 0.7' in (
         caplog.text)
 
 
