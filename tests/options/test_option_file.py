@@ -289,7 +289,7 @@ def test_marks_line_ends_and_merges_of_any_editor(tmp_path, data):
 @pytest.mark.parametrize('data', ['name: é'.encode('latin-1'), 'name: x'.encode('utf-16'), bytes(range(256))])
 def test_other_encodings_and_binary_files_are_named(tmp_path, data):
     (tmp_path / 'x.yml').write_bytes(data)
-    with pytest.raises(UserError, match=r'x\.yml: not an option file, or not in UTF-8'):
+    with pytest.raises(UserError, match=r'x\.yml: not an option file, or not UTF-8'):
         option_file.load(tmp_path / 'x.yml')
 
 

@@ -26,11 +26,11 @@ def test_a_folder_of_cut_off_images_is_refused(training_options, tmp_path):
         data = (folder / f'{i}.png').read_bytes()
         (folder / f'{i}.png').write_bytes(data[:len(data) // 2])
     training_options['datasets']['train']['dataroot_gt'] = str(folder)
-    with pytest.raises(UserError, match=r'datasets: train: .*not one of its 3 images can be read'):
+    with pytest.raises(UserError, match=r'datasets: train: .*none of its 3 images can be read'):
         preflight.open_datasets(expanded(training_options, tmp_path))
 
 
-@pytest.mark.parametrize(('side', 'message'), [(8, None), (9, r'1\.png: 9×8 px does not go with')])
+@pytest.mark.parametrize(('side', 'message'), [(8, None), (9, r'1\.png: 9×8 px does not match')])
 def test_paired_images_of_wrong_sizes_are_named(training_options, tmp_path, side, message):
     for name, sides in (('gt', [(32, 32), (32, 32)]), ('lq', [(8, 8), (8, side)])):
         (tmp_path / name).mkdir()
