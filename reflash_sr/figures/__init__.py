@@ -1,1 +1,1 @@
-"""All drawing: arrays in, PNG files out, whole or not at all. No display, and no state of Matplotlib's is touched."""
+"""All figures: arrays in, PNG files out, written atomically; needs no display and keeps Matplotlib's global state."""

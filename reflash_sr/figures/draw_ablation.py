@@ -19,7 +19,7 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
     """PSNR over the number of channels removed: one panel for each order, one line for each model.
 
     Args:
-        curves: By order, by model: (images or seeds, C + 1), dB.
+        curves: By order, then by model: (images or seeds, C + 1), dB.
         title: Title of the figure.
         over: What the rows of a curve are.
     """
@@ -47,12 +47,7 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
 
 
 def figure_single(drops: Mapping[str, np.ndarray], title: str = '') -> Figure:
-    """PSNR lost without each channel, sorted: one line for each model.
-
-    Args:
-        drops: By model: (images, C), dB.
-        title: Title of the figure.
-    """
+    """PSNR lost without each channel, sorted: one line for each model; ``drops`` by model: (images, C), dB."""
     figure = new_figure(title)
     axes = plain(figure.subplots())
     axes.axhline(0, color='0.6', linewidth=0.9)
@@ -77,7 +72,7 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
         features: (C, H, W); the magnitude is drawn.
         drops: (C,): PSNR lost without each channel, dB.
         title: Title of the figure.
-        columns: Maps in a row.
+        columns: Maps per row.
     """
     order = np.argsort(-np.nan_to_num(drops), kind='stable')
     rows = -(-len(order) // columns)
@@ -86,7 +81,7 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
     figure = new_figure(title, WIDTH, min(0.75 + rows * (min(ratio, 1.5) + 0.2), 60))
     axes = figure.subplots()
     magnitude = np.abs(features[order])
-    # + 0: what rounds to -0 is written as 0.
+    # + 0 turns -0 into 0.
     captions = [f'{channel}: {round(float(drops[channel]), 2) + 0:.2f} dB'.replace('-', '−') for channel in order]
     image = draw_tiles(axes, magnitude, columns, captions, (0, ceiling(magnitude)), 'magma')
     bar = figure.colorbar(image, ax=axes, shrink=min(4 / rows, 0.9), aspect=40, pad=0.01, extend='max')
@@ -96,10 +91,10 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
 
 def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: Sequence[str],
                   title: str = '') -> Figure:
-    """Numbers of each layer: one panel for each quantity, one line for each model.
+    """Values over layers: one panel for each quantity, one line for each model.
 
     Args:
-        values: By the label of the axis, by model: a number for each layer.
+        values: By axis label, then by model: a number for each layer.
         layers: Names of the layers.
         title: Title of the figure.
     """
@@ -107,8 +102,8 @@ def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: S
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (what, models) in zip(panels, values.items()):
         plain(axes).set_ylabel(what)
-        for one, style in zip(models.values(), _styles(models)):
-            axes.plot(range(len(layers)), one, **style, marker='.')
+        for numbers, style in zip(models.values(), _styles(models)):
+            axes.plot(range(len(layers)), numbers, **style, marker='.')
     flat = max(map(len, layers)) < 6
     panels[-1].set_xticks(range(len(layers)), layers, size=9, rotation=0 if flat else 30,
                           ha='center' if flat else 'right')
@@ -118,7 +113,7 @@ def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: S
 
 
 def _styles(models: Iterable[str]) -> list[dict[str, Any]]:
-    """How the line of each model looks, in the axes and in the legend."""
+    """Line style of each model, for the axes and the legend."""
     return [{'color': colour(place), 'linestyle': dash(place), 'linewidth': 1.8} for place, _ in enumerate(models)]
 
 

@@ -1,4 +1,4 @@
-"""Figures of feature clusters: samples in the plane (paper Fig. 9a to 9c) and CHI over p (Fig. 9d)."""
+"""Figures of feature clusters: t-SNE scatter plots (paper Fig. 9a to 9c) and CHI over p (Fig. 9d)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 
 from reflash_sr.figures import style
 
-MARKERS = 'os^'  # the second round of colours has another shape
-COLUMNS = 3  # panels beside each other
-TALLEST = 4  # inches, of a panel
-BESIDE = 0.025  # of the axis, between models of the same p
+MARKERS = 'os^'  # when all colours are used, they repeat with the next shape
+COLUMNS = 3  # panels per row
+TALLEST = 4  # inches: largest height of a panel
+BESIDE = 0.025  # distance between models of the same p, as a share of the axis
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,12 @@ class Panel:
     """The samples of one model.
 
     Attributes:
-        label: Name of the model.
         points: (n, 2), t-SNE coordinates of one seed.
-        kinds: (n,) number of each sample's degradation.
+        kinds: (n,) index of each sample's degradation.
         chi: (S,) CHI, for each seed.
         chi_pca: CHI in PCA space.
-        p: Dropout's p that the model was trained with; None where that is not known.
-        group: Models of one group, as all p of one training seed, share a colour and a name in the legend.
+        p: Dropout probability in training; None if unknown.
+        group: Models of one group, such as all p of one training seed, share a colour and a name in the legend.
     """
 
     label: str
@@ -48,13 +47,13 @@ class Panel:
 
 def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str | os.PathLike,
                  title: str = '') -> None:
-    """Draw the samples of each model, coloured by degradation, with CHI over the panel.
+    """Draw the samples of each model, coloured by degradation, with CHI above the panel.
 
     Args:
-        panels: A panel for each model.
-        degradations: Names, by number.
+        panels: One for each model.
+        degradations: Names; their indices are :attr:`Panel.kinds`.
         path: PNG file to write.
-        title: Title of the figure: which layer.
+        title: Title of the figure.
     """
     columns = min(len(panels), COLUMNS)
     side = min(style.WIDTH / columns, TALLEST)
@@ -73,13 +72,8 @@ def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str
 def draw_chi(panels: Sequence[Panel], path: str | os.PathLike, title: str = '') -> None:
     """Draw CHI over dropout's p: in the t-SNE plane with error bars, and in PCA space.
 
-    The line goes through the mean of the models with the same p; each group has a colour. Models of unknown p are not
+    The line connects the means of the models with the same p; each group has a colour. Models of unknown p are not
     drawn.
-
-    Args:
-        panels: The models.
-        path: PNG file to write.
-        title: Title of the figure: which layer.
     """
     known = [panel for panel in panels if panel.p is not None]
     seeds = max((len(panel.chi) for panel in known), default=1)
@@ -107,7 +101,7 @@ def chi_text(panel: Panel) -> str:
 
 
 def _scatter(axes: Axes, panel: Panel, kinds: int) -> None:
-    # Samples of one photograph often coincide: each degradation is drawn smaller than the one before, as in a target.
+    # Samples of one photograph often coincide, so each degradation is drawn smaller than the previous one.
     widest = float(np.clip(220 / np.sqrt(max(len(panel.points), 1)), 6, 14))  # points
     for kind, width in enumerate(widest * np.linspace(1, 0.35, kinds)):
         x, y = panel.points[panel.kinds == kind].T
@@ -128,7 +122,7 @@ def _over_p(axes: Axes, panels: Sequence[Panel], values: Sequence[float], spread
     axes.plot(levels, [means[shown & (ps == p)].mean() for p in levels], color='0.6', linewidth=1.4, zorder=1)
     groups = style.values_of(panels, 'group')
     for i in np.flatnonzero(shown).tolist():
-        equal = np.flatnonzero(shown & (ps == ps[i])).tolist()  # side by side, or they would hide one another
+        equal = np.flatnonzero(shown & (ps == ps[i])).tolist()  # drawn side by side, not on top of each other
         x = ps[i] + BESIDE * np.ptp(ps) * (equal.index(i) - (len(equal) - 1) / 2)
         axes.errorbar(x, means[i], spreads[i] if spreads else None, marker='o', capsize=4, linestyle='none', zorder=2,
                       color=style.colour(groups.index(panels[i].group)))

@@ -15,8 +15,8 @@ from reflash_sr.figures import style
 
 BICUBIC_COLOUR = '0.72'
 PANEL = 2.6  # inches: height of each further panel
-MOST_TICKS = 5  # measured iterations that are few enough for a tick each
-LABELLED = 20  # bars in a panel that leave room for numbers
+MOST_TICKS = 5  # up to this number, every measured iteration has a tick
+LABELLED = 20  # up to this number of bars in a panel, bars have numbers
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Bar:
     """A gain.
 
     Attributes:
-        series: Name in the legend; decides the colour.
-        group: Where it stands on the axis.
-        panel: Its panel; may be empty.
-        mean: In the metric's unit.
-        low: Lower end of its interval; None: no interval.
+        series: Name in the legend; determines the colour.
+        group: Name of its group on the x axis.
+        panel: Title of its panel; may be empty.
+        mean: Mean gain, in the metric's unit.
+        low: Lower end of the interval; None: no interval.
         high: Upper end.
-        images: Number of images behind it.
-        points: Single results behind the mean, drawn as dots: seeds, for instance.
+        images: Number of images in the mean.
+        points: Single results in the mean, drawn as dots, for instance one per seed.
     """
 
     series: str
@@ -49,8 +49,8 @@ class Curve:
     """Gains during training.
 
     Attributes:
-        series: Name in the legend; decides the colour.
-        panel: Its panel.
+        series: Name in the legend; determines the colour.
+        panel: Title of its panel.
         points: Iteration, and the gain of each seed.
     """
 
@@ -61,15 +61,15 @@ class Curve:
 
 def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str, Mapping[str, np.ndarray]],
                   path: str | os.PathLike, axis: str, title: str, decimals: int = 2) -> None:
-    """Draw a panel for each dataset: groups of bars for degradations, a bar for each method, bicubic in grey.
+    """Draw a panel for each dataset: a group of bars for each degradation, a bar for each method, bicubic in grey.
 
     Args:
         degradations: Names, by dataset.
         panels: For each dataset, by method, a value for each degradation.
         path: PNG file to write.
-        axis: What is drawn, with its unit.
+        axis: Label of the y axis, with the unit.
         title: Title of the figure.
-        decimals: Of the numbers at the bars.
+        decimals: Decimals of the numbers at the bars.
     """
     figure = style.new_figure(title, height=1.6 + PANEL * len(panels))
     methods = list(next(iter(panels.values())))
@@ -96,18 +96,18 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
 
 def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str,
                decimals: int = 2, sharey: bool = False) -> None:
-    """Draw gains as bars from 0, with their intervals; the number of images stands in the panel's title.
+    """Draw gains as bars from 0, with their intervals; the panel's title has the number of images.
 
-    Without bars there is no figure: no gain is finite if some image of every dataset was restored without error.
+    Without bars, no figure is written: no gain is finite if every dataset has an image restored without error.
 
     Args:
         bars: The gains.
         path: PNG file to write.
-        axis: What is drawn, with its unit.
+        axis: Label of the y axis, with the unit.
         title: Title of the figure.
-        note: What the error bars are.
-        decimals: Of the numbers at the bars.
-        sharey: Whether all panels have one scale.
+        note: Meaning of the error bars.
+        decimals: Decimals of the numbers at the bars.
+        sharey: Whether all panels share the y axis.
     """
     if not bars:
         return
@@ -143,14 +143,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
 
 
 def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str, title: str) -> None:
-    """Draw gains over iterations: the mean over seeds, and a band from the smallest to the largest.
-
-    Args:
-        curves: The gains.
-        path: PNG file to write.
-        axis: What is drawn, with its unit.
-        title: Title of the figure.
-    """
+    """Draw gains over iterations: the mean over seeds, and a band from the smallest to the largest gain."""
     panels, series = style.values_of(curves, 'panel'), style.values_of(curves, 'series')
     figure = style.new_figure(title)
     colours = _colours(series)

@@ -19,13 +19,7 @@ CAPTIONS = 'above each channel: its number, and its score (sum of its saliency)'
 
 
 def figure_sheet(saliency: Saliency, title: str = '', channels: int = 32) -> Figure:
-    """Feature maps above saliency maps of the channels with the highest scores; one scale for all maps of each kind.
-
-    Args:
-        saliency: Of one layer.
-        title: Title of the figure.
-        channels: Largest number of channels.
-    """
+    """Feature maps above saliency maps of the ``channels`` channels with the highest scores, each kind on one scale."""
     order = np.argsort(-saliency.scores, kind='stable')[:channels]
     rows = -(-len(order) // COLUMNS)
     figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, min(0.85 + rows * (1.9 * _ratio(saliency) + 0.36), 60))
@@ -34,10 +28,10 @@ def figure_sheet(saliency: Saliency, title: str = '', channels: int = 32) -> Fig
 
 
 def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
-    """The channels with the highest scores of several models, one model below the other.
+    """The channels with the highest scores of several models, one model below the other, each on its own scale.
 
     Args:
-        models: By label, of the same layer and image; each model is on its own scale.
+        models: Saliency of the same layer and image, by label.
         title: Title of the figure.
     """
     tall = max(map(_ratio, models.values()))
@@ -53,7 +47,7 @@ def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
 
 
 def _draw(figure: Figure | SubFigure, saliency: Saliency, order: np.ndarray, rows: int) -> None:
-    """Draw rows of features, each above the row of their saliency, with one colour bar for each kind."""
+    """Draw rows of features, each above the row of its saliency, with one colour bar for each kind."""
     magnitude = np.abs(saliency.features)
     tall = TILE * min(saliency.maps.shape[1] / saliency.maps.shape[2], 1)
     grid = figure.subplots(2 * rows, 1, height_ratios=[tall + TEXT, tall] * rows)
@@ -74,5 +68,5 @@ def _tiles(axes: Axes, maps: np.ndarray, shown: np.ndarray, captions: list[str],
 
 
 def _ratio(saliency: Saliency) -> float:
-    """Height of a map by its width, at most 1.5."""
+    """Height of a map divided by its width, at most 1.5."""
     return min(saliency.maps.shape[1] / saliency.maps.shape[2], 1.5)

@@ -8,18 +8,18 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-MAP = 'magma'  # lightness rises evenly; legible in grey and with every kind of colour vision
+MAP = 'magma'  # perceptually uniform; legible in greyscale and with colour blindness
 STRIP = 40  # px: height of the scale
-BAR = 14  # px: of its colours
-SIZE = 13  # px: of its letters
-NARROWEST = 300  # px: room for the words of the scale
+BAR = 14  # px: height of its colour bar
+SIZE = 13  # px: font size
+NARROWEST = 300  # px: room for the text of the scale
 
 
 def draw_deviation(deviation: np.ndarray) -> Image.Image:
     """Draw standard deviations, black for 0, with a scale below.
 
     Args:
-        deviation: (H, W), grey levels of 255.
+        deviation: (H, W), in 8-bit grey levels.
 
     Returns:
         The map in the upper left corner, one pixel per value, and below it the scale from 0 to the largest value;

@@ -10,16 +10,16 @@ import numpy as np
 
 from reflash_sr.figures import style
 
-LETTERS = 100  # of 9 pt that fit into the width of a figure, with room between columns
-TITLE, LINE, SIDE, GAP = 0.4, 0.2, 0.3, 0.06  # inches: for the title, a line of text, the rows' names, between crops
+LETTERS = 100  # letters of 9 pt that fit into the width of a figure, with space between columns
+TITLE, LINE, SIDE, GAP = 0.4, 0.2, 0.3, 0.06  # inches: title, a line of text, names of rows, space between crops
 
 
 def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]], path: str | os.PathLike,
                 title: str) -> None:
-    """Draw rows of crops: names of the columns above the first row, a text below each crop.
+    """Draw rows of crops: names of the columns above the first row, a caption below each crop.
 
     Args:
-        rows: Name of the row, and its cells: name of the column, (H, W, 3) uint8, text below.
+        rows: Name of the row, and its cells: name of the column, (H, W, 3) uint8, caption.
         path: PNG file to write.
         title: Title of the figure.
     """
@@ -31,7 +31,7 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
     height = top + len(rows) * step
     figure = style.new_figure(height=height)
     figure.set_layout_engine('none')
-    axes = figure.add_axes((0, 0, 1, 1))  # in inches from the top left; axes for each crop take seconds to lay out
+    axes = figure.add_axes((0, 0, 1, 1))  # data units: inches from the top left; separate axes would take seconds
     axes.set(xlim=(0, style.WIDTH), ylim=(height, 0))
     axes.set_axis_off()
     axes.text(style.WIDTH / 2, TITLE / 2, title, size=12, ha='center', va='center')
@@ -47,7 +47,7 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
             axes.text(x + cell / 2, y + cell, below, size=9, ha='center', va='top')
             if row == 0:
                 axes.text(x + cell / 2, y, heads[place], size=9, ha='center', va='bottom')
-    axes.set(xlim=(0, style.WIDTH), ylim=(height, 0))  # imshow has moved them
+    axes.set(xlim=(0, style.WIDTH), ylim=(height, 0))  # imshow changes the limits
     style.save(figure, path)
 
 

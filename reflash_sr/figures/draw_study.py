@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 
 from reflash_sr.figures import style
 
-MARKED = 20  # validations that are few enough for a dot each
-LABELLED = 12  # bars in a panel of half the width that leave room for numbers
+MARKED = 20  # up to this number of validations, each has a dot
+LABELLED = 12  # up to this number of bars, bars have numbers and panels are side by side
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Series:
 
     Attributes:
         name: Name of the cell.
-        panel: Its panel, such as ``'channel dropout'``; may be empty, as the next two.
-        group: What its colour, or its group of bars, stands for, such as ``'last-conv'``.
-        shade: What is told apart within a group, such as ``'p = 0.3'``.
+        panel: Title of its panel, such as ``'channel dropout'``; may be empty, like the next two.
+        group: Name of its colour or its group of bars, such as ``'last-conv'``.
+        shade: Name within the group, such as ``'p = 0.3'``.
         iterations: (T,), ascending.
         psnr: (S, T), dB, a row for each seed; NaN where a validation is missing.
-        total: Iterations of a whole run: before them, there is no result yet.
+        total: Iterations of a complete run; only PSNR at this iteration is a result.
         reference: The same cell without dropout.
     """
 
@@ -56,29 +56,23 @@ class Series:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of what is not NaN; NaN if no value is finite."""
+    """Mean of the values that are not NaN; NaN if no value is finite."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
 def std(values: np.ndarray) -> float | None:
-    """Standard deviation of what is not NaN; None if fewer than two values are finite."""
+    """Standard deviation of the values that are not NaN; None if fewer than two values are finite."""
     return float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None
 
 
 def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
-    """Draw PSNR over iterations (paper Fig. 2): a line per cell, its mean over seeds, and a band of ± 1 std.
-
-    Args:
-        series: The cells; references are drawn along with them.
-        path: PNG file to write.
-        title: Title of the figure: the study, and what its PSNR is measured on.
-    """
+    """Draw PSNR over iterations (paper Fig. 2): for each cell and its reference, the mean over seeds ± 1 std."""
     figure, panels = _figure(series, title)
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
-    ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # colours are free for the shades
+    ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # with one group, colours show the shades
     for axes, name in panels:
         inside = [one for one in series if one.panel == name]
-        faint = 0.4 / (2 + len(inside))  # bands lie on one another
+        faint = 0.4 / (2 + len(inside))  # bands overlap
         for reference in _references(inside):
             _line(axes, reference, 'black', 'solid', 2.2, faint)
         for one in inside:
@@ -97,15 +91,10 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
 
 
 def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
-    """Draw the results as bars (paper Fig. 4): groups by position, shades by p, the p = 0 line across.
+    """Draw the results as bars (paper Fig. 4): groups by position, shades by p, and a line for p = 0.
 
-    A bar stands on, or hangs from, the line of its reference: its length is the gain. Error bars are ± 1 std over seeds
-    of the gain over p = 0 with the same seed; without a reference, of the PSNR.
-
-    Args:
-        series: The cells; cells without a result yet leave a gap.
-        path: PNG file to write.
-        title: Title of the figure: the study, and what its PSNR is measured on.
+    A bar starts at the line of its reference, so its length is the gain. Error bars are ± 1 std over seeds of the gain
+    over p = 0 with the same seed, or of the PSNR without a reference. Cells without a result leave a gap.
     """
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
     crowded = len(groups) > 4 or len(groups) * len(shades) > LABELLED
@@ -172,7 +161,7 @@ def _bar(one: Series) -> tuple[float, float, float | None]:
     gain = one.gain()
     if gain is None or one.reference is None:
         return np.nan, mean(one.last()), std(one.last())
-    base = mean(one.reference.last())  # the gain is the mean over the seeds that both have
+    base = mean(one.reference.last())  # the gain is the mean over the seeds that both cells have
     return base, base + mean(gain), std(gain)
 
 

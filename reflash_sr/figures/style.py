@@ -1,4 +1,4 @@
-"""What figures share: size, colours, panels, bands, axes, legend, and writing a PNG file whole or not at all."""
+"""Shared parts of the figures: size, colours, panels, bands, axes, legend, and writing a PNG file atomically."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from matplotlib.ticker import Locator, StrMethodFormatter
 
 from reflash_sr.system.files import atomic_write
 
-# Okabe and Ito's colours, told apart with every kind of colour vision; yellow is too faint for a line.
+# Okabe and Ito's colours, which are safe for colour blindness, without yellow, which is too light for a line.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#7f7f7f', '#8c510a')
 DASHES: tuple[Any, ...] = ('solid', (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 DPI = 120
-LONGEST = 32  # letters of a name in a figure
-TITLE_LETTER, LEGEND_LETTER, HANDLE = 0.095, 0.08, 0.75  # inches of a letter, and of a handle with its space
-WIDTH, HEIGHT = 9, 4.2  # inches: 10 pt is then legible where the image is shown 900 px wide
+LONGEST = 32  # largest number of letters of a name in a figure
+TITLE_LETTER, LEGEND_LETTER, HANDLE = 0.095, 0.08, 0.75  # inches: width of a letter, and of a handle with its space
+WIDTH, HEIGHT = 9, 4.2  # inches: text of 10 pt is legible if the figure is shown 900 px wide
 
 
 def colour(place: int) -> str:
-    """The colour of the series at a place, from 0."""
+    """The colour of a series by its index."""
     return COLOURS[place % len(COLOURS)]
 
 
 def dash(place: int) -> Any:
-    """The line style of the series at a place, from 0."""
+    """The line style of a series by its index."""
     return DASHES[place % len(DASHES)]
 
 
 def new_figure(title: str = '', width: float = WIDTH, height: float = HEIGHT) -> Figure:
-    """Make an empty figure; sizes in inches. Lines of the title that are too long are broken."""
+    """Make an empty figure; sizes in inches. Long lines of the title are wrapped."""
     figure = Figure((width, height), dpi=DPI, layout='constrained')
     FigureCanvasAgg(figure)
     if title:
@@ -46,7 +46,7 @@ def new_figure(title: str = '', width: float = WIDTH, height: float = HEIGHT) ->
 
 
 def add_panels(figure: Figure, titles: Sequence[str], columns: int = 1, sharey: bool = False) -> list[Axes]:
-    """Add axes to a figure, row by row, one for each title; places of the last row that stay free are hidden."""
+    """Add axes to a figure, row by row, one for each title; unused axes of the last row are hidden."""
     rows = -(-len(titles) // columns)
     grid = figure.subplots(rows, columns, sharey=sharey, squeeze=False).ravel()
     for axes, title in zip(grid, titles):
@@ -57,7 +57,7 @@ def add_panels(figure: Figure, titles: Sequence[str], columns: int = 1, sharey: 
 
 
 def plain(axes: Axes) -> Axes:
-    """Give axes the look of all charts: a faint grid behind the data, no box."""
+    """Style axes like all charts: a light grid behind the data, no box."""
     axes.grid(color='0.9', linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
@@ -71,7 +71,7 @@ def band(axes: Axes, x: Sequence[float] | np.ndarray, low: np.ndarray, high: np.
 
 
 def group_axis(axes: Axes, names: Sequence[str], side: float = 0.6, fewest: int = 4) -> None:
-    """Name the groups of a bar chart, at x = 0, 1, …; fewer than ``fewest`` groups do not fill the width."""
+    """Name the groups of a bar chart, at x = 0, 1, …; there is room for at least ``fewest`` groups."""
     spare = side + max(0, fewest - len(names)) / 2
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-spare, len(names) - 1 + spare)
@@ -79,20 +79,20 @@ def group_axis(axes: Axes, names: Sequence[str], side: float = 0.6, fewest: int 
 
 
 def bar_label(axes: Axes, x: float, y: float, text: str, up: bool = True, size: float = 8.5, gap: float = 3) -> None:
-    """Write a number above the end of a bar, or below one that hangs down; ``gap`` and ``size`` in pt."""
+    """Write a number above the end of a bar, or below it if not ``up``; ``gap`` and ``size`` in pt."""
     axes.annotate(text, (x, y), (0, gap if up else -gap), textcoords='offset points', ha='center',
                   va='bottom' if up else 'top', size=size)
 
 
 def iteration_axis(axes: Axes, ticks: Locator) -> None:
-    """Name the x axis and write its numbers with commas."""
+    """Label the x axis, with thousands separators."""
     axes.set_xlabel('iteration')
     axes.xaxis.set_major_formatter(StrMethodFormatter('{x:,.0f}'))
     axes.xaxis.set_major_locator(ticks)
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], note: str = '') -> None:
-    """Put the legend, and what error bars and bands stand for, below a figure."""
+    """Put the legend below a figure, with a note on error bars and bands."""
     if handles:
         widest = HANDLE + LEGEND_LETTER * max(len(handle.get_label()) for handle in handles)
         columns = max(1, min(len(handles), 7, int(figure.get_figwidth() / widest)))
@@ -101,7 +101,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], note: str = '') -> None
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG, whole or not at all. Names are written as they are: ``$`` does not begin a formula."""
+    """Write a figure as PNG, atomically; ``$`` in names does not begin a formula."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     with atomic_write(path) as file:
@@ -109,7 +109,7 @@ def save(figure: Figure, path: str | os.PathLike) -> None:
 
 
 def count_text(counts: Iterable[int]) -> str:
-    """How many there are: ``3``, or ``1 to 3`` where that differs."""
+    """Counts as text: ``3`` if all are equal, else ``1 to 3``."""
     counts = set(counts)
     return f'{min(counts)} to {max(counts)}' if len(counts) > 1 else f'{max(counts, default=0)}'
 
@@ -121,4 +121,4 @@ def short(label: str, longest: int = LONGEST) -> str:
 
 def values_of(items: Iterable[Any], key: str) -> list[str]:
     """The different values of an attribute, in order of appearance."""
-    return list(dict.fromkeys(getattr(one, key) for one in items))
+    return list(dict.fromkeys(getattr(item, key) for item in items))

@@ -1,4 +1,4 @@
-"""Many small maps side by side, on one colour scale, each with a line of text above it."""
+"""Many small maps side by side, on one colour scale, each with a caption above it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-TILE = 128  # px: longer side of a map as it is drawn
+TILE = 128  # px: longer side of a drawn map
 GAP = 4  # px between tiles
 TEXT = 22  # px above a tile, for its caption
 
@@ -19,17 +19,17 @@ def draw_tiles(axes: Axes, maps: np.ndarray, columns: int, captions: Sequence[st
     """Draw maps in rows.
 
     Args:
-        axes: Where they are drawn; loses its frame.
+        axes: Axes to draw on; their frame is removed.
         maps: (K, H, W).
-        columns: Maps in a row.
-        captions: A text for each map; may be empty.
+        columns: Maps per row.
+        captions: One for each map; may be empty.
         limits: Values of the first and the last colour.
         colours: Name of the colour map.
 
     Returns:
         The image, for a colour bar.
     """
-    tiles = np.stack([_fit(one) for one in maps])
+    tiles = np.stack([_fit(values) for values in maps])
     count, height, width = tiles.shape
     rows = -(-count // columns)
     above = TEXT if any(captions) else 0
@@ -44,7 +44,7 @@ def draw_tiles(axes: Axes, maps: np.ndarray, columns: int, captions: Sequence[st
 
 
 def _fit(values: np.ndarray) -> np.ndarray:
-    """Bring a map to the size of a tile: large ones are averaged, small ones keep their pixels."""
+    """Resize a map to the size of a tile: large maps are averaged, pixels of small maps are repeated."""
     values = np.ascontiguousarray(values, np.float32)
     ratio = TILE / max(values.shape)
     size = tuple(max(round(side * ratio), 1) for side in values.shape[::-1])
@@ -52,6 +52,6 @@ def _fit(values: np.ndarray) -> np.ndarray:
 
 
 def ceiling(values: np.ndarray) -> float:
-    """Value of the last colour for magnitudes: the 99.8th percentile, or the largest value, or 1; never zero."""
+    """Value of the last colour for magnitudes: the 99.8th percentile; if it is 0, the maximum; if that is 0, 1."""
     top = float(np.percentile(values, 99.8)) if values.size else 0.0
     return top or float(values.max(initial=0)) or 1.0

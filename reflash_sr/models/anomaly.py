@@ -14,21 +14,22 @@ from reflash_sr.errors import RunError
 
 @contextlib.contextmanager
 def watched(net: torch.nn.Module, iteration: int, paths: Sequence[str], wanted: bool = True) -> Iterator[None]:
-    """Watch the gradient of every operation inside the ``with``. Slow, because it waits for the device after each one.
+    """Check the gradients of every operation inside the ``with``; slow, because it waits for the device after each.
 
     Args:
-        net: The network; its layers are named as in ``named_modules()``.
+        net: The network; layers are named as in ``named_modules()``.
         iteration: For the message.
         paths: Files of the batch, for the message.
-        wanted: False watches nothing.
+        wanted: If False, nothing is checked.
 
     Raises:
-        RunError: A backward pass got finite gradients and produced one that is not; names operation and layer.
+        RunError: The backward pass of an operation received finite gradients and produced a gradient that is not
+            finite; the message names the operation and its layer.
     """
     if not wanted:
         yield
         return
-    layers: list[str] = []  # those whose forward pass is running, the innermost one last
+    layers: list[str] = []  # layers whose forward pass is running, the innermost last
     handles: list[Any] = []
     for name, module in net.named_modules():
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: layers.append(name)))
@@ -60,7 +61,7 @@ class _Watch(TorchFunctionMode):
 
     def _check(self, before: Sequence[Any], after: Sequence[Any], operation: str, layer: str) -> None:
         if all(map(_is_finite, after)) and not all(map(_is_finite, before)):
-            raise RunError(f'the backward pass of {layer} ({operation}) made a gradient that is not finite at '
+            raise RunError(f'the backward pass of {layer} ({operation}) produced a gradient that is not finite at '
                            f'iteration {self.iteration}; its batch: {", ".join(self.paths)}. Nothing was saved since')
 
 

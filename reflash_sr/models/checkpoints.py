@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are kept: the newest ones, and the best by every metric."""
+"""Writing the checkpoints of a run, and keeping the newest and, for every metric, the best."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from reflash_sr.weights import state_dict as weights
 
 
 def write(content: Any, path: Path) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
         RunError: The disk is full or the folder is not writable.
     """
     try:
         weights.save(content, path)
-    except (OSError, RuntimeError) as error:  # torch wraps an OSError of the file that it writes to
-        said_by = [getattr(one, 'strerror', None) for one in (error, error.__context__)]
-        reason = next((words for words in said_by if words), str(error).splitlines()[0])
-        raise RunError(f'{path}: cannot be written ({reason}); earlier checkpoints are whole. Make room and continue '
-                       'with --auto_resume') from error
+    except (OSError, RuntimeError) as error:  # torch may wrap an OSError in a RuntimeError
+        reasons = [getattr(cause, 'strerror', None) for cause in (error, error.__context__)]
+        reason = next((reason for reason in reasons if reason), str(error).splitlines()[0])
+        raise RunError(f'{path}: cannot be written ({reason}); earlier checkpoints are intact. Free disk space and '
+                       'continue with --auto_resume') from error
 
 
 def prune(opt: Mapping[str, Any], iteration: int) -> None:
     """Delete all but the newest ``logger: keep_last`` checkpoints, after that of ``iteration`` is written.
 
-    A state is deleted before its weights: a state without weights never exists. Not deleted: ``latest``, ``best``, and
-    later iterations, which a run that was continued from an earlier state will write again.
+    A state is deleted before its weights, so a state without weights never exists. ``latest``, ``best``, and later
+    iterations (if the run continued from an earlier state) are not deleted.
 
     Raises:
         RunError: A file cannot be deleted.
@@ -48,7 +48,7 @@ def prune(opt: Mapping[str, Any], iteration: int) -> None:
             if number in old:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f'{path}: cannot be deleted ({error.strerror}), which keep_last: {keep} asks for') from error
+        raise RunError(f'{path}: cannot be deleted ({error.strerror}), as keep_last: {keep} requires') from error
 
 
 class Best:
@@ -56,7 +56,7 @@ class Best:
 
     Args:
         opt: The run's options; ``val: metrics: NAME: better`` is ``'higher'`` or ``'lower'``.
-        save: Saves the network under a label; its second argument is stored in the file, under ``trained``.
+        save: Function that saves the network under a label, and its second argument in the file's ``trained``.
 
     Attributes:
         values: ``value`` and ``iter`` by metric.
@@ -72,7 +72,7 @@ class Best:
         self.values: dict[str, dict[str, Any]] = {}
 
     def take(self, iteration: int | str, means: Mapping[str, float]) -> None:
-        """Note the result of a validation; save the weights if it is better than all before (a tie is not)."""
+        """Take the result of a validation; save the weights if it is better than all earlier ones (not if equal)."""
         for metric, value in means.items():
             if self._is_better(metric, value):
                 self.values[metric] = {'value': value, 'iter': iteration}
@@ -80,12 +80,12 @@ class Best:
                     self._save(self.label(metric), {'best': metric, 'value': value})
 
     def continue_from(self, values: Mapping[str, Any], iteration: int) -> None:
-        """Go on from a state. If its iteration was validated after it was saved, the file of the weights tells."""
+        """Restore the values of a state; a validation after the state was saved is read from its weights file."""
         self.values = {name: dict(best) for name, best in values.items() if name in self._lower}
         for metric in self._lower if self.keep else ():
             try:
                 trained = weights.load_weights(self._folder / f'net_g_{self.label(metric)}{self._suffix}').trained
-            except UserError:  # none yet, or damaged: the next best one replaces it
+            except UserError:  # missing or damaged: the next best weights replace it
                 continue
             value = trained.get('value')
             if trained.get('iter') == iteration and isinstance(value, float) and self._is_better(metric, value):
@@ -93,7 +93,7 @@ class Best:
 
     @staticmethod
     def label(metric: str) -> str:
-        """Label of a metric's file."""
+        """Label of the weights file of a metric."""
         return 'best_' + re.sub(r'[^\w.-]', '_', metric)
 
     def _is_better(self, metric: str, value: float) -> bool:

@@ -1,4 +1,4 @@
-"""The losses between two log lines: their mean, and the first one that was not finite."""
+"""The losses between two log lines: their mean, and the first iteration with a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reflash_sr.errors import RunError
 
 
 class LossGuard:
-    """Keeps losses on their device: no training step waits for a number.
+    """Keeps losses on their device, so that no training step waits for the device.
 
     Args:
-        remembered: Number of iterations whose input files are kept; at least the interval between two checks.
+        remembered: Number of iterations whose file names are kept; at least the interval between two checks.
     """
 
     def __init__(self, remembered: int):
@@ -30,7 +30,7 @@ class LossGuard:
 
         Args:
             losses: Loss terms by name, scalars.
-            iteration: Its number, from 1.
+            iteration: Number of the iteration, from 1.
             paths: Files of the batch.
         """
         self._batches.append((iteration, list(paths)))
@@ -42,42 +42,37 @@ class LossGuard:
             self._first_bad[name] = torch.minimum(self._first_bad.get(name, bad), bad)
 
     def check(self) -> None:
-        """Stop after a loss that was not finite; waits for the device.
+        """Check all losses so far; waits for the device.
 
         Raises:
-            RunError: Names the term, the iteration and the files of its batch.
+            RunError: A loss was not finite; names the term, the iteration and the files of its batch.
         """
         for name, first in self._first_bad.items():
             iteration = float(first)
             if iteration != float('inf'):
                 paths = next((paths for number, paths in self._batches if number == int(iteration)), [])
                 raise RunError(f'{name} was not finite at iteration {int(iteration)}; its batch: {", ".join(paths)}. '
-                               'Nothing was saved since: the last checkpoint is good. Look at these files, lower the '
-                               'learning rate, or try amp: ~')
+                               'Nothing was saved since, so the last checkpoint is intact. Check these files, lower '
+                               'the learning rate, or try amp: ~')
 
     def means(self) -> dict[str, torch.Tensor]:
-        """Return the mean of every term since the last call, as scalars on their device, and start at zero."""
+        """Return the mean of every term since the last call, as scalars on their device, and reset the sums."""
         means = {name: total / self._count for name, total in self._sums.items()}
         self._sums, self._count = {}, 0
         return means
 
     def window(self) -> dict[str, Any]:
-        """Return what was added since the last call of :meth:`means`: ``sums`` by name, on the CPU, and ``count``."""
+        """Return the losses since the last call of :meth:`means`: ``sums`` by name, on the CPU, and ``count``."""
         return {'sums': {name: total.cpu() for name, total in self._sums.items()}, 'count': self._count}
 
     def continue_window(self, window: Mapping[str, Any], device: torch.device | str = 'cpu') -> None:
-        """Go on between two log lines: take what :meth:`window` returned, to the device of the next losses."""
+        """Continue between two log lines: move the result of :meth:`window` to the device of the next losses."""
         self._sums = {name: total.to(device) for name, total in window['sums'].items()}
         self._count = window['count']
 
 
 def shares(windows: Sequence[Mapping[str, Any]], processes: int) -> list[dict[str, Any]]:
-    """Distribute the windows of the processes that saved over those that continue; the mean over all is the same.
-
-    Args:
-        windows: One of each process that saved.
-        processes: Number of processes that continue.
-    """
+    """Distribute saved windows, one per process, over another number of processes, so that the mean stays the same."""
     if len(windows) == processes:
         return [dict(window) for window in windows]
     sums = {name: sum(window['sums'][name] for window in windows) / len(windows) for name in windows[0]['sums']}

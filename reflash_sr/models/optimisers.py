@@ -1,4 +1,4 @@
-"""Optimisers of a continued run: the settings in the option file override those of the state."""
+"""Optimiser of a continued run: settings in the option file override those in the state."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def follow_file(optimiser: torch.optim.Optimizer, scheduler: torch.optim.lr_sche
                 section: Mapping[str, Any]) -> None:
     """Give a reloaded optimiser the settings of the option file, and log what has changed.
 
-    A new ``lr`` scales the current learning rate of the schedule. Equal settings change nothing, to the bit.
+    A new ``lr`` scales the current learning rate of the schedule. Equal settings keep every value bit for bit.
 
     Args:
-        optimiser: Has the state of the run that is continued.
-        scheduler: Of its learning rate.
+        optimiser: Optimiser with the state of the continued run.
+        scheduler: Scheduler of its learning rate.
         section: ``train: optim_g`` of the option file: ``type``, ``lr`` and further settings.
     """
     logger = get_root_logger()

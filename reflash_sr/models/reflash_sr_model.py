@@ -37,13 +37,12 @@ class ReflashSRModel(SRModel):
         opt: A BasicSR option file, expanded. Beyond ``SRModel``'s keys: ``device`` (``auto cpu cuda mps``), ``amp``
             (``bf16`` trains in mixed precision; weights and loss stay float32), ``channels_last``, ``compile``.
             ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` limits the norm of
-            the gradient; ``accumulate: N`` divides every batch into N parts that go through the network one after the
-            other, for one optimiser step (same result, less memory); ``detect_anomaly`` finds the layer whose gradient
-            is not finite, slowly. ``logger: keep_last: N`` keeps the newest N checkpoints; ``val: keep_best`` the
-            weights that were best by each metric.
+            the gradient; ``accumulate: N`` processes every batch in N parts, for one optimiser step (same result, less
+            memory); ``detect_anomaly`` finds the layer whose gradient is not finite, but is slow. ``logger: keep_last:
+            N`` keeps the newest N checkpoints; ``val: keep_best`` keeps the best weights for each metric.
 
     Attributes:
-        stream: What decides the training samples, for the state file: ``images``, ``batch`` and ``seed``.
+        stream: What determines the training samples, for the state file: ``images``, ``batch`` and ``seed``.
     """
 
     OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': BOOL}
@@ -96,10 +95,10 @@ class ReflashSRModel(SRModel):
 
     def load_network(self, net: torch.nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
-        """Load weights from a BasicSR, Real-ESRGAN or bare file; logs which of its keys was used.
+        """Load weights from a BasicSR, Real-ESRGAN or bare file, and log which key of the file was used.
 
         Raises:
-            UserError: ``strict`` and the weights do not fit, key for key.
+            UserError: ``strict``, and the weights do not fit the network.
         """
         net = self.get_bare_model(net)
         loaded = weights.load_weights(load_path, param_key)
@@ -138,7 +137,7 @@ class ReflashSRModel(SRModel):
         self._paths = data.get('gt_path', data.get('lq_path', []))
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Do one training step. The dropout mask depends on ``manual_seed``, iteration and rank only."""
+        """Do one training step. The dropout masks depend only on ``manual_seed``, iteration and rank."""
         self._iteration = current_iter
         sequence = np.random.SeedSequence([self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']])
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
@@ -154,7 +153,7 @@ class ReflashSRModel(SRModel):
             self.model_ema(decay=self.ema_decay)
 
     def _backward(self, parts: int) -> dict[str, torch.Tensor]:
-        """Add up the gradient of the batch, part by part; returns the losses of the whole batch."""
+        """Accumulate the gradient of the batch, part by part; returns the losses of the whole batch."""
         total: dict[str, torch.Tensor] = {}
         batches = list(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True))
         for i, (lq, gt) in enumerate(batches, 1):
@@ -206,17 +205,17 @@ class ReflashSRModel(SRModel):
         net.train(training)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
-        """Measure the network on one dataset; after the last one of a round, log the table and write it as CSV."""
+        """Measure the network on one dataset; after the last dataset, log the table and write it as CSV."""
         if self.is_train:
             self._guard.check()
         self._validation.run(self, dataloader.dataset, current_iter, tb_logger, save_img)
 
     def watch_for_stop(self, stop_asked: Callable[[], int]) -> None:
-        """Interrupt validation, with ``ValidationStopped``, once ``stop_asked`` returns anything but 0."""
+        """Interrupt validation with ``ValidationStopped`` as soon as ``stop_asked`` does not return 0."""
         self._validation.stop_asked = stop_asked
 
     def is_validated(self, iteration: int) -> bool:
-        """Whether the validation at an iteration is complete, in this run or in the one that it continues."""
+        """Whether the validation at an iteration is complete, in this run or in the run that it continues."""
         return self._validation.is_done(iteration)
 
     # ------------------------------------------------------------------ saving
@@ -244,8 +243,8 @@ class ReflashSRModel(SRModel):
         trained = {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
                    'total_iter': self.opt['train']['total_iter'], **self._of_best}
         content: dict[str, Any] = {'network_g': dict(self.opt['network_g']), 'trained': trained}
-        for key, one in zip(keys, nets):
-            state = self.get_bare_model(one).state_dict()
+        for key, network in zip(keys, nets):
+            state = self.get_bare_model(network).state_dict()
             content[key] = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         label = 'latest' if current_iter == -1 else current_iter
         write(content, Path(self.opt['path']['models'], f'{net_label}_{label}{weights.suffix_of(self.opt)}'))

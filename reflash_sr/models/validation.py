@@ -1,4 +1,4 @@
-"""Validation of a model on all datasets and degradations, split over the processes; writes one table."""
+"""Validation of a model on all datasets and degradations, distributed over the processes; writes one table."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from reflash_sr.evaluation.scores import Score, format_table, mean_cells, write_
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 
-OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, faster
+OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, but faster
 
 
 class ValidationStopped(Exception):
-    """A signal interrupted a validation; it must be repeated."""
+    """A signal interrupted a validation, which must be repeated."""
 
 
 class Validation:
-    """Measures a model, dataset by dataset; a round over all datasets ends with a table.
+    """Measures a model, dataset by dataset; a round is one pass over all datasets and ends with a table.
 
     Args:
         opt: The run's options: ``datasets``, ``val: metrics``, ``path``.
 
     Attributes:
-        stop_asked: Called before every image; anything but 0 interrupts the round.
+        stop_asked: Called before every image; a value other than 0 interrupts the round.
         on_means: Called on rank 0 before the table is written, with the iteration and the network's mean of every
             metric over all datasets and degradations.
     """
@@ -50,17 +50,17 @@ class Validation:
         self.on_means: Callable[[int | str, dict[str, float]], None] = lambda current_iter, means: None
 
     def run(self, model: Any, dataset: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Measure the model on one dataset, unless that was done at this iteration already.
+        """Measure the model on one dataset, unless this was already done at this iteration.
 
         Args:
-            model: Has ``feed_data``, ``test``, ``output``.
-            dataset: Items with ``lq`` and ``lq_path``, and optionally ``gt`` and ``degradation``.
+            model: A model with ``feed_data``, ``test``, ``output``.
+            dataset: Items have ``lq`` and ``lq_path``, and optionally ``gt`` and ``degradation``.
             current_iter: Iteration, or the name of a test.
             tb_logger: TensorBoard's writer, or None.
             save_img: Whether to write the SR images.
 
         Raises:
-            ValidationStopped: ``stop_asked`` interrupted it; the round starts again next time.
+            ValidationStopped: ``stop_asked`` interrupted it; the next call starts a new round.
             UserError: A metric cannot be measured on an image.
             RunError: The table cannot be written.
         """
@@ -74,11 +74,11 @@ class Validation:
             processes.on_rank_0(lambda: self._report(current_iter, tb_logger))
 
     def is_done(self, iteration: int) -> bool:
-        """Whether the round at an iteration is complete, in this run or in the one that it continues."""
+        """Whether the round at an iteration is complete, in this run or in the run that it continues."""
         return processes.on_rank_0(self.table_path(iteration).is_file)
 
     def leave_out(self, iteration: int) -> None:
-        """Skip the round at an iteration, which is complete already."""
+        """Skip the round at an iteration, which is already complete."""
         self._round, self._scores = iteration, {name: [] for name in self.sets}
 
     def _measure(self, model: Any, dataset: Any, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
@@ -137,10 +137,10 @@ class Validation:
         values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in self.metrics}
         self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
-            write_csv(cells, path)  # last: the table says that the round is complete
+            write_csv(cells, path)  # last, because the file marks the round as complete
         except OSError as error:
-            raise RunError(f'{path}: cannot be written ({error.strerror}); make room and continue with --auto_resume'
-                           ) from error
+            raise RunError(f'{path}: cannot be written ({error.strerror}); free disk space and continue with '
+                           '--auto_resume') from error
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
         for cell in network if tb_logger else ():
             tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)

@@ -22,15 +22,15 @@ logger = logging.getLogger('basicsr')
 
 
 def make_pairs(dataset: Any, draws: int, workers: int) -> None:
-    """Make the patches that a run needs and that the cache lacks.
+    """Make the LQ patches of a run that the cache does not contain.
 
-    Runs that start together share the work. Patches that another run is making now are not waited for: the dataset
-    makes them itself if it needs them earlier.
+    Runs that start together share the work. This function does not wait for patches that another run is making; the
+    dataset makes them itself if it needs them earlier.
 
     Args:
-        dataset: The training set; without a cache nothing is done.
-        draws: How many the run takes, from the first.
-        workers: Processes; 0 for this one.
+        dataset: The training set; without a cache, nothing is done.
+        draws: Number of draws of the run, from the first.
+        workers: Number of worker processes; 0: this process.
 
     Raises:
         UserError: The folder is not writable.
@@ -42,8 +42,8 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
     count = -(-draws // BLOCK)
     missing = [block for block in range(count) if cache.load(block) is None]
     there, wanted = count - len(missing), f'{count * BLOCK:,}'
-    logger.info('Degraded pairs: %s; %s of %s are there.', cache.folder, f'{there * BLOCK:,}', wanted)
-    # A generator of its own: from the global one initial weights are drawn next, and a loader would take a number.
+    logger.info('Degraded pairs: %s; %s of %s exist.', cache.folder, f'{there * BLOCK:,}', wanted)
+    # With the global generator, the loader would draw a number and so change the initial weights.
     loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=ignore_signals,
                         generator=torch.Generator())
     start = said = time.monotonic()
@@ -58,7 +58,7 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
 
 
 class _Blocks(Dataset):
-    """Makes and writes blocks, in the loader's workers; an item is an error message, or None."""
+    """Makes and writes blocks in the loader's workers; an item is an error message, or None."""
 
     def __init__(self, dataset: Any, blocks: list[int]):
         self.dataset = dataset
@@ -75,6 +75,6 @@ class _Blocks(Dataset):
                     draws = DrawStream(len(self.dataset), BLOCK, block + 1, block, self.dataset.seed)
                     patches = [self.dataset[draw]['lq'].numpy().transpose(1, 2, 0) * 255 for draw in draws]
                     cache.save(block, np.rint(patches).astype(np.uint8))
-        except UserError as error:  # torch would make several lines of it
+        except UserError as error:  # if raised, torch would turn it into several lines
             return str(error)
         return None

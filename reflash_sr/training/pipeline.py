@@ -1,4 +1,4 @@
-"""Train and test: BasicSR's own pipelines, started with our options and helpers (:mod:`reflash_sr.training.run`)."""
+"""Train and test with BasicSR's own pipelines and the helpers of :mod:`reflash_sr.training.run`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from reflash_sr.weights.state_dict import suffix_of
 
 def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debug: bool = False,
           force_yml: Sequence[str] = (), root: str | os.PathLike = '.') -> Path:
-    """Train a network as an option file says.
+    """Train a network as described by an option file.
 
     Args:
         opt_file: The option file.
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
-        auto_resume: Continue from the newest state of the experiment, if it has one.
+        auto_resume: Continue from the newest state of the experiment, if any.
         debug: BasicSR's debug mode: log, save and validate often, under another name.
-        force_yml: Changes to the file, ``section:key=value`` each.
-        root: Folder under which ``experiments`` stands.
+        force_yml: Changes to the options, ``section:key=value`` each.
+        root: Parent folder of ``experiments``.
 
     Returns:
         The weights file of the last iteration.
@@ -35,7 +35,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
     Raises:
         UserError: Something in the options, the data or the weights is wrong; nothing was written.
         RunError: The run had to stop.
-        Stopped: A ``KeyboardInterrupt``: Ctrl-C or SIGTERM; the run was saved.
+        Stopped: Ctrl-C or SIGTERM (a ``KeyboardInterrupt``); the run was saved.
     """
     run = Run(opt_file, True, launcher, auto_resume, debug, force_yml, root)
     with replaced(
@@ -56,10 +56,10 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
 
 def test(opt_file: str, launcher: str = 'none', debug: bool = False, force_yml: Sequence[str] = (),
          root: str | os.PathLike = '.') -> Path:
-    """Test a network as an option file says.
+    """Test a network as described by an option file.
 
     Args:
-        opt_file, launcher, debug, force_yml, root: As for :func:`train`; results stand in ``results`` under ``root``.
+        opt_file, launcher, debug, force_yml, root: As for :func:`train`; results go to ``results`` in ``root``.
 
     Returns:
         The folder of the results.

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run's data, network and weights, found before anything is written."""
+"""Checks of a run's data, network and weights, before anything is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         The datasets, by their keys under ``datasets``.
 
     Raises:
-        UserError: A dataset cannot be built, is empty or does not go with its options.
+        UserError: A dataset cannot be built, is empty or contradicts its options.
     """
     datasets = {}
     for key, section in opt['datasets'].items():
@@ -69,8 +69,8 @@ def _check_cache(dataset: Any, seed: int) -> None:
     if getattr(dataset, 'pairs', None) is None:
         return
     if dataset.seed != seed:  # the order of the images follows the run's
-        raise UserError(f'datasets: train: manual_seed: {dataset.seed} is not that of the run, {seed}; with a '
-                        'pairs_cache they must be the same')
+        raise UserError(f'datasets: train: manual_seed: {dataset.seed} differs from that of the run, {seed}; with a '
+                        'pairs_cache they must be equal')
     dataset.pairs.check()
 
 
@@ -78,15 +78,15 @@ def _check_pairs(dataset: Any, scale: int) -> None:
     """Compare the sizes of the LQ and GT images of BasicSR's paired datasets."""
     for pair in getattr(dataset, 'paths', []):
         if not isinstance(pair, dict) or not all(os.path.exists(pair.get(f'{key}_path', '')) for key in ('lq', 'gt')):
-            return  # an LMDB, or no pairs
+            return  # an LMDB, or not a paired dataset
         lq, gt = (image_size(pair[f'{key}_path']) for key in ('lq', 'gt'))
         if gt != (lq[0] * scale, lq[1] * scale):
-            raise UserError(f'datasets: train: {pair["lq_path"]}: {lq[1]}×{lq[0]} px does not go with '
+            raise UserError(f'datasets: train: {pair["lq_path"]}: {lq[1]}×{lq[0]} px does not match '
                             f'{pair["gt_path"]}: {gt[1]}×{gt[0]} px at scale {scale}')
 
 
 def _draw_one(cls: Any, dataset: Any, where: str) -> None:
-    """Make one sample, of a copy: the files that a dataset opens must not be shared with a loader's worker."""
+    """Make one sample from a copy, because files that the dataset opens must not be shared with a loader's workers."""
     states = random.getstate(), np.random.get_state()
     try:
         with keep_rng():
@@ -96,11 +96,11 @@ def _draw_one(cls: Any, dataset: Any, where: str) -> None:
         np.random.set_state(states[1])
     for name, value in sample.items() if isinstance(sample, Mapping) and is_owned(cls) else ():
         if isinstance(value, torch.Tensor) and 0 in value.shape:
-            raise UserError(f'{where}: {name} has the shape {tuple(value.shape)}; look at the sizes of its images')
+            raise UserError(f'{where}: {name} has the shape {tuple(value.shape)}; check the sizes of its images')
 
 
 def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:
-    """Measure two noisy images of the size of the smallest one: some metrics do not take every size."""
+    """Measure two noise images of the size of the smallest image, because some metrics do not accept every size."""
     metrics = (opt.get('val') or {}).get('metrics') or {}
     source: Any = getattr(dataset, 'source', None)
     if not metrics or not getattr(source, 'on_disk', False):
@@ -120,7 +120,7 @@ def _check_metrics(opt: Mapping[str, Any], dataset: Any) -> None:
                 raise
             problem = str(error) or type(error).__name__
         if problem:
-            raise UserError(f'val: metrics: {name}: does not take images of {width}×{height} px, such as {path} '
+            raise UserError(f'val: metrics: {name}: does not accept images of {width}×{height} px, such as {path} '
                             f'({problem}); remove the image or the metric, or lower crop_border')
 
 
@@ -147,7 +147,7 @@ def check_network(opt: Mapping[str, Any]) -> None:
     with keep_rng(), Bounded():
         net = _attempt('network_g', cls, cls, **section)
     if opt['model_type'] in IMAGE_MODELS:
-        grey = any(one.get('color') == 'y' for one in opt['datasets'].values())  # BasicSR's paired datasets
+        grey = any(options.get('color') == 'y' for options in opt['datasets'].values())  # BasicSR's paired datasets
         _check_image(net, opt['scale'], 1 if grey else 3, size_multiple(opt['network_g']))
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
@@ -168,8 +168,8 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int)
     wanted = (1, channels, side * scale, side * scale)
     if getattr(sr, 'shape', None) != wanted:
         made = tuple(getattr(sr, 'shape', ()))
-        raise UserError(f'network_g: makes {made} out of an image of (1, {channels}, {side}, {side}); scale: {scale} '
-                        f'needs {wanted}. Look at upscale or scale, upsampler, num_in_ch and num_out_ch')
+        raise UserError(f'network_g: returns {made} for an image of (1, {channels}, {side}, {side}); scale: {scale} '
+                        f'needs {wanted}. Check upscale or scale, upsampler, num_in_ch and num_out_ch')
 
 
 def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
@@ -191,7 +191,7 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
 
 
 def _attempt(where: str, owner: Any, build: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Call ``build``; an error is the options' fault if its owner is ours, BasicSR's or torch's, else a traceback."""
+    """Call ``build``; errors of our, BasicSR's or torch's classes become a ``UserError`` about the options."""
     try:
         return build(*args, **kwargs)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What a run shows while it works: log lines, and a progress bar in a terminal."""
+"""Progress of a run: log lines, and a progress bar in a terminal."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 
 def survive_full_disk(logger: logging.Logger) -> None:
-    """If a log file cannot be written any more, warn once, instead of a traceback for every line."""
+    """If a log file becomes unwritable, warn once instead of printing a traceback for every line."""
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handleError = functools.partial(_give_up, handler)  # type: ignore[method-assign]  # of this one
 
 
 def _give_up(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    print(f'warning: {handler.baseFilename}: cannot be written any more ({sys.exc_info()[1]}); the run goes on without',
-          file=sys.stderr)
+    print(f'warning: {handler.baseFilename}: cannot be written any more ({sys.exc_info()[1]}); the run continues '
+          'without it', file=sys.stderr)
     handler.setLevel(logging.CRITICAL + 1)
 
 
 class ProgressLogger:
-    """Replaces BasicSR's ``MessageLogger``: it/s, time left, and how a step is split into data and network.
+    """Replaces BasicSR's ``MessageLogger``; logs it/s, time left, and the shares of data loading and training step.
 
     Args:
         opt: The run's options.
         tb_logger: TensorBoard's writer, or None.
-        epoch_of: Passes over the data after so many iterations.
+        epoch_of: Function from an iteration to the number of passes over the data.
     """
 
     def __init__(self, opt: dict[str, Any], tb_logger: Any, epoch_of: Callable[[int], int]):
@@ -44,7 +44,7 @@ class ProgressLogger:
         self.epoch_of = epoch_of
 
     def reset_start_time(self) -> None:
-        """Do nothing: the time left follows from the mean time of the last steps."""
+        """Do nothing, because the time left is computed from the last steps."""
 
     @master_only
     def __call__(self, values: dict[str, Any]) -> None:
@@ -70,9 +70,9 @@ class ProgressLogger:
 
 
 class Batches:
-    """A loader with a progress bar, whose workers start when the first batch is asked for.
+    """A loader with a progress bar, whose workers start when the first batch is requested.
 
-    BasicSR's prefetcher asks for an iterator twice before it uses one; a plain loader would start its workers twice.
+    BasicSR's prefetcher creates two iterators before it uses one; a plain loader would start its workers twice.
     """
 
     def __init__(self, loader: Iterable, done: int, total: int, show: bool):
@@ -87,7 +87,7 @@ class Batches:
         return self._iterators[-1]
 
     def close(self) -> None:
-        """End the loader's workers, at whatever iteration."""
+        """Stop the loader's workers."""
         for iterator in self._iterators:
             iterator.close()
         self.loader = ()

@@ -1,4 +1,4 @@
-"""Which checkpoint a run continues from: the newest one that is whole."""
+"""Finding and checking the checkpoint from which a run continues: the newest intact one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.trained_network import build_network
 
 logger = logging.getLogger('basicsr')
-FACTORED = ('row_var', 'col_var')  # Adafactor's, which do not have the shape of their parameter
+FACTORED = ('row_var', 'col_var')  # Adafactor's moments, whose shape differs from that of their parameter
 
 
 def newest_whole(opt: Mapping[str, Any]) -> Path | None:
-    """Find the newest checkpoint of an experiment that can be continued from; warn of every newer one.
+    """Find the newest intact checkpoint of an experiment; warn about every newer one, which is skipped.
 
     Args:
         opt: Expanded options.
@@ -31,7 +31,7 @@ def newest_whole(opt: Mapping[str, Any]) -> Path | None:
         The state file; None if the experiment has no states.
 
     Raises:
-        UserError: There are states, and none of them is whole.
+        UserError: There are states, but none of them is intact.
     """
     found = Path(relative(opt['path']['training_states'])).glob('*.state')
     states = sorted((path for path in found if path.stem.isdigit()), key=lambda path: int(path.stem), reverse=True)
@@ -46,7 +46,7 @@ def newest_whole(opt: Mapping[str, Any]) -> Path | None:
             if path != states[-1]:
                 logger.warning('%s is skipped, an older one is tried: %s', path.name, error)
     raise UserError(f'none of the {len(states)} states in {states[0].parent} can be continued from ({reason}); '
-                    'start without --auto_resume, which puts the folder aside, or bring a whole state back')
+                    'start without --auto_resume, which renames the folder, or restore an intact state')
 
 
 def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,15 +60,15 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
         The state.
 
     Raises:
-        UserError: Something is missing or damaged, or does not fit; says what.
+        UserError: Something is missing or damaged, or does not fit.
     """
     state = weights.load_file(path)
     wanted = {'iter': int, 'optimizers': list, 'schedulers': list}
     if not isinstance(state, Mapping) or not all(isinstance(state.get(k), kind) for k, kind in wanted.items()):
-        raise UserError(f'{path}: is not the state of a training: {", ".join(wanted)} must be in it')
+        raise UserError(f'{path}: is not a training state: it must contain {", ".join(wanted)}')
     iteration = state['iter']
     if str(iteration) != Path(path).stem and Path(path).stem.isdigit():
-        raise UserError(f'{path}: holds iteration {iteration}, which is not that of its name')
+        raise UserError(f'{path}: holds iteration {iteration}, but its name says another')
     ignored = opt['path'].get('ignore_resume_networks') or ()
     if opt['model_type'] in IMAGE_MODELS:
         net = build_network(deepcopy(opt['network_g']))
@@ -98,7 +98,7 @@ def _check_optimiser(net: torch.nn.Module, states: list, section: Mapping[str, A
     arguments = {key: value for key, value in section.items() if key != 'type'}
     try:
         optimiser = getattr(torch.optim, section['type'])(parameters, **arguments)
-    except Exception as error:  # of any class of torch.optim
+    except Exception as error:  # optimisers raise many types
         raise UserError(f'train: optim_g: {section["type"]} does not accept these options: {error}') from error
     problem = _misfit(optimiser, parameters, states)
     if problem:
@@ -106,9 +106,9 @@ def _check_optimiser(net: torch.nn.Module, states: list, section: Mapping[str, A
 
 
 def _misfit(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], states: list) -> str | None:
-    """What in the states of a file does not fit an optimiser; None if all fits."""
+    """Say why the states of a file do not fit an optimiser; None if they fit."""
     if len(states) != 1 or not isinstance(states[0], Mapping):
-        return f'{len(states)} optimisers are in it'
+        return f'it holds {len(states)} optimisers'
     groups, moments = states[0].get('param_groups'), states[0].get('state')
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(moments, Mapping):
         return 'it is not one group of parameters'
@@ -128,14 +128,14 @@ def _misfit(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Paramete
 
 
 def weights_of(opt: Mapping[str, Any], iteration: int, label: str = 'net_g') -> Path:
-    """The weights file of a state, in whichever format it was saved."""
+    """The weights file of a state, ``.pth`` or ``.safetensors``."""
     endings = dict.fromkeys((weights.suffix_of(opt), '.pth', '.safetensors'))
     paths = [Path(relative(opt['path']['models']), f'{label}_{iteration}{ending}') for ending in endings]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
 def check_stream(state: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
-    """Warn if the order of the data changes: other images, another total batch or another seed.
+    """Warn if the order of the data changes: other images, another total batch size or another seed.
 
     Args:
         state: The state that the run continues from.
@@ -144,11 +144,11 @@ def check_stream(state: Mapping[str, Any], stream: Mapping[str, Any]) -> None:
     before = state.get('stream') or {}
     changes = [f'{key} {before[key]} → {value}' for key, value in stream.items() if before.get(key, value) != value]
     if changes:
-        logger.warning('The data go on in another order than that of the run so far: %s.', ', '.join(changes))
+        logger.warning('The order of the training data changes from here on: %s.', ', '.join(changes))
 
 
 def remove_parts(opt: Mapping[str, Any]) -> None:
-    """Delete files that a killed run was writing; call it with the experiment's lock."""
+    """Delete files that a killed run was writing; the caller must hold the experiment's lock."""
     for folder in ('models', 'training_states', 'validation'):
         for path in Path(opt['path']['experiments_root'], folder).glob('.*.part'):
             path.unlink(missing_ok=True)

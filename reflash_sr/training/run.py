@@ -1,7 +1,7 @@
 """One run of BasicSR's pipelines: its options, and our versions of the helpers that the pipeline calls.
 
-BasicSR looks its helpers up in the module of the pipeline. Those of :class:`Run` check everything before anything is
-written, feed one stream of draws, and run on any device.
+The methods of :class:`Run` replace functions in BasicSR's module of the pipeline. They check everything before anything
+is written, use one stream of draws, and support any device.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from reflash_sr.training.stopping import stop_on_signals
 
 @dataclasses.dataclass
 class Run:
-    """One run: its options, and the helpers that BasicSR's pipeline is given.
+    """One run: its options, and the helpers for BasicSR's pipeline.
 
     Attributes:
         opt_file, launcher, auto_resume, debug, force_yml, root: As for :func:`reflash_sr.training.pipeline.train`.
         is_train: Training or testing.
         state: The state that the run continues from, if any.
-        cleanup: What to undo when the run ends, in whatever way.
-        opt: Expanded options, from :meth:`parse_options` on.
+        cleanup: Callbacks for the end of the run, also after an error.
+        opt: Expanded options; set by :meth:`parse_options`.
     """
 
     opt_file: str
@@ -69,7 +69,7 @@ class Run:
     model: Any = dataclasses.field(init=False)
 
     def parse_options(self, root_path: str, is_train: bool = True) -> tuple[dict[str, Any], argparse.Namespace]:
-        """Load, check and expand the options, start the processes, seed: instead of BasicSR's function."""
+        """Load, check and expand the options, join the other processes, and set the seed."""
         opt = self.opt = options.load(self.opt_file)
         self._file = Path(self.opt_file).read_bytes()
         options.force(opt, self.force_yml)
@@ -101,24 +101,27 @@ class Run:
         return opt, argparse.Namespace(opt=self.opt_file)
 
     def load_resume_state(self, opt: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the state to continue from, which was found when the options were checked."""
+        """Return the state to continue from, which :meth:`parse_options` has found."""
         while Path(opt['path']['log'], f"train_{opt['name']}_{get_time_str()}.log").exists():
-            time.sleep(0.1)  # BasicSR names logs by the second and would overwrite that of the run just stopped
+            time.sleep(0.1)  # BasicSR's log names have a resolution of 1 s; do not overwrite an earlier log
         return self.state
 
     def make_exp_dirs(self, opt: dict[str, Any]) -> None:
-        """Have BasicSR rename an earlier folder and make a new one, unless another run is at work there."""
+        """Let BasicSR rename an existing folder and make a new one, unless another run uses it."""
 
         def make() -> None:
             with self.lock.moving():
                 if Path(f"{opt['path']['experiments_root']}_archived_{get_time_str()}").exists():
-                    time.sleep(1)  # the name would be taken
+                    time.sleep(1)  # otherwise BasicSR would choose a name that exists
                 make_exp_dirs(opt)
 
         processes.on_rank_0(make)
 
     def copy_opt_file(self, opt_file: str, experiments_root: str) -> None:
-        """Write the option file into the experiment's folder, as it was read: it may have been renamed with it."""
+        """Write the option file, as it was read, into the experiment's folder.
+
+        The original may have been in an earlier folder that was renamed.
+        """
         head = f"# GENERATE TIME: {time.asctime()}\n# CMD:\n# {' '.join(sys.argv)}\n\n"
 
         def write() -> None:
@@ -128,13 +131,13 @@ class Run:
         processes.on_rank_0(write)
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
-        """Build the loaders: one stream of data for the whole run, in the middle of which a continued run starts."""
+        """Build the loaders. The training data are one stream for the whole run; a continued run starts inside it."""
         survive_full_disk(logger)
         section = dict(opt['datasets']['train'])
         total, workers, dataset = int(opt['train']['total_iter']), section['num_worker_per_gpu'], self.datasets['train']
         self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,
                                  opt['manual_seed'], opt['rank'], opt['world_size'])
-        section['pin_memory'] = section.get('pin_memory', False) and opt['num_gpu'] > 0  # without a GPU it only costs
+        section['pin_memory'] = section.get('pin_memory', False) and opt['num_gpu'] > 0  # useless without a GPU
         section['persistent_workers'] = section.get('persistent_workers', False) and workers > 0
         make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, workers)
         ours = type(dataset).__module__.split('.')[0] == 'reflash_sr'
@@ -158,7 +161,7 @@ class Run:
         return batches, self.stream, self.val_loaders, 0, total
 
     def build_model(self, opt: dict[str, Any]) -> Any:
-        """Build the model, and give it what its state file says of the data."""
+        """Build the model, and set what its state files store about the data."""
         self.model = build_model(opt)
         get_root_logger().info('Device: %s.', describe(select_device(opt)))
         batch = self.stream.batch_size * self.stream.world_size
@@ -168,7 +171,7 @@ class Run:
         return self.model
 
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
-        """Make the logger of the training loop, which starts next; redo a validation that was interrupted."""
+        """Make the logger of the training loop; repeat a validation that was interrupted."""
         self.cleanup.enter_context(stop_on_signals(self.model, start_iter, opt['logger']['save_checkpoint_freq']))
         due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
         if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
@@ -177,11 +180,11 @@ class Run:
         return ProgressLogger(opt, tb_logger, self.stream.epoch)
 
     def build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
-        """Return a dataset that was built when the options were checked."""
+        """Return a dataset that :meth:`parse_options` has built."""
         return next(self.datasets[key] for key, section in self.opt['datasets'].items() if section is dataset_opt)
 
     def next_command(self, path: str) -> str:
-        """What to do with the weights of this training: test them, with the ``test_`` twin of its option file."""
+        """The command that tests the weights of this training, with the ``test_`` twin of its option file."""
         file = Path(self.opt_file)
         twins = [file.with_name(file.name.replace('train_', 'test_', 1)), file.with_name(f'test_{file.name}')]
         twin = next((twin for twin in twins if twin != file and twin.is_file()), None)
@@ -190,19 +193,19 @@ class Run:
         return f'basicsr test -opt {twin} --force_yml path:pretrain_network_g={path}'
 
     def _settle_device(self) -> None:
-        """Choose the device, once; BasicSR's ``num_gpu`` follows, so that it never uses DataParallel."""
+        """Choose the device, and set BasicSR's ``num_gpu`` so that it never uses DataParallel."""
         opt = self.opt
         if opt['num_gpu'] == 'auto':
             opt['num_gpu'] = 1
         if self.is_train and opt['num_gpu'] > opt['world_size']:
             n = opt['num_gpu']
-            raise UserError(f'num_gpu: {n}: a process uses one GPU here, so batches would be a part of what the file '
-                            f'means; start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.opt_file} '
+            raise UserError(f'num_gpu: {n}: each process uses one GPU, so batches would be smaller than the file says; '
+                            f'start with torchrun --nproc_per_node {n} -m reflash_sr train -opt {self.opt_file} '
                             '--launcher pytorch, or write num_gpu: 1')
         opt['device'] = opt.get('device', 'auto')
         device = select_device(opt)
         if device.type == 'mps' and 'device' not in getattr(MODEL_REGISTRY.get(opt['model_type']), 'OPTIONS', {}):
-            device = torch.device('cpu')  # BasicSR's models know CUDA and the CPU
+            device = torch.device('cpu')  # BasicSR's models support only CUDA and the CPU
         opt['device'] = device.type
         opt['num_gpu'] = int(device.type == 'cuda')
         if device.type == 'cpu':
@@ -217,7 +220,7 @@ class Run:
         return self.state['iter'] if self.state else 0
 
     def _claim_folder(self) -> None:
-        """Lock the experiment's folder, on rank 0, and delete what a killed run left half-written."""
+        """Lock the experiment's folder, on rank 0, and delete partly written files of a killed run."""
 
         def claim() -> None:
             self.lock.take()
@@ -228,7 +231,7 @@ class Run:
         processes.on_rank_0(claim)
 
     def _find_state(self) -> dict[str, Any] | None:
-        """Read the state to continue from, if any, and name its weights in the options."""
+        """Read the state to continue from, if any, and put the paths of its weights into the options."""
         opt, path = self.opt, self.opt['path'].get('resume_state')
         if self.auto_resume:
             path = processes.on_rank_0(lambda: resume.newest_whole(opt))
@@ -243,4 +246,4 @@ class Run:
         ignored = opt['path'].get('ignore_resume_networks') or ()
         for key in [key for key in opt if key.startswith('network_') and key not in ignored]:
             opt['path'][f'pretrain_{key}'] = str(resume.weights_of(opt, state['iter'], f'net_{key[8:]}'))
-        return {**state, 'epoch': 0}  # the stream knows its passes; BasicSR's own count would end the loop at once
+        return {**state, 'epoch': 0}  # the stream counts its passes; a saved epoch would end BasicSR's loop at once

@@ -18,8 +18,8 @@ NAME = 'run.lock'
 class RunLock:
     """Holds ``run.lock`` in an experiment's folder; the kernel releases it when the process ends.
 
-    Not a ``FileLock`` of filelock: many versions of it empty the file that names the holder, and let forked workers,
-    which outlive a killed run by seconds, keep the lock; where there are no locks, its marker file outlives the run.
+    filelock's ``FileLock`` is not suitable: many versions empty the file that names the holder, and let forked workers,
+    which outlive a killed run by seconds, keep the lock; without file locking, its marker file outlives the run.
 
     Args:
         folder: The experiment's folder.
@@ -35,8 +35,8 @@ class RunLock:
         """Take the lock if the folder exists; do nothing if it is held already.
 
         Raises:
-            UserError: Another run holds it; says which.
-            RunError: The folder cannot be written to.
+            UserError: Another run holds the lock; says which.
+            RunError: The folder is not writable.
         """
         if self._file is not None or not self.folder.is_dir():
             return
@@ -50,19 +50,19 @@ class RunLock:
         except BlockingIOError as error:
             holder = os.read(file, 200).decode(errors='replace').strip()
             os.close(file)
-            raise UserError(f'{self.folder}: another run ({holder or "of this name"}) is at work in this folder; wait '
-                            "for it, stop it, or write another 'name:'") from error
+            raise UserError(f'{self.folder}: another run ({holder or "of this name"}) is using this folder; wait for '
+                            "it, stop it, or write another 'name:'") from error
         self._file = file
-        with contextlib.suppress(OSError):  # a full disk: the text is for people, the lock holds without it
+        with contextlib.suppress(OSError):  # on a full disk; the text is only for error messages
             os.ftruncate(file, 0)
             os.pwrite(file, f'process {os.getpid()} on {socket.gethostname()}\n'.encode(), 0)
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[None]:
-        """Let the folder be renamed and made again inside the ``with``; afterwards the lock is that of the new one.
+        """Allow renaming the folder and making a new one inside the ``with``; afterwards the new one is locked.
 
         Raises:
-            UserError: As for :meth:`take`; then nothing was renamed.
+            UserError: As for :meth:`take`; nothing was renamed.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         gate = os.open(self.folder.parent, os.O_RDONLY)  # one run at a time renames and locks

@@ -1,4 +1,4 @@
-"""Stopping a run where it can be continued exactly: between two iterations, or in a validation, which is redone."""
+"""Stopping a run where it can continue exactly: between two iterations, or in a validation, which is repeated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from reflash_sr.system.signals import Stopped, StopSignals
 
 @contextlib.contextmanager
 def stop_on_signals(model: Any, start: int, save_freq: int) -> Iterator[None]:
-    """Have a model look for Ctrl-C and SIGTERM; all ranks of a run stop at the same iteration, which is saved.
+    """Let a model check for Ctrl-C and SIGTERM; all ranks of a run stop after the same iteration, which is saved.
 
-    BasicSR's training loop updates the learning rate first of all in an iteration, when the iteration before has been
-    logged, saved and validated: there the model raises ``Stopped``, without a line or number lost.
+    BasicSR's training loop begins an iteration by updating the learning rate. At this point, the previous iteration has
+    been logged, saved and validated; the model raises ``Stopped`` there, so nothing is lost.
 
     Args:
-        model: A model of BasicSR or of a plugin; the training loop is about to start.
+        model: A model of BasicSR or of a plugin, before the training loop.
         start: Iterations done before this process.
-        save_freq: ``logger: save_checkpoint_freq``; these iterations are saved by the training loop.
+        save_freq: ``logger: save_checkpoint_freq``; the training loop saves these iterations.
     """
     group = processes.control_group()
     update, validate = model.update_learning_rate, model.validation

@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_is_there(options, tmp_path, mon
     assert cli.main(['train', '-opt', 'run.yml']) == 1
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('basicsr: error')]
     assert len(errors) == 1
-    assert 'cannot be written (No space left on device); earlier checkpoints are whole' in errors[0]
+    assert 'cannot be written (No space left on device); earlier checkpoints are intact' in errors[0]
     assert sorted(path.name for path in (tmp_path / 'full').rglob('*.state')) == ['2.state']
     weights.load_file(tmp_path / 'full/experiments/tiny/training_states/2.state')
 

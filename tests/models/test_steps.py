@@ -68,7 +68,7 @@ class Root(torch.nn.Module):
 def test_the_layer_of_a_bad_gradient_is_named():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.Sequential(torch.nn.ReLU(), Root()),
                               torch.nn.Conv2d(3, 3, 1))
-    with pytest.raises(RunError, match=r'the backward pass of 1\.1 \(SqrtBackward0\) made a gradient that is not '
+    with pytest.raises(RunError, match=r'the backward pass of 1\.1 \(SqrtBackward0\) produced a gradient that is not '
                        r'finite at iteration 7; its batch: a\.png'), anomaly.watched(net, 7, ['a.png']):
         net(torch.rand(1, 3, 4, 4)).mean().backward()
 

@@ -34,7 +34,7 @@ def test_the_seed_of_the_cache_is_that_of_the_run(training_options, tmp_path):
     training_options['datasets']['train'].update(manual_seed=7, pairs_cache=str(tmp_path / 'cache'))
     status, said = forked.train(forked.write(tmp_path / 'run', training_options))
     assert status == 2
-    assert 'datasets: train: manual_seed: 7 is not that of the run, 3' in said
+    assert 'datasets: train: manual_seed: 7 differs from that of the run, 3' in said
     assert not (tmp_path / 'cache').exists()
 
 

@@ -67,7 +67,7 @@ def test_a_perceptual_loss_is_built_before_the_run(training_options, tmp_path, m
                                     {'type': 'calculate_ssim', 'crop_border': 34}])
 def test_a_metric_that_does_not_take_the_images_is_named(training_options, tmp_path, metric):
     training_options['val']['metrics'] = {'mine': metric}
-    with pytest.raises(UserError, match=r'val: metrics: mine: does not take images of 96×72 px'):
+    with pytest.raises(UserError, match=r'val: metrics: mine: does not accept images of 96×72 px'):
         preflight.open_datasets(expanded(training_options, tmp_path))
 
 

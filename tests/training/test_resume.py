@@ -170,7 +170,7 @@ def test_other_data_are_said_to_be_others(options, tmp_path):
     assert 'the periods end at 40, after total_iter' in said
     status, said = forked.train(folder, '--auto_resume', '--force_yml', 'manual_seed=4')
     assert status == 0, said
-    assert 'The data go on in another order than that of the run so far: seed 3 → 4.' in said
+    assert 'The order of the training data changes from here on: seed 3 → 4.' in said
 
 
 @pytest.mark.skipif(not hasattr(fcntl, 'F_SETPIPE_SZ'), reason='only Linux has pipes that can be made to hold it up')
