@@ -1,14 +1,15 @@
-"""The package in a notebook: functions on arrays and paths that return arrays and pandas DataFrames.
+"""Functions for notebooks: they take paths or arrays, and return arrays or pandas DataFrames.
 
-The tools call the same measuring functions. ``docs/notebook.ipynb`` shows an example of each::
+``docs/notebook.ipynb`` shows an example of each::
 
     import reflash_sr
     reflash_sr.evaluate(['p0.pth', 'p07.pth'], 'photos:val', degradations=['clean', 'b+n'])
 
-A network is the path of a weights file, or what :func:`open_network` returns. Several are given as a list, or as a dict
-by label. An image is a path or a (H, W, 3) uint8 RGB array. A folder of images may also be ``'photos:train'`` or
-``'photos:val'``, photographs inside installed packages. ``device`` is ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``.
-All functions raise ``UserError``, a ``ValueError`` that says what is wrong and what to do.
+A network is the path of a weights file, or a result of :func:`open_network`. Several networks are a list, or a dict
+from label to network; all must have the same scale, except for :func:`clusters`. An image is a path or a (H, W, 3)
+uint8 RGB array. A folder of images may also be ``'photos:train'`` or ``'photos:val'``, photographs inside installed
+packages. ``device`` is ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise ``UserError``, a
+``ValueError`` that says what is wrong and what to do.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0
 
     Args:
         gt: The image. It is cropped at the right and bottom to a multiple of the scale.
-        degradation: Its name, as in ``'clean'``, ``'b+n'``, ``'noise:30+jpeg:30'``
-            (:mod:`reflash_sr.data.test_degradation.degradations`).
-        scale: Factor.
-        seed: Seed of the noise, together with ``name`` and the degradation.
-        name: Name of the image; default: the file's without its ending, as in the tools. Two images of one name have
-            the same noise.
+        degradation: Name such as ``'clean'``, ``'b+n'``, ``'noise:30+jpeg:30'``, see
+            :mod:`reflash_sr.data.test_degradation.degradations`.
+        scale: Scale factor.
+        seed: Seed of the noise, together with ``name`` and ``degradation``.
+        name: Name of the image; default: file name without suffix, as in the tools. Images with the same name get the
+            same noise.
 
     Returns:
         (⌊H / scale⌋, ⌊W / scale⌋, 3) uint8 RGB.
@@ -71,13 +72,13 @@ def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0
 
 
 def upscale(network: Network, image: Image, tile: int | None = None, device: str = 'auto') -> np.ndarray:
-    """Upscale an image.
+    """Upscale an LQ image.
 
     Args:
         network: The network.
         image: The LQ image, (H, W, 3).
-        tile: Side of a tile, px of the LQ image; 0: never tiles. Default: tiles if memory would run out.
-        device: Where to run.
+        tile: Side of a tile, px of the LQ image; 0: no tiles. Default: tiles only if memory would run out.
+        device: Device to run on.
 
     Returns:
         (H · scale, W · scale, 3) uint8 RGB.
@@ -92,19 +93,19 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
     """Measure networks and bicubic interpolation on images under degradations (paper Table 1).
 
     Args:
-        networks: Networks of one scale.
-        gt: Ground truth: a folder, several folders, an array or several arrays.
+        networks: Networks of the same scale.
+        gt: GT images: a folder, several folders, an array or several arrays.
         degradations: Names; ``'all'`` stands for the eight of Table 1.
-        metrics: Of ``'psnr'`` (dB), ``'ssim'``, ``'lpips'``.
-        crop_border: px of the border that are not measured.
+        metrics: One or several of ``'psnr'`` (dB), ``'ssim'``, ``'lpips'``.
+        crop_border: Width of the border that is not measured, px.
         y_channel: Whether to measure on Y of YCbCr instead of RGB; 8-bit values in both cases.
         seed: Seed of the noise of the LQ images.
-        lq: Folder of LQ images with the names of those in the folder ``gt``; they are measured without a degradation.
-        device: Where to run.
+        lq: Folder of LQ images with the same names as in the folder ``gt``; then nothing is degraded.
+        device: Device to run on.
 
     Returns:
-        Columns ``method``, ``dataset``, ``degradation``, ``image``, ``metric``, ``value``; one row for each number.
-        PSNR is infinite where an SR image equals its ground truth.
+        Columns ``method``, ``dataset``, ``degradation``, ``image``, ``metric``, ``value``; one row per value.
+        PSNR is infinite if an SR image equals its GT.
     """
     opened = _open_all(networks)
     scale, names = opened[0].scale, [degradations] if isinstance(degradations, str) else list(degradations)
@@ -113,7 +114,7 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
         datasets = open_sets([], [], [(str(lq), str(gt))], [], [], scale, seed)
     elif _are_arrays(gt):
         all_eight = (test_degradations.EIGHT if name == 'all' else (name,) for name in names)
-        datasets = [DegradedSet('arrays', _InMemory(gt), [one for some in all_eight for one in some], scale, seed)]
+        datasets = [DegradedSet('arrays', _InMemory(gt), [name for group in all_eight for name in group], scale, seed)]
     else:
         folders = [gt] if isinstance(gt, (str, os.PathLike)) else gt
         datasets = open_sets([str(folder) for folder in folders], names, [], [], [], scale, seed)
@@ -125,24 +126,24 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
 def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Sequence[str] = 'last',
            orders: str | Sequence[str] = (), random_orders: int = 3, degradation: str = 'clean', crop: int | None = 64,
            limit: int | None = None, seed: int = 0, device: str = 'auto') -> pd.DataFrame:
-    """Remove channels of layers, and measure what is lost (paper Sec. 6.1, Fig. 6 and 8).
+    """Channel ablation: remove channels of layers, and measure the loss of PSNR (paper Sec. 6.1, Fig. 6 and 8).
 
     Args:
-        networks: Networks of one scale.
+        networks: Networks of the same scale.
         images: GT images: a folder, an array or several arrays. PSNR is on 8-bit RGB without cropping a border.
         layers: ``'first'``, ``'B1'``, …, ``'hr'``, ``'last'``, the path of a module, or ``'all'``.
-        orders: Orders in which channels are removed in turn: ``'index'``, ``'random'``, ``'most-important-first'``,
-            ``'least-important-first'``. Empty: each channel is removed alone.
-        random_orders: How many random orders.
-        degradation: How the LQ images are made.
+        orders: Orders in which more and more channels are removed: ``'index'``, ``'random'``,
+            ``'most-important-first'``, ``'least-important-first'``. Empty: each channel is removed alone.
+        random_orders: Number of random orders.
+        degradation: Degradation that makes the LQ images.
         crop: Side of the central crop of each image of a folder, px of the LQ image; None: the whole image.
-        limit: The first so many images of a folder; None: all.
+        limit: Number of images of a folder, from the first; None: all.
         seed: Seed of the noise and of the random orders.
-        device: Where to run.
+        device: Device to run on.
 
     Returns:
         Columns ``network``, ``image``, ``layer``, ``channel``, ``psnr_db``, ``drop_db``; with orders ``order`` and
-        ``removed`` (how many channels, 0 to C) instead of ``channel``.
+        ``removed`` (number of removed channels, 0 to C) instead of ``channel``.
     """
     opened = _open_all(networks)
     names = [layers] if isinstance(layers, str) else list(layers)
@@ -151,8 +152,8 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
     pairs = _pairs(images, opened, degradation, crop, limit, seed)
     plan = AblationPlan(kinds, random_orders, seed)
     tables = []
-    for network, own in zip(opened, found):
-        for layer in ablate_pairs(network, pairs, own, plan, _device(device)):
+    for network, modules in zip(opened, found):
+        for layer in ablate_pairs(network, pairs, modules, plan, _device(device)):
             table = layer.in_turn_table() if kinds else layer.single_table()
             table.insert(0, 'network', network.label)
             tables.append(table)
@@ -161,23 +162,23 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
 
 def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last',
              device: str = 'auto') -> dict[str, Saliency]:
-    """Map where each channel of a layer decides about detail (paper Sec. 6.1, Fig. 6 and 7).
+    """Compute a saliency map per channel of a layer (paper Sec. 6.1, Fig. 6 and 7).
 
     Args:
         network: The network.
-        image: The LQ image, (H, W, 3); its sides are multiples of what the network needs (``network.multiple``).
+        image: The LQ image, (H, W, 3); both sides are multiples of ``TrainedNetwork.multiple``.
         layers: As for :func:`ablate`.
-        device: Where to run.
+        device: Device to run on.
 
     Returns:
-        By layer: ``maps`` (C, H, W) in [0, 1], ``features`` (C, H, W), ``scores`` (C,), the sum of each map.
+        For each layer: ``maps`` (C, H, W) in [0, 1], ``features`` (C, H, W), ``scores`` (C,), the sum of each map.
     """
     opened, where = _open(network), _device(device)
     [names] = check_layers([opened], [layers] if isinstance(layers, str) else list(layers))
     pixels = _image(image)
     if any(side % opened.multiple for side in pixels.shape[:2]):
-        raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px; {opened.label} takes multiples of '
-                        f'{opened.multiple} px')
+        raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px, but {opened.label} needs multiples of '
+                        f'{opened.multiple} px; crop the image')
     with on_device(opened.net, where, hint='give a smaller image'):
         return channel_saliency(opened.net, to_tensor(pixels).to(where), names)
 
@@ -188,21 +189,21 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
     """Measure how strongly features cluster by degradation (paper Sec. 6.2, Fig. 9).
 
     Args:
-        networks: The networks.
+        networks: The networks; scales may differ.
         images: Folder of photographs.
         degradations: Two or more.
         layer: Name or path of a layer. Default: the output of the last trunk block.
-        samples: Number of crops; each gives a sample under each degradation.
+        samples: Number of crops; each becomes one sample per degradation.
         sample: Side of a sample, px of the LQ image.
-        pca: Dimensions that PCA keeps.
+        pca: Number of PCA dimensions.
         perplexity: Perplexity of t-SNE, below the number of samples × degradations.
-        tsne_seeds: Number of starts of t-SNE.
-        seed: Seed of everything random.
-        device: Where to run.
+        tsne_seeds: Number of t-SNE runs, each with its own seed.
+        seed: Seed of the crops, the noise and t-SNE.
+        device: Device to run on.
 
     Returns:
-        By label of the network: ``points`` (starts, n, 2), the plane of t-SNE; ``chi`` (starts,), the Calinski–Harabasz
-        index there; ``chi_pca``, in PCA space. Sample i is under ``degradations[i % len(degradations)]``.
+        For each label: ``points`` (tsne_seeds, n, 2), the t-SNE embedding; ``chi`` (tsne_seeds,), its Calinski–Harabasz
+        index; ``chi_pca``, the index in PCA space. Sample i has degradation ``degradations[i % len(degradations)]``.
     """
     opened = _open_all(networks)
     plan = ClusterPlan(str(images), tuple(degradations), layer, samples, sample, pca, perplexity, tsne_seeds, seed)
@@ -213,17 +214,17 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
             for network, name in zip(opened, chosen.layers)}
 
 
-# ---------------------------------------------------------------------- what is given
+# ---------------------------------------------------------------------- arguments
 
 
 class _InMemory(ImageSource):
-    """Arrays in the place of files."""
+    """An image source of arrays instead of files."""
 
     def __init__(self, images: Image | Sequence[Image]):
         arrays = [images] if isinstance(images, (np.ndarray, str, os.PathLike)) else images
-        self._images = [_image(one, 'gt') for one in arrays]
+        self._images = [_image(array, 'gt') for array in arrays]
         self.root, self.on_disk, self.others = 'memory', False, []
-        self.names = [str(place) for place in range(len(self._images))]
+        self.names = [str(index) for index in range(len(self._images))]
         self.paths = [Path(name) for name in self.names]
 
     def read(self, index: int) -> np.ndarray:
@@ -235,25 +236,25 @@ def _open(network: Network) -> TrainedNetwork:
 
 
 def _open_all(networks: Networks) -> list[TrainedNetwork]:
-    """Open networks, with a label of its own for each."""
+    """Open networks and make their labels unique."""
     if isinstance(networks, Mapping):
         return [replace(_open(network), label=str(label)) for label, network in networks.items()]
     several = [networks] if isinstance(networks, (str, os.PathLike, TrainedNetwork)) else networks
     opened = [_open(network) for network in several]
     if not opened:
         raise UserError('networks: none; give at least one')
-    labels = [one.label for one in opened]
-    numbers = [labels[:place].count(label) + 1 for place, label in enumerate(labels)]
-    return [one if labels.count(one.label) == 1 else replace(one, label=f'{one.label} ({number})')
-            for one, number in zip(opened, numbers)]
+    labels = [network.label for network in opened]
+    numbers = [labels[:index].count(label) + 1 for index, label in enumerate(labels)]
+    return [network if labels.count(network.label) == 1 else replace(network, label=f'{network.label} ({number})')
+            for network, number in zip(opened, numbers)]
 
 
 def _image(image: Image, what: str = 'image') -> np.ndarray:
-    """Read an image, or check an array: (H, W, 3) uint8 RGB."""
+    """Read an image, or check that an array is (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(f'{what}: an array {image.shape} of {image.dtype}; give (H, W, 3) uint8 RGB, or a path')
+        raise UserError(f'{what}: is an array {image.shape} of {image.dtype}; give (H, W, 3) uint8 RGB, or a path')
     return image
 
 

@@ -1,4 +1,4 @@
-"""Degradation-test pairs: a folder of GT images in, LQ images made on the fly (paper Sec. 5.3)."""
+"""Test pairs: GT images, and LQ images that are made on the fly (paper Sec. 5.3)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT
 
 @DATASET_REGISTRY.register()
 class DegradationTestDataset(Dataset):
-    """Images × degradations, all degradations of an image in a row. The same on every machine and in every run.
+    """Every image under every degradation, the same pairs on every machine and in every run.
 
     Args:
         opt: Section of an option file: ``dataroot_gt``, ``scale``, and ``degradation`` (one name of
             ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``, or chosen strengths such as ``blur:3``,
             ``noise:30+jpeg:30``, ``down:matlab``; default ``clean``) or ``degradations`` (a list of them, or ``all``:
-            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise of each image and degradation. It is not
-            the run's ``manual_seed``, so that runs are compared on the same images.
+            the eight of Table 1). ``noise_seed`` (default 0) seeds the noise of each image and degradation. The run's
+            ``manual_seed`` does not, so runs with different seeds are compared on the same images.
 
     Raises:
         UserError: No images, an unknown degradation, or an image that cannot be read: a test set must be complete.

@@ -1,4 +1,4 @@
-"""One stream of draws for a whole run: a sample depends on the seed and its place in the stream alone."""
+"""Reproducible sampling: a training sample depends only on the seed and on its position in the run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.utils.data import Dataset, Sampler
 
 
 class Draw(int):
-    """An index into a dataset that also knows its place in the run."""
+    """An index into a dataset, with the position of the sample in the run."""
 
-    number: int  # place in the stream, from 0; it travels to the loader's workers with the index
+    number: int  # position in the run, from 0; an attribute of the index, so that DataLoader workers get it
 
     def __new__(cls, index: int, number: int) -> Draw:
         draw = super().__new__(cls, index)
@@ -27,9 +27,9 @@ class Draw(int):
 
 
 def draw_rng(index: int, seed: int) -> np.random.Generator:
-    """The random numbers of one sample: they depend on the run's ``manual_seed`` and the number of a :class:`Draw`.
+    """The random generator of one sample, seeded with the run's ``manual_seed`` and the number of a :class:`Draw`.
 
-    For a plain index, as other samplers give it, they come from torch's generator, which a loader seeds again for every
+    For a plain index of another sampler, the number is drawn from torch's generator, which DataLoader seeds for every
     epoch and worker.
     """
     number = getattr(index, 'number', None)
@@ -38,9 +38,9 @@ def draw_rng(index: int, seed: int) -> np.random.Generator:
 
 @dataclass(eq=False)
 class SeededDraws(Dataset):
-    """Makes a dataset of another project depend on seed and draw alone, by seeding the generators that it may use."""
+    """Makes a dataset of another project reproducible: seeds the global generators for every sample."""
 
-    dataset: Any  # draws from the global generator of random, numpy or torch
+    dataset: Any  # uses the global generator of random, numpy or torch
     seed: int  # the run's manual_seed
 
     def __len__(self) -> int:
@@ -56,16 +56,16 @@ class SeededDraws(Dataset):
 
 @dataclass(eq=False)
 class DrawStream(Sampler):
-    """Sampler for a whole run: pass after pass over the dataset, each in its own order.
+    """Sampler for a whole run: passes over the dataset without end, each in its own random order.
 
-    The stream is that of one process with the total batch; each rank takes its slice of every batch. A continued run
-    starts in the middle of the stream.
+    The order does not depend on the number of processes: each rank takes its slice of every total batch. A resumed run
+    continues the same order.
     """
 
     size: int  # number of images
     batch_size: int  # samples per rank and iteration
     total_iter: int  # iterations of the whole run
-    start_iter: int = 0  # iterations that are done already
+    start_iter: int = 0  # iterations done before, in a resumed run
     seed: int = 0  # the run's manual_seed
     rank: int = 0  # of this process
     world_size: int = 1  # number of ranks
@@ -84,8 +84,8 @@ class DrawStream(Sampler):
                 yield Draw(int(order[place]), number)
 
     def epoch(self, iteration: int) -> int:
-        """Passes over the dataset that are complete after ``iteration`` iterations."""
+        """Number of complete passes over the dataset after ``iteration`` iterations."""
         return iteration * self.world_size * self.batch_size // self.size
 
     def set_epoch(self, epoch: int) -> None:
-        """Do nothing: BasicSR's pipeline announces epochs, and this sampler needs none."""
+        """Do nothing: BasicSR's pipeline calls this, but the order does not depend on epochs."""

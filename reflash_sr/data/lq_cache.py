@@ -1,8 +1,8 @@
-"""Degrade once, train often: LQ patches on disk, for every run that would make the same ones.
+"""A cache of LQ patches on disk, shared by all runs that would make the same patches.
 
-Degrading takes most of the time that a small network trains on a CPU. An LQ patch depends on the draw alone and is
-small (3 kB at 32×32), so it is kept; the GT patch is 16 times as large and quickly cut out again. A run trains on the
-same LQ patches with the cache and without it, and on the same GT patches up to float rounding.
+Degradation takes most of the training time of a small network on a CPU. An LQ patch is small (3 kB at 32×32), so it is
+cached; the GT patch is 16 times as large and quickly cropped again. With and without the cache, a run trains on the
+same LQ patches, and on the same GT patches up to float rounding.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, sha256
 from reflash_sr.system.locks import lock
 
-BLOCK = 256  # draws in a file
+BLOCK = 256  # patches per file
 KEY = 'key.json'
 _NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # the contents of the images count, not their paths
 _CHECKSUM = 4  # bytes
 
 
 class PairsCache:
-    """The LQ patches of one stream of draws, one file for every :data:`BLOCK` of them.
+    """The LQ patches of one run (its :class:`Draw` numbers), :data:`BLOCK` patches per file.
 
     Args:
-        root: Folder of all caches; this one has a folder inside, named after its key.
-        key: Everything that shapes the patches, as :func:`key_of` gives it.
+        root: Folder of all caches.
+        key: Everything that the patches depend on, from :func:`key_of`.
         size: Side of a patch, px.
 
     Attributes:
-        folder: Of this cache; it may not exist yet.
+        folder: Folder of this cache inside ``root``, named after the key; it may not exist yet.
     """
 
     def __init__(self, root: str | os.PathLike, key: Mapping[str, Any], size: int):
@@ -57,7 +57,7 @@ class PairsCache:
         self._last: tuple[int, np.ndarray] | None = None
 
     def read(self, number: int) -> np.ndarray | None:
-        """Return the patch of draw ``number``, (size, size, 3) uint8; None if it was not made or is damaged."""
+        """Return the patch of draw ``number``, (size, size, 3) uint8; None if it is missing or damaged."""
         block, place = divmod(number, BLOCK)
         if self._last is None or self._last[0] != block:
             patches = self.load(block)
@@ -67,10 +67,10 @@ class PairsCache:
         return self._last[1][place]
 
     def load(self, block: int) -> np.ndarray | None:
-        """Read a block, (BLOCK, size, size, 3) uint8; None if it does not exist or is not complete."""
+        """Read a block, (BLOCK, size, size, 3) uint8; None if it is missing or damaged."""
         path, size = self._path(block), _CHECKSUM + BLOCK * self.size**2 * 3
         try:
-            content = path.read_bytes() if path.is_file() and path.stat().st_size == size else b''  # never of a pipe
+            content = path.read_bytes() if path.is_file() and path.stat().st_size == size else b''  # a pipe would block
         except OSError:
             return None
         checksum, patches = content[:_CHECKSUM], content[_CHECKSUM:]
@@ -79,10 +79,10 @@ class PairsCache:
         return np.frombuffer(patches, np.uint8).reshape(BLOCK, self.size, self.size, 3)
 
     def save(self, block: int, patches: np.ndarray) -> None:
-        """Write the draws ``block · BLOCK`` and on, (BLOCK, size, size, 3) uint8, as a complete file or not at all.
+        """Write a block atomically: patches from draw ``block · BLOCK`` on, (BLOCK, size, size, 3) uint8.
 
         Raises:
-            UserError: The folder cannot be written to.
+            UserError: The folder is not writable.
         """
         data = np.ascontiguousarray(patches).tobytes()
         with self._writing(self._path(block)), atomic_write(self._path(block)) as file:
@@ -90,39 +90,39 @@ class PairsCache:
 
     @contextlib.contextmanager
     def making(self, block: int) -> Iterator[bool]:
-        """Hold a block while it is made: runs that start together share the work.
+        """Lock a block while it is made, so that runs which start together share the work.
 
         Yields:
             Whether this process must make the block: it is missing, and no other process is making it. On a file
-            system without locks two may make the same block, with the same content.
+            system without locks two processes may make the same block, with the same content.
 
         Raises:
-            UserError: The folder cannot be written to.
+            UserError: The folder is not writable.
         """
         lock_file = self._path(block).with_suffix('.lock')
         with self._writing(lock_file):
-            held = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
-                lock(held)
+                lock(descriptor)
             except BlockingIOError:
                 yield False
             else:
                 yield self.load(block) is None
-                lock_file.unlink(missing_ok=True)  # a process that has it open gets the lock, and finds the block
+                lock_file.unlink(missing_ok=True)  # a process that opened it before gets the lock and sees the block
         finally:
-            os.close(held)
+            os.close(descriptor)
 
     def check(self) -> None:
-        """Check that the folder can be made or written to, without making it; raises ``UserError`` otherwise."""
-        there = self.folder
-        while not os.path.lexists(there) and there != there.parent:
-            there = there.parent
+        """Check that the folder can be created or written to, without creating it; raises ``UserError`` otherwise."""
+        existing = self.folder
+        while not os.path.lexists(existing) and existing != existing.parent:
+            existing = existing.parent
         with self._writing(self.folder):
-            tempfile.TemporaryFile(dir=there).close()
+            tempfile.TemporaryFile(dir=existing).close()
 
     def open(self) -> None:
-        """Make the folder if it does not exist, and write the key into it; raises ``UserError`` if that fails."""
+        """Create the folder if it does not exist, and write the key into it; raises ``UserError`` if that fails."""
         with self._writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / KEY, 'w') as file:
@@ -137,20 +137,20 @@ class PairsCache:
             yield
         except OSError as error:
             raise UserError(f'pairs_cache: {path}: cannot be written ({error.strerror or error}); make room, remove '
-                            'what is in its place, or name another folder') from error
+                            'whatever blocks this path, or name another folder') from error
 
 
 def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource) -> dict[str, Any]:
-    """Collect everything that shapes the LQ patches of a training set.
+    """Collect everything that the LQ patches of a training set depend on.
 
     Args:
         kind: Name of the dataset's class.
-        options: The options that the class knows.
+        options: Options of the dataset that the class knows.
         seed: ``manual_seed`` of the run.
-        source: Its images.
+        source: The images.
 
     Returns:
-        Plain values; images, and the code that degrades them, as checksums.
+        Plain values; the images and the code of this package's ``data`` are replaced by checksums.
 
     Raises:
         UserError: An image cannot be read.
@@ -164,7 +164,7 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
         'images': len(source),
         'files': _checksum(files),
         'code': _checksum(sorted({*Path(__file__).parent.rglob('*.py')} - {Path(__file__)})),
-        'libraries': {one.__name__: one.__version__ for one in (np, cv2, PIL, scipy)},
+        'libraries': {module.__name__: module.__version__ for module in (np, cv2, PIL, scipy)},
     }
 
 

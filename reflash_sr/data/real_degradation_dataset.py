@@ -1,4 +1,4 @@
-"""Blind SR training pairs: the second-order degradation of Real-ESRGAN, made per sample in the loader's workers."""
+"""Training pairs for blind SR: the second-order degradation of Real-ESRGAN, in DataLoader workers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _CROP = Rule('a whole number of px, 1 to 8192', lambda v: is_int(v) and 1 <= v <
 class RealDegradationDataset(TrainingDataset):
     """Pairs for the multi-degradation setting (paper Sec. 5.1), for any BasicSR model.
 
-    Every sample of a batch is degraded differently, so no pool of pairs is needed. A GT crop of ``crop_pad_size`` is
-    cut out (a smaller image is padded by reflection) and degraded; a ``gt_size`` patch of it is returned. Only the
-    pixels that the patch depends on are computed.
+    Each sample of a batch has its own degradation, so Real-ESRGAN's pool of pairs is not needed. A GT crop of
+    ``crop_pad_size`` (a smaller image is padded by reflection) is degraded; a ``gt_size`` patch of it is returned. Only
+    the pixels that the patch depends on are computed.
 
     Args:
         opt: Section of an option file: the keys of :class:`TrainingDataset`, Real-ESRGAN's keys of the degradation
-            (``real_degradation.OPTIONS``, with its published values as defaults), ``crop_pad_size`` (px; default 400)
-            and ``gt_usm`` (default true: sharpen the GT, which costs PSNR on test sets that are not sharpened).
+            (``real_degradation.OPTIONS``; defaults as published), ``crop_pad_size`` (px; default 400) and ``gt_usm``
+            (default true: sharpen the GT, which lowers PSNR on test sets that are not sharpened).
 
     Raises:
         UserError: No images, images smaller than ``gt_size``, or sizes that do not fit each other.
@@ -65,6 +65,6 @@ class RealDegradationDataset(TrainingDataset):
             gt, lq = real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
             if self.pairs is None:
                 return gt, lq
-        # The last bit of a sharpened GT patch depends on which pixels were sharpened together. With a cache it is
-        # always made alone, so that a run does not depend on which pairs were in the cache.
+        # The last bit of a sharpened GT patch depends on which pixels are sharpened together. With a cache the GT patch
+        # is always sharpened alone, so that a run does not depend on which pairs were in the cache.
         return real_degradation.gt_patch(crop, window, self.gt_usm), lq

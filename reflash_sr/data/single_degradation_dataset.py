@@ -1,4 +1,4 @@
-"""Training pairs of one test degradation: the conventional setting (bicubic), or any other."""
+"""Training pairs with one test degradation, by default bicubic downscaling."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from reflash_sr.data.test_degradation.degradations import check_name, degrade, m
 from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.options.rules import TEXT
 
-_JPEG_CELL = 16  # px of LQ: with 4:2:0, JPEG works in cells of 16×16
+_JPEG_CELL = 16  # px of LQ: with 4:2:0 chroma, JPEG codes units of 16×16 px
 
 
 @DATASET_REGISTRY.register()
 class SingleDegradationDataset(TrainingDataset):
     """Pairs for the single-degradation setting (paper Sec. 5.1): bicubic downscaling and nothing else, by default.
 
-    A patch is what one would cut out of the whole degraded image, apart from noise; only its surroundings are degraded.
+    A patch and its surroundings are degraded, not the whole image. Except for noise, the result is the same.
 
     Args:
-        opt: Section of an option file: the keys of :class:`TrainingDataset`, and ``degradation``, one of
-            ``clean blur noise jpeg b+n b+j n+j b+n+j nearest`` (default ``clean``).
+        opt: Section of an option file: the keys of :class:`TrainingDataset`, and ``degradation``, as for
+            :class:`DegradationTestDataset` (default ``clean``).
 
     Raises:
         UserError: No images, images smaller than ``gt_size``, or an unknown degradation.
@@ -52,9 +52,9 @@ class SingleDegradationDataset(TrainingDataset):
         return gt[tuple(inner)], lq
 
     def _surroundings(self, start: int, side: int) -> slice:
-        """The GT pixels that a patch depends on, along one side: whole JPEG cells, and what these depend on."""
+        """The GT pixels along one side that a patch depends on: its JPEG units, and the pixels these depend on."""
         cell, stop = _JPEG_CELL * self.scale, start + self.gt_size
-        for around in (self.scale, reach(self.degradation, self.scale)):  # decoders smooth the chroma over one px of LQ
+        for around in (self.scale, reach(self.degradation, self.scale)):  # JPEG decoders smooth chroma across one LQ px
             start = max(0, (start - around) // cell * cell)
             stop = min(side, -(-(stop + around) // cell) * cell)
         return slice(start, stop)

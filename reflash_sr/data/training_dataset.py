@@ -1,4 +1,4 @@
-"""The base class of the training datasets: find, read, flip and crop GT images, and make a pair of each."""
+"""The base class of the training datasets: find, read and flip GT images, and make pairs from them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from reflash_sr.data.lq_cache import PairsCache, key_of
 from reflash_sr.errors import UserError
 from reflash_sr.options.rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
-# BasicSR's logger; BasicSR's own function for it would start it before its log file is known.
+# BasicSR's get_root_logger would configure this logger before the log file is known.
 logger = logging.getLogger('basicsr')
-MOST_KEPT = 1 << 30  # bytes of GT images that a process keeps, if LQ patches are cached and most time is spent reading
+MOST_KEPT = 1 << 30  # bytes of GT images that a process keeps if LQ patches are cached, since reading is then slowest
 
 
 class TrainingDataset(Dataset, ABC):
-    """GT images in, pairs out; a subclass says how the LQ image is made.
+    """Training pairs from GT images; a subclass makes the LQ image.
 
     Args:
-        opt: Section of an option file; its keys are those of ``OPTIONS``.
+        opt: Section of an option file, with the keys of ``OPTIONS``.
 
     Attributes:
-        pairs: LQ patches that were made before (``pairs_cache``, a folder), or None.
+        pairs: Cache of LQ patches in the folder ``pairs_cache``, or None.
 
     Raises:
         UserError: No images, or images smaller than ``gt_size``.
@@ -69,41 +69,41 @@ class TrainingDataset(Dataset, ABC):
         """Make one pair.
 
         Args:
-            index: Which image; a ``Draw`` makes the sample reproducible.
+            index: Index of the image; a ``Draw`` makes the sample reproducible.
 
         Returns:
             ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32 RGB in [0, 1];
-            ``gt_path`` and ``lq_path``, the image's file.
+            ``gt_path`` and ``lq_path``, both the file of the GT image.
         """
         _one_opencv_thread()
         rng = draw_rng(index, self.seed)
         image, path = self._read(int(index))
-        known = self.pairs.read(index.number) if self.pairs and isinstance(index, Draw) else None
-        across, down, transpose = rng.random(3) < 0.5
-        if self.opt.get('use_hflip', True) and across:
+        cached = self.pairs.read(index.number) if self.pairs and isinstance(index, Draw) else None
+        hflip, vflip, transpose = rng.random(3) < 0.5
+        if self.opt.get('use_hflip', True) and hflip:
             image = image[:, ::-1]
         if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn independently
-            image = image[::-1] if down else image
+            image = image[::-1] if vflip else image
             image = image.transpose(1, 0, 2) if transpose else image
-        gt, lq = self.make_pair(image, rng, known)
+        gt, lq = self.make_pair(image, rng, cached)
         return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': str(path), 'gt_path': str(path)}
 
     @abstractmethod
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,
                   lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a GT patch out of an image and degrade it.
+        """Crop a GT patch from an image and degrade it.
 
         Args:
             image: (H, W, 3) uint8 RGB, sides at least ``gt_size``.
-            rng: Source of everything random.
-            lq: The LQ patch, uint8, if it was made before.
+            rng: Source of all randomness.
+            lq: The LQ patch, uint8, if it is in the cache; then only the GT patch is made.
 
         Returns:
             GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1].
         """
 
     def _read(self, index: int) -> tuple[np.ndarray, Path]:
-        """Read an image, or the next one that can be read: one broken file must not end a run of days."""
+        """Read an image, or the next readable one, so that a broken file does not end a long run."""
         for attempt in range(len(self.source)):
             place = (index + attempt) % len(self.source)
             try:
@@ -115,10 +115,10 @@ class TrainingDataset(Dataset, ABC):
                 self._kept[place] = image
                 self._room -= image.nbytes
             return image, self.source.paths[place]
-        raise UserError(f'{self.source.root}: not one of its {len(self.source)} images can be read')
+        raise UserError(f'{self.source.root}: none of its {len(self.source)} images can be read; replace them')
 
     def _check_headers(self) -> None:
-        """Forget images whose header cannot be read, with a warning; refuse one that is too small."""
+        """Skip images whose header cannot be read, with a warning; refuse images that are too small."""
 
         def size_of(path: Path) -> tuple[int, int] | None:
             try:
@@ -135,11 +135,11 @@ class TrainingDataset(Dataset, ABC):
                                 'lower gt_size')
         self.source.keep([size is not None for size in sizes])
         if not len(self.source):
-            raise UserError(f'{self.source.root}: not one of its {len(sizes)} images can be read')
+            raise UserError(f'{self.source.root}: none of its {len(sizes)} images can be read; replace them')
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """Turn an image, (H, W, 3) uint8 or float32 in [0, 1], into a (3, H, W) float32 tensor in [0, 1]."""
+    """Convert an image, (H, W, 3) uint8 or float32 in [0, 1], to a (3, H, W) float32 tensor in [0, 1]."""
     array = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
     if image.dtype == np.uint8:
         array /= 255
@@ -148,7 +148,7 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
 @functools.cache
 def _one_opencv_thread() -> None:
-    """Keep OpenCV to one thread in a loader's worker: there is one worker per core already."""
+    """Let OpenCV use one thread in a DataLoader worker, because the workers together use all cores."""
     if get_worker_info() is not None:
         cv2.setNumThreads(1)
 

@@ -170,7 +170,7 @@ def test_lmdb(image_folder, tmp_path):
     (root / 'meta_info.txt').write_text('a.png (72,96,3) 1\n')
     whole = (root / 'data.mdb').read_bytes()
     (root / 'data.mdb').write_bytes(whole[:4096 * 3])
-    refused('is cut off')
+    refused('is truncated')
     (root / 'data.mdb').write_bytes(b'junk' * 5000)
     refused('not an LMDB, or damaged')
     (root / 'data.mdb').unlink()

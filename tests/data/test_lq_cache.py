@@ -128,5 +128,5 @@ def test_what_is_no_file_is_not_waited_for(image_folder, tmp_path):
     assert dataset.pairs.load(0) is dataset.pairs.load(1) is None
     make_pairs(dataset, BLOCK, 0)
     assert dataset.pairs.load(0) is not None
-    with pytest.raises(UserError, match=r'000001.lq: cannot be written .*remove what is in its place'):
+    with pytest.raises(UserError, match=r'000001.lq: cannot be written .*remove whatever blocks this path'):
         make_pairs(dataset, 2 * BLOCK, 0)

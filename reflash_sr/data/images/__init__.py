@@ -1,1 +1,1 @@
-"""Reading and writing images, and where the images of a dataset come from."""
+"""Reading and writing images, and finding the images of a dataset."""

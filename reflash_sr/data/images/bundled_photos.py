@@ -1,4 +1,4 @@
-"""Photographs that come with installed packages, so that a first run needs no download."""
+"""Photographs inside installed packages, so that a first run needs no download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reflash_sr.errors import UserError
 
 SCHEME = 'photos:'
 _FOLDERS = {'skimage': 'data', 'sklearn': 'datasets/images', 'matplotlib': 'mpl-data/sample_data'}
-# No other photograph of the list shows a part of the scenes in the two that are held out.
+# The scenes of the two validation photographs occur in no training photograph.
 SETS = {
     'train': ('skimage/astronaut.png', 'skimage/brick.png', 'skimage/camera.png', 'skimage/cell.png',
               'skimage/coins.png', 'skimage/grass.png', 'skimage/gravel.png', 'skimage/hubble_deep_field.jpg',

@@ -1,4 +1,4 @@
-"""Where a dataset's images come from: a folder, a list of names, an LMDB, or installed packages."""
+"""The source of a dataset's images: a folder, a list of names, an LMDB, or installed packages."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from reflash_sr.options.rules import SECTION, TEXT, TEXT_OR_NONE
 from reflash_sr.system.files import check_regular
 
 OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}
-_SIZE = re.compile(r'\s+\(\s*\d+\s*,.*$')  # behind a name in a list of images: "name.png (480,480,3) 1"
+_SIZE = re.compile(r'\s+\(\s*\d+\s*,.*$')  # after a name in a list of images: "name.png (480,480,3) 1"
 
 
 class ImageSource:
-    """The GT images of a dataset's section of an option file.
+    """The GT images of a dataset.
 
     Args:
-        opt: The section: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and optionally
-            ``meta_info`` (a file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
+        opt: Section of an option file: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and
+            optionally ``meta_info`` (a file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
 
     Attributes:
         paths: The files, or the keys of an LMDB.
-        names: A unique name for each, without folder and ending: good for names of results.
-        others: Files of the folder that do not have an image's ending.
+        names: A unique name per image, without folder and suffix, for the names of results.
+        others: Files of the folder without the suffix of an image.
         on_disk: Whether ``paths`` are files.
 
     Raises:
@@ -62,22 +62,22 @@ class ImageSource:
         return len(self.paths)
 
     def read(self, index: int) -> np.ndarray:
-        """Read one image, (H, W, 3) uint8 RGB; raises ``UserError`` that names it if that fails."""
+        """Read one image, (H, W, 3) uint8 RGB; raises ``UserError`` with its name if it cannot be read."""
         path = self.paths[index]
         if self.on_disk:
             return read_image(path)
-        if self._client is None:  # opened in the process that reads: an LMDB must not cross a fork
+        if self._client is None:  # opened late, in the process that reads: an LMDB must not be used across a fork
             self._client = FileClient('lmdb', db_paths=[str(Path(self.root).expanduser())], client_keys=['gt'])
         try:
             data = bytes(self._client.get(str(path), 'gt'))
-        except Exception as error:  # an LMDB that was damaged after the run began
+        except Exception as error:  # the LMDB may be damaged during the run
             raise UserError(f'{self.root}: {path}: cannot be read from the LMDB ({error})') from error
         return read_image(data, name=f'{self.root}: {path}')
 
     def keep(self, good: list[bool]) -> None:
-        """Keep the images that are marked as good, forget the others."""
-        self.paths = [path for path, fine in zip(self.paths, good) if fine]
-        self.names = [name for name, fine in zip(self.names, good) if fine]
+        """Keep only the images whose entry of ``good`` is True."""
+        self.paths = [path for path, is_good in zip(self.paths, good) if is_good]
+        self.names = [name for name, is_good in zip(self.names, good) if is_good]
 
 
 def _lines(path: Path) -> list[str]:
@@ -94,7 +94,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _lmdb_keys(root: Path) -> list[Path]:
-    """Open an LMDB once and look all keys up; it is closed again, because it must not cross a fork."""
+    """Open an LMDB, check that it has all keys, and close it, because it must not be used across a fork."""
     if root.suffix != '.lmdb' or not root.is_dir():
         raise UserError(f"{root}: no such LMDB; write a folder that ends in '.lmdb', or io_backend: type: disk")
     keys = [Path(name.rsplit('.', 1)[0]) for name in _lines(root / 'meta_info.txt')]
@@ -103,7 +103,7 @@ def _lmdb_keys(root: Path) -> list[Path]:
     try:
         with lmdb.open(str(root), readonly=True, lock=False, readahead=False) as env:
             if (env.info()['last_pgno'] + 1) * env.stat()['psize'] > data.stat().st_size:
-                raise UserError(f'{data}: is cut off; copy it again')  # reading behind its end would kill the process
+                raise UserError(f'{data}: is truncated; copy it again')  # reading beyond its end would kill the process
             with env.begin() as transaction:
                 for key in keys:
                     if transaction.get(str(key).encode('ascii')) is None:
@@ -115,7 +115,7 @@ def _lmdb_keys(root: Path) -> list[Path]:
 
 
 def unique_names(paths: list[Path], root: str) -> list[str]:
-    """Name files after their path below a folder, without ending; no two names are alike."""
+    """Name files after their path below a folder, without suffix; all names are different."""
     base = Path(root).expanduser()
     inner = [path.relative_to(base) if path.is_relative_to(base) else Path(path.name) for path in paths]
     names = ['_'.join(path.with_suffix('').parts) for path in inner]

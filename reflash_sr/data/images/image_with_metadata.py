@@ -1,4 +1,4 @@
-"""Reading and writing an image with its depth, transparency, colour profile, EXIF data and resolution."""
+"""Reading and writing an image with its bit depth, transparency, colour profile, EXIF data and resolution."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from reflash_sr.system.files import check_regular
 
 FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.jpe': 'JPEG', '.jfif': 'JPEG', '.tif': 'TIFF',
            '.tiff': 'TIFF', '.webp': 'WEBP'}
-LONGEST = {'JPEG': 65535, 'WEBP': 16383}  # px: what the format can hold
-MOST_BYTES = 2**31  # 178 megapixels of 16 bits have less
+LONGEST = {'JPEG': 65535, 'WEBP': 16383}  # px: longest side that the format allows
+MOST_BYTES = 2**31  # more than 178 megapixels of 16 bits need
 ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
 SIZE_TAGS = (0xA002, 0xA003)  # in the EXIF directory: px
 _OPTIONS: dict[str, dict[str, Any]] = {'PNG': {}, 'JPEG': {'quality': 95, 'subsampling': 0},
                                        'WEBP': {'quality': 95, 'method': 4}}
-# Tags of a TIFF file that describe the photograph. The others describe its pixels, and are not EXIF data.
+# TIFF tags that describe the photograph. Other tags describe the stored pixels, and are not EXIF data.
 _TIFF_KEPT = {270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, EXIF_IFD, GPS_IFD, *range(40091, 40096)}
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.swapaxes(0, 1),
@@ -35,7 +35,7 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class FullImage:
-    """An image, upright."""
+    """An image with its metadata; the EXIF orientation is already applied."""
 
     colour: np.ndarray  # (H, W, 3) float32 in [0, 1], RGB; the channels of a grey image are equal
     alpha: np.ndarray | None = None  # (H, W) float32 in [0, 1], 1 is opaque; None: opaque everywhere
@@ -44,15 +44,15 @@ class FullImage:
     icc: bytes | None = None  # colour profile
     exif: bytes | None = None  # without orientation and size
     dpi: tuple[float, float] | None = None  # dots per inch, across and down; None if the file names no unit
-    notes: tuple[str, ...] = ()  # what could not be kept, for the user
+    notes: tuple[str, ...] = ()  # properties of the file that are lost, for the user
 
 
 def read_full_image(path: str | os.PathLike) -> FullImage:
-    """Read an image of any kind; of an animation or a file with several pages, the first.
+    """Read an image of any kind; only the first page or frame of a file with several.
 
-    16 bits are kept in grey images of all formats and in colour images that are PNG, TIFF or PPM files. Palettes
-    become RGB, with alpha if they have transparency. CMYK becomes sRGB by its profile, plain RGB without one. The
-    EXIF orientation is applied and removed.
+    16 bits are kept in grey images of all formats and in colour images in PNG, TIFF or PPM files. Palettes become RGB,
+    with alpha if they have transparency. CMYK becomes sRGB by its colour profile, or RGB if it has none. The EXIF
+    orientation is applied and removed.
 
     Raises:
         UserError: The file is missing, truncated, not an image, larger than Pillow opens (178 megapixels), or of
@@ -67,12 +67,12 @@ def read_full_image(path: str | os.PathLike) -> FullImage:
             return _read(image, data)
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
-    except Exception as error:  # the decoders of Pillow and OpenCV raise nearly anything on damaged files
+    except Exception as error:  # the decoders of Pillow and OpenCV may raise anything on damaged files
         raise unreadable(path, error) from error
 
 
 def _read(image: Image.Image, data: bytes) -> FullImage:
-    frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a JPEG file with its preview
+    frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a JPEG file and its preview
     notes = [f'first of {frames} frames'] if frames > 1 else []
     image.load()
     icc: bytes | None = image.info.get('icc_profile')
@@ -82,7 +82,7 @@ def _read(image: Image.Image, data: bytes) -> FullImage:
     levels = _deep_colour(image, data)
     if levels is not None:
         depth, grey = 16, image.format == 'PNG' and data[25] == 4  # grey with alpha, which Pillow opens as RGBA
-        orientation = 1 if image.format == 'TIFF' else orientation  # OpenCV has applied a TIFF file's
+        orientation = 1 if image.format == 'TIFF' else orientation  # OpenCV has already applied it
     elif image.mode.startswith('I'):
         depth, grey, levels = 16, True, np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
@@ -102,7 +102,7 @@ def _read(image: Image.Image, data: bytes) -> FullImage:
 
 
 def _deep_colour(image: Image.Image, data: bytes) -> np.ndarray | None:
-    """Decode with OpenCV what Pillow opens in 8 bits although it has 16: (H, W, 3 or 4) uint16, RGB or RGBA."""
+    """Decode a 16-bit image that Pillow would reduce to 8 bits: (H, W, 3 or 4) uint16, RGB or RGBA, else None."""
     if image.format not in ('PNG', 'TIFF', 'PPM') or image.mode not in ('RGB', 'RGBA', 'LA'):
         return None
     if image.format == 'PNG' and data[24] != 16:
@@ -116,7 +116,7 @@ def _deep_colour(image: Image.Image, data: bytes) -> np.ndarray | None:
 
 
 def _simple(image: Image.Image, icc: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
-    """Convert to L, LA, RGB or RGBA; returns also the profile that still holds."""
+    """Convert to L, LA, RGB or RGBA; returns also the colour profile if it is still valid."""
     if image.mode == 'F':
         raise UserError('has floating-point values, whose range is not known; convert it to 16 bits')
     info, mode = image.info, image.mode
@@ -134,47 +134,47 @@ def _simple(image: Image.Image, icc: bytes | None, notes: list[str]) -> tuple[Im
         if mode in ('LAB', 'YCbCr', 'HSV'):
             notes.append(f'{mode} became RGB, without its colour profile')
             icc = None
-        see_through = image.has_transparency_data if hasattr(image, 'has_transparency_data') else (  # Pillow >= 10.1
+        has_alpha = image.has_transparency_data if hasattr(image, 'has_transparency_data') else (  # Pillow >= 10.1
             mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or 'transparency' in info)
-        target = ('L' if mode in ('1', 'L', 'LA', 'La') else 'RGB') + ('A' if see_through else '')
+        target = ('L' if mode in ('1', 'L', 'LA', 'La') else 'RGB') + ('A' if has_alpha else '')
         if target == 'LA' != mode:
-            image = image.convert('RGBA')  # the only mode that knows of a transparent level
+            image = image.convert('RGBA')  # Pillow turns a transparent grey level into alpha only in this mode
         image = image.convert(target)
     image.info = info
     return image, icc
 
 
 def _exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
-    """EXIF data without orientation and size and, of a TIFF file, without the tags that describe its pixels."""
+    """EXIF data without orientation and size; for a TIFF file also without the tags that describe its pixels."""
     for tag in [tag for tag in exif if tag == ORIENTATION or (tiff and tag not in _TIFF_KEPT)]:
         del exif[tag]
     try:
         for tag in SIZE_TAGS if EXIF_IFD in exif else ():
             exif.get_ifd(EXIF_IFD).pop(tag, None)
         return exif.tobytes() if len(exif) else None
-    except Exception:  # damaged in one of many ways: the image is kept without it
+    except Exception:  # damaged EXIF data may raise anything; the image is kept without them
         return None
 
 
 def check_format(ending: str, height: int, width: int) -> None:
-    """Refuse sides, px, that the format of a file's ending cannot hold; raises ``UserError``."""
+    """Raise ``UserError`` if the file format of ``ending`` does not allow these sides, px."""
     longest = LONGEST.get(FORMATS[ending])
     if longest and max(height, width) > longest:
         raise UserError(f'{width}×{height} px is more than {ending} can hold ({longest}); write --ext png')
 
 
 def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str, ...]:
-    """Write an image with its depth, transparency, profile, EXIF data and resolution, as far as the format has them.
+    """Write an image with its bit depth, transparency, profile, EXIF data and resolution, as far as the format allows.
 
-    JPEG is written with quality 95 and full colour resolution, transparent pixels over white; WebP with quality 95.
+    JPEG has quality 95 without chroma subsampling, and transparent pixels over white; WebP has quality 95.
 
     Args:
         full: The image; values outside [0, 1] are clipped.
-        file: Open for writing; the position can be set.
-        ending: One of ``FORMATS``.
+        file: Seekable file, open for writing.
+        ending: Suffix of the file, a key of ``FORMATS``.
 
     Returns:
-        What the format could not keep.
+        A message for each property that the format cannot hold.
 
     Raises:
         UserError: The image is too large for the format.
@@ -193,7 +193,7 @@ def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str
         levels = np.dstack([levels, to_levels(alpha, depth)])
     icc = full.icc
     if icc and icc[16:20] == b'GRAY' and (not full.grey or name == 'WEBP'):
-        icc = None  # WebP has no grey images, and a profile must be of the same kind as its image
+        icc = None  # WebP has no grey images, and a grey profile is invalid for a colour image
     if depth == 16 or name == 'TIFF':
         (write_tiff if name == 'TIFF' else write_png)(levels, file, icc, full.exif, full.dpi)
         return tuple(lost)
@@ -204,11 +204,11 @@ def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str
 
 
 def to_levels(values: np.ndarray, depth: int) -> np.ndarray:
-    """Values in [0, 1] to levels of 8 or 16 bits: clipped, rounded half to even."""
+    """Convert values in [0, 1] to levels of 8 or 16 bits: clipped, rounded half to even."""
     top = 2**depth - 1
     return np.rint(np.clip(values, 0, 1) * np.float32(top)).astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def to_grey(colour: np.ndarray) -> np.ndarray:
-    """(H, W, 3) RGB to (H, W): the luma of BT.601, as Pillow computes it."""
+    """Convert RGB (H, W, 3) to grey (H, W): the luma of BT.601, as in Pillow."""
     return colour @ np.array([0.299, 0.587, 0.114], np.float32)

@@ -1,4 +1,4 @@
-"""Images on disk: find them, read them, refuse those that cannot be read."""
+"""Finding, reading and checking image files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import check_regular
 
-# Pillow warns of large images and damaged EXIF data. Neither is a problem here; what is a problem is an error.
+# Pillow warns of large images and damaged EXIF data, which are no problem here. Real problems are errors.
 warnings.filterwarnings('ignore', module=r'PIL\.')
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
@@ -28,15 +28,15 @@ _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
     """Read an image as 8-bit RGB.
 
-    Grey and palette images become RGB, 16 bits become 8 (rounded in grey images; of colour images Pillow drops the
-    lower 8 bits), transparency is dropped, the EXIF orientation is applied.
+    Grey and palette images become RGB; 16 bits become 8 (grey images are rounded; in colour images Pillow drops the
+    lower 8 bits); transparency is dropped; the EXIF orientation is applied.
 
     Args:
         source: A path, or the bytes of a file.
-        name: What to call it in an error. Default: the path.
+        name: Name of the image in an error. Default: the path.
 
     Returns:
-        The image, (H, W, 3) uint8, RGB.
+        (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: The file is missing, truncated, not an image, or of more than 16 bits.
@@ -57,12 +57,12 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
                 raise ValueError('more than 16 bits; convert it to 16 bits')
             grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+    except Exception as error:  # Pillow's decoders may raise anything on damaged files
         raise unreadable(name, error) from error
 
 
 def unreadable(name: object, error: Exception) -> UserError:
-    """Make the error for an image that cannot be read, out of whatever its decoder raised."""
+    """Convert the error of a decoder to the ``UserError`` for an image that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
     if isinstance(error, Image.UnidentifiedImageError):
         reason = 'no known image format'
@@ -70,18 +70,15 @@ def unreadable(name: object, error: Exception) -> UserError:
 
 
 def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
-    """List the images in a folder and in the folders inside it, each folder once even if several links lead to it.
-
-    Args:
-        root: The folder.
+    """List the images in a folder and its subfolders; a folder that several links lead to is listed once.
 
     Returns:
-        The files with an image's ending and the others, both in natural order (``img2`` before ``img10``). Hidden
-        files, and those that file managers leave behind, are in neither.
+        The files with the suffix of an image, and the other files, both in natural order (``img2`` before ``img10``);
+        without hidden files and files of file managers, such as ``Thumbs.db``.
 
     Raises:
-        UserError: The folder does not exist, a folder inside it cannot be read, it holds no image, or one whose name
-            is not UTF-8.
+        UserError: The folder does not exist, a subfolder cannot be read, there is no image, or the name of an image is
+            not UTF-8.
     """
 
     def refuse(error: OSError) -> None:
@@ -113,12 +110,12 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
 
 
 def natural_key(text: str) -> list:
-    """Sort key by which numbers count as numbers: ``img2`` before ``img10``."""
+    """Sort key that compares digits as numbers: ``img2`` before ``img10``."""
     return [(0, int(part), '') if part.isdecimal() else (1, 0, part) for part in re.split(r'(\d+)', text) if part]
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Read an image's height and width, px, from its header: those of the upright image.
+    """Read height and width of an image, px, from its header; the EXIF orientation is applied.
 
     Raises:
         UserError: The header cannot be read.
@@ -127,7 +124,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            # EXIF orientations 5 to 8 exchange the sides. In a PNG file the orientation may stand behind all pixels.
+            # EXIF orientations 5 to 8 swap the sides. A PNG file may hold its EXIF data after the pixels: not read.
             turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
     except Exception as error:  # as in read_image
         raise unreadable(path, error) from error
@@ -135,10 +132,10 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:
-    """Decode every image once, so that a broken one is found before a run and not in the middle of it.
+    """Decode every image once, so that a broken image is found before the run and not during it.
 
     Raises:
-        UserError: Names the first image that is broken or has a side below ``min_size`` px; ``why`` explains the size.
+        UserError: An image is broken or has a side below ``min_size`` px; the message gives ``why`` as the reason.
     """
 
     def check(path: Path) -> None:

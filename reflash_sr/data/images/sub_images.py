@@ -1,4 +1,4 @@
-"""Cut photographs into overlapping sub-images, which a loader reads faster than whole ones."""
+"""Cut photographs into overlapping sub-images, which a DataLoader reads faster than whole photographs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from reflash_sr.data.images.read_image import find_images, read_image
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write
 
-SHOWN = 5  # names in a line of the summary
-SETTINGS = 'sub_images.json'  # in the output folder: size, step and threshold of its sub-images
+SHOWN = 5  # most names in a line of the summary
+SETTINGS = 'sub_images.json'  # file in the output folder: size, step and threshold
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`cut_folder` did; as text, lines for the user."""
+    """Result of :func:`cut_folder`; ``str()`` makes a text for the user."""
 
-    cut: int
-    kept: int
-    skipped: tuple[str, ...]
+    cut: int  # photographs
+    kept: int  # photographs that were cut before
+    skipped: tuple[str, ...]  # a message for each skipped photograph
     output: str
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # photographs of earlier runs that are not in the source now; sub-images are kept
 
     def __str__(self) -> str:
         text = f'photographs cut: {self.cut}, done before: {self.kept}; sub-images in {self.output}'
@@ -43,16 +43,13 @@ class Summary:
 
 
 def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
-    """Where sub-images begin along one side.
+    """First pixels of the sub-images along one side of a photograph.
 
     Args:
         side: Length of the side, px; at least ``size``.
         size: Side of a sub-image, px.
-        step: From one to the next, px.
-        threshold: A remainder of at most this many px gets no sub-image of its own.
-
-    Returns:
-        Positions, px; the last sub-image ends at the border if the remainder is above ``threshold``.
+        step: Distance between sub-images, px.
+        threshold: If more px than this remain at the border, one more sub-image ends there.
     """
     places = list(range(0, side - size + 1, step))
     if side - (places[-1] + size) > threshold:
@@ -64,24 +61,22 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                threshold: int = 0, compression: int = 3, workers: int | None = None) -> Summary:
     """Cut every photograph of a folder into sub-images, in parallel, with a progress bar.
 
-    A photograph that has not changed, and whose sub-images all exist, is not cut again, so an interrupted run can be
-    restarted. Photographs that cannot be read, or are smaller than ``size``, are skipped and named.
+    An unchanged photograph whose sub-images all exist is not cut again, so an interrupted run can be restarted.
+    Photographs that cannot be read, or are smaller than ``size``, are skipped. Several sources may be cut into one
+    folder.
 
     Args:
-        source: Folder of photographs; folders inside are searched too.
+        source: Folder of photographs, with its subfolders.
         output: Folder for ``NAME_s001.png``, …
         size: Side of a sub-image, px. The paper's runs: 480.
-        step: From one to the next, px. The paper's runs: 240.
+        step: Distance between sub-images, px. The paper's runs: 240.
         threshold: See :func:`starts`.
         compression: PNG level, 0 (large, fast) to 9.
-        workers: Processes. Default: one per core.
-
-    Returns:
-        Counts, what was skipped, and the photographs of earlier runs that are not in the source now: their sub-images
-        are kept, because several sources may be cut into one folder.
+        workers: Number of processes. Default: one per core.
 
     Raises:
-        UserError: No photographs, wrong numbers, or an output folder that was cut with others or is inside the source.
+        UserError: No photographs, a number out of its range, or an output folder that was cut with other numbers or is
+            inside the source.
     """
     for name, value, low in (('size', size, 1), ('step', step, 1), ('threshold', threshold, 0),
                              ('compression', compression, 0), ('workers', 1 if workers is None else workers, 1)):
@@ -104,11 +99,11 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
                 cut += done
                 if reason:
                     skipped.append(reason)
-        except BaseException as error:  # Ctrl-C too: photographs that are being cut are finished, the others are not
+        except BaseException as error:  # Ctrl-C too: finish the photographs in progress, cancel the others
             pool.shutdown(wait=True, cancel_futures=True)
             if isinstance(error, OSError):
                 raise UserError(f'--output: {output}: cannot be written ({error.strerror}); make room or name another '
-                                'folder, and start again: it goes on where it stopped') from error
+                                'folder, and start again to continue') from error
             raise
     cut_before = {path.name[1:-len('.done')] for path in output.glob('.*.done')}
     others = tuple(sorted(cut_before - {name for _, name in jobs}))
@@ -116,12 +111,12 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
 
 
 def _claim(output: Path, settings: dict[str, int]) -> None:
-    """Refuse a folder that was cut with other settings, or that holds anything else."""
+    """Write the settings into the output folder; refuse a folder with other settings or with other files."""
     record = output / SETTINGS
     try:
         before = json.loads(record.read_text(encoding='utf-8')) if record.is_file() else None
         if before is None and output.is_dir() and any(output.iterdir()):
-            raise UserError(f'--output: {output} is not empty, and not of this tool; name a new folder')
+            raise UserError(f'--output: {output} is not empty, and not written by this tool; name a new folder')
         if before not in (None, settings):
             raise UserError(f'--output: {output} was cut with {before}, not {settings}; name another folder')
         with atomic_write(record, 'w') as file:
@@ -132,7 +127,7 @@ def _claim(output: Path, settings: dict[str, int]) -> None:
 
 def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: int,
          compression: int) -> tuple[int, str | None]:
-    """Cut one photograph; returns 1 if there was something to do, and the reason if it was skipped."""
+    """Cut one photograph; returns 1 if it was cut, 0 if not, and the reason if it was skipped."""
     done = output / f'.{name}.done'
     before = _record(done)
     try:
@@ -161,7 +156,7 @@ def _cut(path: Path, name: str, output: Path, size: int, step: int, threshold: i
 
 
 def _record(done: Path) -> dict[str, int]:
-    """Size, time and number of parts of a photograph when it was cut; empty if that is not known."""
+    """Read size, time and number of sub-images of a photograph from its record; empty if there is none."""
     try:
         record = json.loads(done.read_text(encoding='utf-8'))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 """PNG files of 16 bits and TIFF files of 8 or 16 bits, with colour profile, EXIF data and resolution.
 
-Pillow writes no 16-bit colour, and no EXIF directories in compressed TIFF files. tifffile writes no EXIF directories,
-OpenCV no EXIF data in TIFF files, and in PNG files only its newest versions do.
+Own code, because Pillow writes no 16-bit colour, and no EXIF directories in compressed TIFF files; tifffile writes no
+EXIF directories; OpenCV writes no EXIF data in TIFF files, and in PNG files only in its newest versions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 INCH = 0.0254  # m
-LEVEL = 4  # of zlib: three times faster than the usual 6, files 7 % larger
+LEVEL = 4  # zlib's compression: three times faster than the usual 6, files 7 % larger
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 _SUB_DIRECTORIES = (0x8769, 0x8825)  # EXIF and GPS
 _TIFF_LONG = 4
@@ -34,7 +34,7 @@ def write_png(levels: np.ndarray, file: IO[bytes], icc: bytes | None = None, exi
     """
     height, width, channels = levels.shape
     rows = np.ascontiguousarray(levels, '>u2').view(np.uint8).reshape(height, -1)
-    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)  # 2: differences from the row above, which pack better
+    filtered = np.full((height, rows.shape[1] + 1), 2, np.uint8)  # filter 2: row differences, which compress better
     filtered[:, 1:] = np.diff(rows, axis=0, prepend=np.uint8(0))
     header = struct.pack('>IIBBBBB', width, height, 16, _PNG_COLOUR[channels], 0, 0, 0)
     file.write(b'\x89PNG\r\n\x1a\n')
@@ -68,7 +68,7 @@ def write_tiff(levels: np.ndarray, file: IO[bytes], icc: bytes | None = None, ex
     tags |= {256: width, 257: height, 258: (8 * levels.itemsize,) * channels, 259: 8, 262: 2 if channels > 2 else 1,
              273: 0, 274: 1, 277: channels, 278: height, 279: len(packed), 317: 2, 339: (1,) * channels}
     if channels in (2, 4):
-        tags[338] = 2  # alpha; the colours are not multiplied with it
+        tags[338] = 2  # alpha that is not premultiplied
     if dpi:
         tags |= {282: dpi[0], 283: dpi[1], 296: 2}
     if icc:

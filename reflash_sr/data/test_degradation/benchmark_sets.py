@@ -1,4 +1,4 @@
-"""Test sets: GT images with LQ images that are made here by degradations, or LQ images from files."""
+"""Test sets: GT images, and LQ images that are made from them or read from files."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from reflash_sr.errors import UserError
 
 
 class _BenchmarkSet:
-    """What both kinds of test sets have."""
+    """Attributes and methods that both kinds of test sets have."""
 
     name: str
     scale: int
     degradations: list[str]
-    names: list[str]  # of the images
+    names: list[str]  # names of the images
     roots: list[str]  # folders
-    _files: list[tuple[Path, ...]]  # of each pair; the last is the GT
+    _files: list[tuple[Path, ...]]  # files of each pair; the last is the GT
 
     def __len__(self) -> int:
         return len(self._files)
 
     def path(self, place: int) -> Path:
-        """The GT file."""
+        """The GT file of pair number ``place``."""
         return self._files[place][-1]
 
     def files(self, place: int) -> list[Path]:
-        """All files that a pair is made from."""
+        """All files of pair number ``place``."""
         return list(self._files[place])
 
 
 class DegradedSet(_BenchmarkSet):
-    """GT images, from which the LQ images are made.
+    """A test set whose LQ images are made from the GT images.
 
     Args:
-        name: What to call it.
-        source: The images.
+        name: Name in tables.
+        source: The GT images.
         degradations: Names; see :mod:`reflash_sr.data.test_degradation.degradations`.
-        scale: Factor.
-        seed: Of the noise, which also depends on the image and the degradation.
+        scale: Scale factor.
+        seed: Seed of the noise, which also depends on the image's name and the degradation.
 
     Raises:
-        UserError: An unknown degradation, or files that are not images: a test set must be complete.
+        UserError: An unknown degradation, or a file that is not an image: a test set must be complete.
     """
 
     def __init__(self, name: str, source: ImageSource, degradations: Sequence[str], scale: int, seed: int = 0):
         self.name, self.source, self.scale, self.seed = name, source, scale, seed
         self.degradations = list(degradations)
-        for one in degradations:
-            parse(one)  # raises UserError
+        for degradation in degradations:
+            parse(degradation)  # raises UserError
         self.names, self.roots, self._files = source.names, [source.root], [(path,) for path in source.paths]
         if source.others:
             raise UserError(f'{source.others[0]}: not an image; a test set must be complete, so remove this file (in '
@@ -63,7 +63,7 @@ class DegradedSet(_BenchmarkSet):
         self._last: tuple[int, np.ndarray] | None = None
 
     def check(self, smallest: int, why: str) -> None:
-        """Decode every image; raises ``UserError`` for one that is broken, or below ``smallest`` px."""
+        """Decode every image; raises ``UserError`` if one is broken, or smaller than ``smallest`` px."""
         smallest = -(-smallest // self.scale) * self.scale
         check_all(self.source.paths, smallest, f'{why} of a multiple of {self.scale}')
 
@@ -71,7 +71,7 @@ class DegradedSet(_BenchmarkSet):
         """Make the pair of image number ``place`` under one of ``degradations``.
 
         Returns:
-            LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; GT cropped to a multiple of the scale.
+            LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; the GT is cropped to a multiple of the scale.
 
         Raises:
             UserError: The image cannot be read or is smaller than ``scale``.
@@ -86,38 +86,37 @@ class DegradedSet(_BenchmarkSet):
 
 
 class PairedSet(_BenchmarkSet):
-    """LQ images together with their GT, as in RealSR or NTIRE 2018.
+    """A test set of LQ and GT files, as in RealSR or NTIRE 2018.
 
     Args:
-        name: What to call it.
+        name: Name in tables.
         lq_root: Folder of the LQ images.
         gt_root: Folder of the GT images.
-        scale: Factor.
-        lq_template: Name of an LQ file, without ending; ``{}`` stands for the part that both names share, as in
-            ``{}x4m``.
-        gt_template: The same of a GT file.
+        scale: Scale factor.
+        lq_template: Name of an LQ file without suffix, such as ``{}x4m``; ``{}`` is the part that both names share.
+        gt_template: Name of a GT file in the same form.
 
     Raises:
-        UserError: A name that does not fit its template, an image without its counterpart, or sizes that do not agree.
+        UserError: A name that does not fit its template, an image without counterpart, or sizes that do not fit.
     """
 
     def __init__(self, name: str, lq_root: str, gt_root: str, scale: int, lq_template: str = '{}',
                  gt_template: str = '{}'):
         self.name, self.scale, self.degradations = name, scale, [AS_GIVEN]
-        together = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
-        lq = _by_shared_name(lq_root, lq_template, gt_template if together else None)
-        gt = _by_shared_name(gt_root, gt_template, lq_template if together else None)
-        for one, other, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
-            alone = next((key for key in one if key not in other), None)
+        same_folder = Path(lq_root).expanduser().resolve() == Path(gt_root).expanduser().resolve()
+        lq = _by_shared_name(lq_root, lq_template, gt_template if same_folder else None)
+        gt = _by_shared_name(gt_root, gt_template, lq_template if same_folder else None)
+        for files, others, root, template in ((lq, gt, gt_root, gt_template), (gt, lq, lq_root, lq_template)):
+            alone = next((key for key in files if key not in others), None)
             if alone is not None:
-                raise UserError(f"{one[alone]}: has no counterpart '{template.format(alone)}.*' in {root}; remove it, "
-                                'or say how names go together with --pair_names')
+                raise UserError(f"{files[alone]}: has no counterpart '{template.format(alone)}.*' in {root}; remove it,"
+                                ' or describe the file names with --pair_names')
         self.names, self.roots, self._files = list(gt), [lq_root, gt_root], [(lq[key], gt[key]) for key in gt]
         with ThreadPoolExecutor() as pool:
             list(pool.map(self._check_size, *zip(*self._files)))
 
     def check(self, smallest: int, why: str) -> None:
-        """Decode every image; raises ``UserError`` for one that is broken, or whose GT is below ``smallest`` px."""
+        """Decode every image; raises ``UserError`` if one is broken, or a GT is smaller than ``smallest`` px."""
         lq, gt = zip(*self._files)
         check_all(lq, 1, why)
         check_all(gt, -(-smallest // self.scale) * self.scale, why)
@@ -130,28 +129,28 @@ class PairedSet(_BenchmarkSet):
     def _check_size(self, lq_path: Path, gt_path: Path) -> None:
         lq, gt = image_size(lq_path), image_size(gt_path)
         if any(not 0 <= large - small * self.scale < self.scale for small, large in zip(lq, gt)):
-            raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px does not go with {gt_path}: {gt[1]}×{gt[0]} px at scale '
+            raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px does not fit {gt_path}: {gt[1]}×{gt[0]} px at scale '
                             f'{self.scale}')
 
 
 def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Sequence[str]],
               pair_names: Sequence[Sequence[str]], pair_labels: Sequence[str], scale: int,
               seed: int) -> list[DegradedSet | PairedSet]:
-    """Open the test sets that a command line names.
+    """Open the test sets of a command line.
 
     Args:
-        gt: Folders of GT images, ``DIR`` or ``NAME=DIR``; named after the folder otherwise.
-        degradations: For them; ``all`` stands for the eight.
-        pairs: LQ and GT folders.
-        pair_names: Templates of their file names: none, one for all pairs, or one each.
-        pair_labels: Names for the pairs: none, or one each.
-        scale: Factor.
-        seed: Of the noise.
+        gt: Folders of GT images, each ``NAME=DIR``, or ``DIR`` to name the test set after the folder.
+        degradations: Degradations of the folders in ``gt``; ``all`` stands for the eight of Table 1.
+        pairs: LQ folder and GT folder of each paired test set.
+        pair_names: Templates of LQ and GT file names: none, one pair of templates for all, or one for each.
+        pair_labels: Names of the paired test sets: none, or one for each.
+        scale: Scale factor.
+        seed: Seed of the noise.
 
     Raises:
-        UserError: No test set, counts that do not agree, or what :class:`DegradedSet` and :class:`PairedSet` raise.
+        UserError: No test set, numbers of arguments that do not fit, or an error of a test set.
     """
-    names = list(dict.fromkeys(name for one in degradations for name in (EIGHT if one == 'all' else (one,))))
+    names = list(dict.fromkeys(name for given in degradations for name in (EIGHT if given == 'all' else (given,))))
     known: dict[str, str] = {}
     for name in names:
         same = known.setdefault(str(parse(name)), name)
@@ -167,7 +166,7 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
         sets.append(DegradedSet(label, ImageSource({'dataroot_gt': root}), names, scale, seed))
     for option, given in (('--pair_names', pair_names), ('--pair_labels', pair_labels)):
         if given and len(given) != len(pairs) and not (option == '--pair_names' and len(given) == 1 and pairs):
-            raise UserError(f'{option}: {len(given)} for {len(pairs)} --pairs; give one each')
+            raise UserError(f'{option}: {len(given)} for {len(pairs)} --pairs; give one for each')
     for place, (lq_root, gt_root) in enumerate(pairs):
         templates = pair_names[min(place, len(pair_names) - 1)] if pair_names else ('{}', '{}')
         label = pair_labels[place] if pair_labels else _set_name(lq_root)
@@ -178,14 +177,14 @@ def open_sets(gt: Sequence[str], degradations: Sequence[str], pairs: Sequence[Se
 
 
 def _set_name(root: str) -> str:
-    """Name a set after its folder, or the one above if it has a usual name: ``Set5`` for ``Set5/HR``."""
+    """Name of a test set: its folder, or the parent of a folder such as ``HR``: ``Set5`` for ``Set5/HR``."""
     path = Path(root).expanduser().absolute()
     usual = path.name.lower() in ('hr', 'lr', 'gt', 'lq', 'gtmod12', 'original') and path.parent.name
     return path.parent.name if usual else path.name
 
 
 def _by_shared_name(root: str, template: str, other: str | None) -> dict[str, Path]:
-    """Files by the part of their names that ``{}`` stands for; files that fit ``other`` are skipped."""
+    """Files by the shared part of their names, ``{}`` in the template; files that fit ``other`` are skipped."""
     pattern = _pattern(template)
     paths, _ = find_images(root)
     found: dict[str, Path] = {}
@@ -194,12 +193,12 @@ def _by_shared_name(root: str, template: str, other: str | None) -> dict[str, Pa
         if match is not None:
             found[match[1]] = path
         elif other is None or not _pattern(other).fullmatch(name):
-            raise UserError(f"{path}: its name is not like '{template}'; say how names go together with --pair_names")
+            raise UserError(f"{path}: its name does not fit '{template}'; describe the file names with --pair_names")
     return found
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     before, field, after = template.partition('{}')
     if not field:
-        raise UserError(f"--pair_names: '{template}' must hold {{}}, which stands for what both names share")
+        raise UserError(f"--pair_names: '{template}' must contain {{}}, the part that both names share")
     return re.compile(re.escape(before) + '(.+)' + re.escape(after))

@@ -1,7 +1,4 @@
-"""The steps of the test degradations: blur, downscaling, noise, JPEG.
-
-Pure functions; images are (H, W, 3) uint8 RGB, before and after each step.
-"""
+"""The steps of the test degradations: blur, downscaling, noise, JPEG; all images are (H, W, 3) uint8 RGB."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from PIL import Image
 
 _RESAMPLING = {name: Image.Resampling[name.upper()] for name in ('bicubic', 'bilinear', 'lanczos', 'box', 'nearest')}
 DOWNSCALING = (*_RESAMPLING, 'matlab')
-_CUBIC_REACH = 2  # px of the small image: half the width of the cubic
-_WIDEST_REACH = 3  # Lanczos
+_CUBIC_REACH = 2  # px of the small image: half the width of the cubic kernel
+_WIDEST_REACH = 3  # px of the small image: half the width of the widest kernel, Lanczos
 
 
 def blur_radius(sigma: float = 2) -> int:
@@ -25,7 +22,7 @@ def blur_radius(sigma: float = 2) -> int:
 
 
 def downscale_reach(scale: int) -> int:
-    """How far away a downscaled pixel depends on the large image, px, whatever the method."""
+    """Largest distance at which a downscaled pixel depends on the large image, px of it, for every method."""
     return _WIDEST_REACH * scale
 
 
@@ -41,8 +38,8 @@ def downscale(image: np.ndarray, scale: int, method: str = 'bicubic') -> np.ndar
     Args:
         image: (H, W, 3) uint8.
         scale: Factor.
-        method: One of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's ``imresize``, which differs
-            from Pillow's bicubic at the borders and in rounding only.
+        method: One of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's bicubic ``imresize``, which
+            differs from Pillow's bicubic only at the borders and in rounding.
     """
     if method == 'matlab':
         return _matlab_bicubic(image, scale)
@@ -51,7 +48,7 @@ def downscale(image: np.ndarray, scale: int, method: str = 'bicubic') -> np.ndar
 
 
 def gaussian_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """Add N(0, sigma²), sigma in grey levels of 255, clip and truncate to 8 bits, as the published recipe does."""
+    """Add N(0, sigma²), sigma in 8-bit levels; clip and truncate to 8 bits, as in the paper."""
     noisy = image + rng.normal(0, sigma, image.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
@@ -64,7 +61,7 @@ def jpeg(image: np.ndarray, quality: int = 50) -> np.ndarray:
 
 
 def _matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's ``imresize(image, 1 / scale)``: rows, then columns, in float64, rounded half up once at the end."""
+    """MATLAB's ``imresize(image, 1 / scale)``: rows, then columns, in float64; rounded half up only at the end."""
     height, width = image.shape[:2]
     rows, columns = _matlab_matrix(height, height // scale, scale), _matlab_matrix(width, width // scale, scale)
     small = np.einsum('ah,hwc->awc', rows, image.astype(np.float64), optimize=True)
@@ -74,7 +71,7 @@ def _matlab_bicubic(image: np.ndarray, scale: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _matlab_matrix(n_in: int, n_out: int, scale: int) -> np.ndarray:
-    """(n_out, n_in) float64: a cubic (a = −0.5) stretched by the scale; beyond the borders the image is mirrored."""
+    """(n_out, n_in) float64: a cubic kernel (a = −0.5) stretched by the scale; the image is mirrored at its borders."""
     centre = (np.arange(n_out) + 0.5) * scale - 0.5
     left = np.floor(centre - _CUBIC_REACH * scale).astype(int)
     taps = left[:, None] + np.arange(2 * _CUBIC_REACH * scale + 2)
@@ -83,7 +80,7 @@ def _matlab_matrix(n_in: int, n_out: int, scale: int) -> np.ndarray:
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights = np.where(distance <= 1, near, np.where(distance <= 2, far, 0))
     weights /= weights.sum(axis=1, keepdims=True)
-    mirrored = np.abs(taps + 0.5) - 0.5  # −1 is 0 again, −2 is 1, …
+    mirrored = np.abs(taps + 0.5) - 0.5  # −1 becomes 0, −2 becomes 1, …
     period = mirrored % (2 * n_in)
     mirrored = np.where(period < n_in, period, 2 * n_in - 1 - period).astype(int)
     matrix = np.zeros((n_out, n_in))

@@ -1,7 +1,7 @@
 """The test degradations (paper Sec. 5.3, Table 1): blur, downscaling, noise, JPEG, in that order.
 
-A degradation is a name: one of the eight of Table 1, or steps joined by ``+``, each with its strength if that is not
-the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``.
+A degradation is given by name: one of the eight of Table 1, or steps joined by ``+``. A step may have a strength
+other than the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NAMED = (*EIGHT, 'nearest')
 AS_GIVEN = 'as given'  # the degradation of a test set whose LQ images are files
 _WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen in training (Fig. 2d)
 
-# Steps in their order. Strength: default, range in words, check; then (image, strength, scale, rng) to the next image.
+# In order. For each step: default strength, range in words, check of the range, and the function that applies it.
 _STEPS: dict[str, tuple[float | str, str, Callable[[Any], bool], Callable[..., np.ndarray]]] = {
     'blur': (2, 'a sigma above 0 and up to 50 px', lambda v: 0 < v <= 50,
              lambda image, strength, scale, rng: steps.gaussian_blur(image, strength)),
@@ -42,9 +42,9 @@ def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generat
 
     Args:
         gt: (H, W, 3) uint8 RGB; H and W multiples of ``scale``.
-        degradation: Its name: see the head of this file.
-        scale: Factor.
-        rng: Source of the noise; may be None for degradations without noise.
+        degradation: Its name, see the module's docstring.
+        scale: Scale factor.
+        rng: Random generator of the noise; may be None for a degradation without noise.
 
     Returns:
         (H / scale, W / scale, 3) uint8 RGB.
@@ -59,10 +59,10 @@ def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generat
 
 @lru_cache(maxsize=256)
 def parse(degradation: str) -> dict[str, Any]:
-    """Read a degradation's name, such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
+    """Parse the name of a degradation, such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
 
     Returns:
-        Strengths (a number; of ``down`` a text) by step, in the order of work, downscaling always among them.
+        The strength of each step in the order of execution: a number, for ``down`` a text. ``down`` is always included.
 
     Raises:
         UserError: An unknown step, a step that is given twice, or a strength out of its range.
@@ -92,7 +92,7 @@ def check_name(degradation: str) -> str:
 
 
 def reach(degradation: str, scale: int) -> int:
-    """How far away an LQ pixel depends on the GT image, px of the GT, before JPEG."""
+    """Largest distance at which an LQ pixel, before JPEG, depends on the GT image, px of the GT."""
     sigma = parse(degradation).get('blur')
     return steps.downscale_reach(scale) + (steps.blur_radius(sigma) if sigma else 0)
 
@@ -104,5 +104,5 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def noise_rng(seed: int, image_name: str, degradation: str) -> np.random.Generator:
-    """The noise of one image (its file name, without folder) under one degradation: the same on every machine."""
+    """Random generator of the noise of one image (file name without folder) and degradation, same on all machines."""
     return np.random.default_rng([seed, zlib.crc32(image_name.encode()), zlib.crc32(degradation.encode())])

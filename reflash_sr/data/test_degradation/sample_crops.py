@@ -1,4 +1,4 @@
-"""Samples for an analysis: crops of photographs, each under several degradations (paper Sec. 6.2)."""
+"""Samples of a cluster analysis: crops of photographs, each under several degradations (paper Sec. 6.2)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from reflash_sr.errors import UserError
 class Crop:
     """A square of a photograph."""
 
-    name: str  # of the photograph; 'name#2' for its second crop
-    index: int  # of the photograph in its source
+    name: str  # name of the photograph; 'name#2' for its second crop
+    index: int  # index of the photograph in its source
     top: int  # first row, px
     left: int  # first column, px
     side: int  # px
@@ -29,21 +29,21 @@ class Crop:
 def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> list[Crop]:
     """Choose crops, spread as evenly over the photographs as possible.
 
-    With fewer crops than photographs, the photographs are at even distances in the list. With more, a photograph gives
-    several crops, which may overlap but are never at the same place. Places depend on the seed, the photograph's name
-    and how many crops it gives, so the only crop of a photograph does not move when other photographs come or go.
+    If there are fewer crops than photographs, photographs at even distances in the list are used. If there are more, a
+    photograph gives several crops, which may overlap but are never at the same place. The places depend only on the
+    seed, the photograph's name and its number of crops.
 
     Args:
         source: The photographs.
-        count: How many crops.
-        side: px of the photograph.
-        seed: Of the places.
+        count: Number of crops.
+        side: Side of a crop, px of the photograph.
+        seed: Seed of the places.
 
     Returns:
-        The crops, those of a photograph together.
+        The crops, in the order of the photographs.
 
     Raises:
-        UserError: A photograph is too small for one crop, or for as many different ones as it must give.
+        UserError: A photograph is too small for one crop, or for its number of different crops.
     """
     if count < 1:
         raise UserError(f'samples: {count}; give 2 or more')
@@ -58,8 +58,8 @@ def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> l
         columns = width - side + 1
         places = columns * (height - side + 1)
         if places < wanted:
-            raise UserError(f'{source.paths[index]}: {width}×{height} px has {places} crops of {side} px, {wanted} are '
-                            'wanted; give more photographs, fewer --samples or a smaller --sample')
+            raise UserError(f'{source.paths[index]}: {width}×{height} px has only {places} crops of {side} px, not '
+                            f'{wanted}; give more photographs, fewer --samples or a smaller --sample')
         name = source.names[index]
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         for k, corner in enumerate(rng.choice(places, wanted, replace=False).tolist()):
@@ -83,11 +83,10 @@ def make_samples(source: ImageSource, crops: Sequence[Crop], degradations: Seque
 
     Args:
         source: The photographs.
-        crops: N squares whose side is a multiple of the scale; each is degraded on its own, not cut out of a degraded
-            photograph.
+        crops: N crops whose side is a multiple of the scale; each is cropped first and then degraded.
         degradations: D names.
-        scale: Factor.
-        seed: Of the noise, which also depends on the crop's name and the degradation.
+        scale: Scale factor.
+        seed: Seed of the noise, which also depends on the crop's name and the degradation.
 
     Returns:
         (N · D, side / scale, side / scale, 3) uint8 RGB: the first crop under all degradations, then the second, ….

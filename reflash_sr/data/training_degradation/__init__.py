@@ -1,1 +1,1 @@
-"""The training degradation: the second-order degradation of Real-ESRGAN, on arrays."""
+"""The second-order degradation of Real-ESRGAN, for training."""

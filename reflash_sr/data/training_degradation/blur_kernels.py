@@ -12,7 +12,7 @@ from reflash_sr.errors import UserError
 
 SMALLEST = 7
 
-# How the bell falls with q, the squared distance in units of sigma, and the option that beta is drawn from.
+# Value of the kernel at q, the squared distance in units of sigma; and the option with the range of beta.
 _FALLS = {
     '': (lambda q, beta: np.exp(-0.5 * q), None),
     'generalized_': (lambda q, beta: np.exp(-0.5 * q**beta), 'betag_range'),
@@ -30,9 +30,9 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
             ``plateau_aniso``.
         size: Side in pixels; odd.
         sigma_x: Width along the first axis of the ellipse in pixels, above 0.
-        sigma_y: Width along its second axis; None takes ``sigma_x``. The iso kernels ignore it.
-        angle: Between the ellipse's first axis and the image's rows, in radians.
-        beta: Shape, above 0. A generalized bell with 1 is the Gaussian; the Gaussians ignore it.
+        sigma_y: Width along the second axis; default: ``sigma_x``. The iso kernels ignore it.
+        angle: Angle between the first axis of the ellipse and the rows of the image, in radians.
+        beta: Shape, above 0. The generalized kernel with 1 is the Gaussian; the Gaussians ignore it.
 
     Returns:
         (size, size) float64, symmetric about its centre.
@@ -46,7 +46,7 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
 
 
 def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
-    """The circular low-pass filter: rings and overshoots as strong sharpening does (Real-ESRGAN, Sec. 3.3).
+    """The circular low-pass filter, which makes ringing and overshoot artefacts (Real-ESRGAN, Sec. 3.3).
 
     Args:
         size: Side in pixels; odd.
@@ -71,7 +71,7 @@ def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix:
         rng: Source of all randomness.
         settings: ``blur_kernel_size``, ``kernel_list``, ``kernel_prob``, ``sinc_prob``, ``blur_sigma``, ``betag_range``
             and ``betap_range`` as in ``second_order.DEFAULTS``.
-        suffix: What the names end in: ``''`` for the first degradation, ``'2'`` for the second.
+        suffix: End of the keys: ``''`` for the first degradation, ``'2'`` for the second.
 
     Returns:
         (k, k) float64 that sums to 1, k odd in 7 … blur_kernel_size.
@@ -92,14 +92,14 @@ def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix:
     angle, beta = rng.uniform(-np.pi, np.pi), 1.0
     beta_key = BELLS[name][1]
     if beta_key:
-        # values below and above 1, flat bells and pointed ones, are equally likely
+        # values below and above 1 are equally likely
         low, high = settings[beta_key + suffix]
         beta = rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)
     return bell_kernel(name, size, sigma_x, sigma_y, angle, beta)
 
 
 def sample_final_kernel(rng: np.random.Generator, settings: Mapping[str, Any]) -> np.ndarray | None:
-    """Draw the sinc filter that ends the degradation; None (no filter) with probability 1 - ``final_sinc_prob``."""
+    """Draw the final sinc filter of the degradation; None (no filter) with probability 1 - ``final_sinc_prob``."""
     if rng.random() >= settings['final_sinc_prob']:
         return None
     return sinc_kernel(_sample_size(rng, settings['blur_kernel_size2']), rng.uniform(np.pi / 3, np.pi))

@@ -1,7 +1,7 @@
-"""JPEG compression as Real-ESRGAN's training uses it: the losses of the codec, without its integer arithmetic.
+"""JPEG compression as in Real-ESRGAN's training: quantisation and chroma subsampling in floating point.
 
-It gives the same as BasicSR's ``DiffJPEG``. A real codec differs: it rounds values to 8 bits on the way, and decoders
-smooth the chroma. The paper did not train so, and the noise of the LQ images would be different.
+The results are those of BasicSR's ``DiffJPEG``, with which the paper's networks were trained. A real codec differs: it
+rounds intermediate values to 8 bits, and decoders smooth the chroma.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from reflash_sr.data.training_degradation.windowed_ops import Operation, Size, Window
 
-_UNIT = 16  # pixels of a side that are coded together: 2×2 luma blocks of 8×8, and one of each chroma plane
+_UNIT = 16  # px: side of a coding unit with 2×2 luma blocks of 8×8, and one block of each chroma plane
 
-# Annex K of the JPEG standard. BasicSR has the luma table transposed, so this one is, too.
+# Annex K of the JPEG standard. BasicSR's luma table is transposed, so this one is, too.
 _LUMA = np.array([
     [16, 11, 10, 16, 24, 40, 51, 61],
     [12, 12, 14, 19, 26, 58, 60, 55],
@@ -44,14 +44,14 @@ _DCT[0] /= np.sqrt(2)
 class Jpeg(Operation):
     """JPEG compression with 4:2:0 chroma, clipped to [0, 1]; the image is padded with black to whole units."""
 
-    quality: float  # of encoders, in (0, 100]; need not be whole
+    quality: float  # JPEG quality in (0, 100]
 
     def needed(self, window: Window, size: Size) -> Window:
         return Window(window.top // _UNIT * _UNIT, min(_whole_units(window.bottom), size[0]),
                       window.left // _UNIT * _UNIT, min(_whole_units(window.right), size[1]))
 
     def apply(self, pixels, have, want, size, rng):
-        # at 100 the steps would be 0
+        # the lower limit, because at quality 100 the quantisation steps would be 0
         factor = 50 / self.quality if self.quality < 50 else max(2 - self.quality / 50, 1e-3)
         height, width = pixels.shape[:2]
         full = _whole_units(height), _whole_units(width)
@@ -70,7 +70,7 @@ class Jpeg(Operation):
 
 
 def _code(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Quantise the frequencies of a plane, (h, w) float32 with sides of whole blocks, by an (8, 8) table."""
+    """Quantise the DCT of a plane, (h, w) float32 with sides that are multiples of 8, by an (8, 8) table."""
     steps = np.tile(table.astype(np.float32), (plane.shape[0] // 8, plane.shape[1] // 8))
     levels = _transform_blocks(plane, _DCT)
     levels /= steps
@@ -82,7 +82,7 @@ def _code(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
 def _transform_blocks(plane: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Multiply each 8×8 block by a matrix on the left and by its transpose on the right.
 
-    As a stack of small products: for large ones BLAS starts threads, and the loader's workers use all cores already.
+    A stack of small products, because BLAS starts threads for large ones, and DataLoader workers use all cores already.
     """
     height, width = plane.shape
     plane = matrix @ plane.reshape(-1, 8, width)

@@ -1,7 +1,7 @@
 """Gaussian and Poisson noise of the degradation, drawn from tables.
 
-A table holds the means of a distribution's equally likely parts, so a sample is one random index and one look-up:
-several times faster than drawing normal numbers, and tens of times faster than drawing Poisson ones.
+A distribution is divided into parts of equal probability; a table holds the mean of each part. A sample is then one
+random index and one look-up: several times faster than normal, and tens of times faster than Poisson samples of NumPy.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class PoissonNoise(Operation):
     The expected count of a pixel at full scale is the number of 8-bit levels in the window, rounded up to a power of 2.
     """
 
-    scale: float  # factor on the noise; 1: the noise of the counts
-    gray: bool  # whether the three channels get the same noise, that of the luma
+    scale: float  # factor of the noise; 1 is true Poisson noise
+    gray: bool  # whether the three channels get the same noise, drawn for the luma
 
     def apply(self, pixels, have, want, size, rng):
         levels = to_bytes(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.gray else pixels)
@@ -69,7 +69,7 @@ def _random_bits(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray
 
 @lru_cache(maxsize=1)
 def _normal_table() -> np.ndarray:
-    """(2**16,) float32: means of the equally likely parts of N(0, 1)."""
+    """(2**16,) float32: means of the parts of N(0, 1)."""
     edges = ndtri(np.linspace(0, 1, 2**_NORMAL_BITS + 1))
     density = np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi)
     return (-np.diff(density) * 2**_NORMAL_BITS).astype(np.float32)  # the integral of x times the density is -density
@@ -77,9 +77,9 @@ def _normal_table() -> np.ndarray:
 
 @lru_cache(maxsize=9)
 def _poisson_table(peak: int) -> np.ndarray:
-    """(256 · 2**10,) float32: for each 8-bit level v, the means of the equally likely parts of a pixel's noise.
+    """(256 · 2**10,) float32: for each 8-bit level v, the means of the parts of the noise of a pixel.
 
-    That is Poisson(m) / peak - v / 255 with the mean m = peak · v / 255.
+    The noise is Poisson(m) / peak - v / 255 with the mean m = peak · v / 255.
     """
     edges = np.linspace(0, 1, 2**_POISSON_BITS + 1)
     counts = np.arange(peak + 12 * int(np.sqrt(peak)) + 20)

@@ -1,7 +1,7 @@
-"""Resizing as two small sparse matrices, so that any window of the result can be computed from few pixels.
+"""Resizing with two sparse matrices, so that any window of the result can be computed from few pixels.
 
-The three modes give what ``torch.nn.functional.interpolate`` gives with ``align_corners=False`` and no antialiasing,
-which is what Real-ESRGAN's degradation uses.
+The results are those of ``torch.nn.functional.interpolate`` with ``align_corners=False`` and without antialiasing, as
+in Real-ESRGAN's degradation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 Taps = tuple[np.ndarray, np.ndarray, np.ndarray]
-_A = -0.75  # the cubic's sharpness in PyTorch (and OpenCV); Pillow has -0.5
+_A = -0.75  # the parameter a of the cubic kernel in PyTorch and OpenCV; in Pillow -0.5
 
 
 def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] | None = None,
@@ -25,13 +25,13 @@ def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] 
         n_in: Pixels of the whole input, at least 1.
         n_out: Pixels of the whole output, at least 1.
         mode: A key of ``MODES``: ``area``, ``bilinear`` or ``bicubic``.
-        window_out: The outputs wanted, [start, stop); None for all.
-        window_in: The inputs given, [start, stop); None for all. See :func:`source_window`.
+        window_out: The outputs to compute, [start, stop); None for all.
+        window_in: The inputs that are available, [start, stop); None for all. See :func:`source_window`.
         factor: Scale of the pixel grid if it is not ``n_out / n_in``: PyTorch keeps a given ``scale_factor`` although
             the size is rounded down. ``area`` ignores it.
 
     Returns:
-        (outputs wanted, inputs given) float32; rows sum to 1.
+        (length of ``window_out``, length of ``window_in``) float32; rows sum to 1.
 
     Raises:
         ValueError: ``window_in`` lacks inputs that ``window_out`` depends on.
@@ -58,7 +58,7 @@ def resize(image: np.ndarray, rows: csr_array, columns: csr_array) -> np.ndarray
     """Resize (H, W, C) float32 to (h, w, C) with ``rows`` (h, H) and ``columns`` (w, W) of :func:`resize_matrix`."""
     for matrix in (rows, columns):
         resized = matrix @ image.reshape(image.shape[0], -1)
-        # swapping the axes twice lets both products run along the first one
+        # swap the axes after each product: both products are along the first axis, and the second swap restores them
         image = cv2.transpose(resized.reshape(-1, *image.shape[1:]))
     return image
 
@@ -73,7 +73,7 @@ def _taps(n_in: int, n_out: int, mode: str, factor: float | None) -> Taps:
 
 
 def _area(n_in: int, n_out: int, ratio: float) -> Taps:
-    """The mean of every input that an output pixel touches (adaptive average pooling); whole pixels, so no ratio."""
+    """The mean of all input pixels that an output pixel touches: adaptive average pooling, which ignores ``ratio``."""
     bounds = np.arange(n_out + 1) * n_in
     first, stop = bounds[:-1] // n_out, -(-bounds[1:] // n_out)
     counts = stop - first

@@ -1,8 +1,8 @@
 """The second-order degradation of Real-ESRGAN (Wang et al., ICCVW 2021, Sec. 3) for one training pair.
 
-Blur, resize, noise and JPEG, twice; then a resize to the LQ size with a sinc filter, before or after the second JPEG.
-First everything random except the noise itself is drawn, as a list of operations. Then only the pixels that the wanted
-patch depends on are computed.
+Blur, resize, noise and JPEG, twice; before or after the second JPEG also a resize to the LQ size and a sinc filter.
+First all random parameters are drawn as a list of operations. Then only the pixels that the patch depends on are
+computed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _QUALITIES = Rule('two numbers [low, high] with 1 <= low <= high <= 100',
                   lambda v: RANGE.holds(v) and v[0] >= 1 and v[1] <= 100)
 _UP_DOWN_KEEP = Rule('three weights, for up, down and keep', lambda v: WEIGHTS.holds(v) and len(v) == 3)
 
-# Key: rule, published value of the first degradation and of the second (whose key ends in 2).
+# Key: rule, published value for the first degradation, and for the second (its key ends in 2).
 _TWICE: dict[str, tuple[Rule, Any, Any]] = {
     'blur_kernel_size': (_KERNEL_SIZE, 21, 21),
     'kernel_list': (_KERNEL_LIST, list(BELLS), list(BELLS)),
@@ -56,13 +56,13 @@ DEFAULTS: dict[str, Any] = {key: value for key, (_, value) in _ROWS.items()}
 
 def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size: tuple[int, int],
                      scale: int) -> list[Operation]:
-    """Draw one degradation: everything random in it except the noise itself.
+    """Draw all random parameters of one degradation; the noise itself is drawn later.
 
     Args:
         rng: Source of all randomness.
         settings: A value for each key of ``DEFAULTS``.
         size: (height, width) of the GT; multiples of ``scale``.
-        scale: 1 or above; how many times smaller the result is than the GT.
+        scale: Factor from the LQ size to the GT size, 1 or above.
 
     Returns:
         The operations that make the LQ from the GT, in order.
@@ -94,9 +94,9 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
         gt: (H, W, 3) uint8 RGB; sides are multiples of ``scale``.
         recipe: From :func:`draw_degradation`, for this size and scale.
         window: The patch, (top, bottom, left, right) in pixels of the GT; multiples of ``scale``.
-        rng: For the noise.
-        scale: As given to :func:`draw_degradation`.
-        gt_usm: Whether the GT is sharpened first; both images are made from the sharpened one (as in Real-ESRGAN).
+        rng: Source of the noise.
+        scale: As for :func:`draw_degradation`.
+        gt_usm: Whether the GT is sharpened first; then the LQ is made from the sharpened GT (as in Real-ESRGAN).
 
     Returns:
         GT patch (h, w, 3) float32 in [0, 1], and LQ patch (h / scale, w / scale, 3) float32, multiples of 1/255.
@@ -122,7 +122,7 @@ def degrade(gt: np.ndarray, recipe: Sequence[Operation], window: Sequence[int], 
 
 
 def gt_patch(gt: np.ndarray, window: Sequence[int], gt_usm: bool = True) -> np.ndarray:
-    """Make only the GT patch of a training pair: the same as :func:`degrade`, up to float rounding."""
+    """Make only the GT patch of a training pair, the same as in :func:`degrade` up to float rounding."""
     wanted = Window(*(int(v) for v in window))
     if not gt_usm:
         return to_float(gt[wanted.slices])

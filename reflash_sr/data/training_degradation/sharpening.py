@@ -1,4 +1,4 @@
-"""Unsharp masking of the GT, as in Real-ESRGAN's training: sharpens edges, leaves flat regions as they are."""
+"""Unsharp masking of the GT, as in Real-ESRGAN's training: sharpens edges, does not change flat regions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import numpy as np
 
 from reflash_sr.data.training_degradation.windowed_ops import Operation, Size, Window
 
-RADIUS = 25  # of the Gaussian, px: 51 taps
-WEIGHT = 0.5  # the share of the detail that is added
-THRESHOLD = 10  # detail, in 8-bit steps, above which a pixel counts as an edge
+RADIUS = 25  # radius of the Gaussian, px: 51 taps
+WEIGHT = 0.5  # factor of the added detail
+THRESHOLD = 10  # a pixel with more detail, in 8-bit steps, counts as an edge
 
 _TAPS = cv2.getGaussianKernel(2 * RADIUS + 1, 0).astype(np.float32)
 
@@ -21,7 +21,7 @@ def usm_sharpen(img: np.ndarray) -> np.ndarray:
 
 
 class Sharpen(Operation):
-    """:func:`usm_sharpen` as an operation: 8-bit pixels in, float32 ones out."""
+    """:func:`usm_sharpen` as an operation: uint8 input, float32 output in [0, 1]."""
 
     def needed(self, window: Window, size: Size) -> Window:
         return window.grown(2 * RADIUS, size)

@@ -1,6 +1,6 @@
-"""The steps of a degradation. Each computes any window of its result from only the pixels that the window depends on.
+"""Operations of a degradation; each computes a window of its result from only the pixels that the window depends on.
 
-Pixels are (H, W, 3) float32 RGB around [0, 1]. ``size`` is always that of the whole image, (height, width).
+Pixels are (H, W, 3) float32 RGB, about in [0, 1]. ``size`` is always (height, width) of the whole image.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Window(NamedTuple):
 
 
 class Operation(ABC):
-    """One step. The defaults are those of a step that works pixel by pixel."""
+    """One step of a degradation. The default methods suit a step that treats each pixel alone."""
 
     def out_size(self, size: Size) -> Size:
         """The size of the result for an image of ``size``."""
@@ -63,10 +63,10 @@ class Operation(ABC):
 
         Args:
             pixels: The window ``have`` of the input.
-            have: ``needed(want, size)``, or that of a larger window.
+            have: ``needed(want, size)``, or a larger window.
             want: The window of the result to compute.
-            size: Of the whole input.
-            rng: For noise.
+            size: Size of the whole input.
+            rng: Source of the noise.
 
         Returns:
             The pixels of ``want``; the input is not changed.
@@ -77,8 +77,8 @@ class Filter(Operation):
     """Convolution with a small kernel; the image is mirrored at its borders (without repeating the border pixel).
 
     Args:
-        kernel: (k, k) with weights that sum to 1, k odd. Outer rings that change no result by more than ``TOLERANCE``
-            are cut off.
+        kernel: (k, k) with weights that sum to 1, k odd. Outer rings that change results by less than ``TOLERANCE`` are
+            removed.
     """
 
     TOLERANCE = 1e-5  # of full scale: 1/400 of an 8-bit step
@@ -134,7 +134,7 @@ class Resize(Operation):
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Round float pixels to 8 bits; what lies outside [0, 1] is clipped."""
+    """Round float pixels to 8 bits, clipped to [0, 1]."""
     return cv2.convertScaleAbs(np.clip(pixels, 0, 1), alpha=255)
 
 

@@ -23,9 +23,9 @@ def test_names_go_together_by_template(tmp_path):
     assert one.names == ['0801', '0802']
     first, second = one.pair(1)
     assert first.shape == (8, 10, 3) and second.shape == (32, 40, 3)
-    with pytest.raises(UserError, match=r"0801.png: its name is not like '\{\}_HR'; say how .* --pair_names"):
+    with pytest.raises(UserError, match=r"0801.png: its name does not fit '\{\}_HR'; describe .* --pair_names"):
         PairedSet('x', lq, gt, 4, '{}x4m', '{}_HR')
-    with pytest.raises(UserError, match='must hold'):
+    with pytest.raises(UserError, match='must contain'):
         PairedSet('x', lq, gt, 4, 'x4m', '{}')
 
 
@@ -35,7 +35,7 @@ def test_what_does_not_go_together_is_named(tmp_path):
     with pytest.raises(UserError, match=r'lq/b\.png: has no counterpart'):
         PairedSet('x', lq, alone, 4)
     wrong = images(tmp_path / 'wrong', ['a.png', 'b.png'], 24, 32)
-    with pytest.raises(UserError, match=r'a.png: 8×8 px does not go with .*a.png: 32×24 px at scale 4'):
+    with pytest.raises(UserError, match=r'a.png: 8×8 px does not fit .*a.png: 32×24 px at scale 4'):
         PairedSet('x', lq, wrong, 4)
 
 
@@ -69,7 +69,7 @@ def test_both_images_may_lie_in_one_folder(tmp_path):
     assert one.names == ['Canon_001', 'Canon_002']
     assert [image.shape for image in one.pair(0)] == [(8, 10, 3), (32, 40, 3)]
     images(tmp_path / '4', ['notes.png'], 8, 8)
-    with pytest.raises(UserError, match=r"notes\.png: its name is not like '\{\}_LR4'"):
+    with pytest.raises(UserError, match=r"notes\.png: its name does not fit '\{\}_LR4'"):
         PairedSet('x', both, both, 4, '{}_LR4', '{}_HR')
 
 
