@@ -66,7 +66,7 @@ class FeatureDropout(nn.Module):
 
 def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', dim: str = 'channel', p: float = 0.5,
                    stage: str = 'branch') -> DropoutHandle:
-    """Insert dropout into any network, in place.
+    """Insert dropout into any network, in place; returns a handle that removes it again.
 
     Args:
         net: The network.
@@ -76,9 +76,6 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
         stage: Where ``all-part``, ``half-part`` and ``quarter-part`` drop inside a block: after its residual branch
             (``'branch'``) or after the first stage of this branch (``'first'``).
 
-    Returns:
-        A handle that removes the dropout again.
-
     Raises:
         UserError: An argument is out of its range, or the network does not have the position.
     """
@@ -86,8 +83,7 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
     sites = find_sites(net, position, stage)
     if p == 0:
         return DropoutHandle([])
-    places = ', '.join(f'{site.side} of {site.module}' for site in sites)
-    description = f'{dim} dropout, p = {p:g}, at {places}'
+    description = f'{dim} dropout, p = {p:g}, at ' + ', '.join(f'{site.side} of {site.module}' for site in sites)
     logging.getLogger('basicsr').info('%s: %s', type(net).__name__, description)
     handles = []
     for site in sites:

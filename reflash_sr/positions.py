@@ -74,15 +74,12 @@ _PATH = re.compile(r'(?:(?P<side>input|output) of )?(?P<module>[\w.]+)')
 
 
 def find_sites(net: nn.Module, position: str | Sequence[str], stage: str = 'branch') -> tuple[Site, ...]:
-    """Find one or several positions in a network.
+    """Find the sites of one or several positions in a network: at least one, none of them twice.
 
     Args:
         net: The network.
         position: A name as above, or a list of names: dropout at all of them.
         stage: For the ``…-part`` positions: ``'branch'`` or ``'first'``, see :class:`Layout`.
-
-    Returns:
-        At least one site, none of them twice.
 
     Raises:
         UserError: The network does not have the position; the message lists the positions that it has.
@@ -144,17 +141,11 @@ def _every_conv(net: nn.Module, last: str) -> list[Site]:
 
 
 def last_convolution(net: nn.Module) -> str:
-    """Find the module of the last convolution, by running the network once on a small image.
+    """Return the path of the module of the last convolution, found by running the network once on a small image.
 
     If a network fuses parallel convolutions in eval mode (ECBSR), the module is the block that fuses them. A
     convolution whose input is an image, not features, does not count: for example, the mean shift at the end of
     RIDNet. The network's modes and hooks, and the random state, are restored.
-
-    Args:
-        net: Any network that takes one image.
-
-    Returns:
-        The path of the module.
 
     Raises:
         UserError: There is no convolution of features, or the network cannot be run on one image.

@@ -23,7 +23,7 @@ def WithDropout(base: Mapping[str, Any], dropout_position: str | Sequence[str] =
         base: ``type`` and arguments of the network, as under ``network_g``.
         dropout_position: Where to drop: a name or a list of names, see :mod:`reflash_sr.positions`. ``'last-conv'`` is
             found by running the network once.
-        dropout_dim: As for :class:`DropoutArch`; so are ``dropout_p`` and ``dropout_stage``.
+        dropout_dim: As for :class:`DropoutArch`, as are ``dropout_p`` and ``dropout_stage``.
         window_size: Not used here; BasicSR's ``SwinIRModel`` reads it from ``network_g``.
 
     Raises:

@@ -141,16 +141,13 @@ class PairsCache:
 
 
 def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource) -> dict[str, Any]:
-    """Collect everything that the LQ patches of a training set depend on.
+    """Collect everything that the LQ patches of a training set depend on, as plain values and checksums.
 
     Args:
         kind: Name of the dataset's class.
         options: Options of the dataset that the class knows.
         seed: ``manual_seed`` of the run.
         source: The images.
-
-    Returns:
-        Plain values; the images and the code of this package's ``data`` are replaced by checksums.
 
     Raises:
         UserError: An image cannot be read.

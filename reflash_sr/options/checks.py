@@ -29,10 +29,7 @@ _READ = re.compile(r'''\[['"](\w+)['"]\]|\.\w+\(['"](\w+)['"][,)]|['"](\w+)['"] 
 def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
     """Check the options of a file, and fill in optional sections.
 
-    Args:
-        opt: The options, changed in place: a count that is a float, such as ``5e3``, becomes an int.
-        where: The file, for messages.
-        is_train: Whether the options are for training, not for testing.
+    ``opt`` is changed in place; a count that is a float, such as ``5e3``, becomes an int.
 
     Raises:
         UserError: The file, the key, what is wrong and what to write instead.

@@ -36,12 +36,9 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml') -> None:
-    """Override options in place.
+    """Override options in place; messages begin with ``where``.
 
-    Args:
-        opt: The options.
-        entries: ``section:key=value`` each; the value is parsed as YAML (``1e-4`` is a number, ``~`` is None).
-        where: Source of the entries, for messages.
+    Each entry is ``section:key=value``; the value is parsed as YAML (``1e-4`` is a number, ``~`` is None).
 
     Raises:
         UserError: There is no such section, no ``=``, or text would replace a number, or a value a section.
@@ -71,11 +68,8 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
 def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_size: int = 1) -> None:
     """Add the values that BasicSR's pipelines expect, in place: paths, phases, scale, batch size, debug mode.
 
-    Args:
-        opt: Checked options.
-        root: Folder of ``experiments``, ``results`` and ``tb_logger``.
-        is_train: Whether the options are for training, not for testing.
-        world_size: Number of processes that share ``total_batch_size``.
+    ``root`` is the folder of ``experiments``, ``results`` and ``tb_logger``; ``world_size`` processes share
+    ``total_batch_size``.
 
     Raises:
         UserError: ``total_batch_size`` is not a multiple of ``world_size``.

@@ -21,9 +21,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
 
     If the process fails or is killed before that, the earlier file stays as it was.
 
-    Args:
-        path: The file. Its folder is created if it does not exist.
-        mode: ``'wb'``, or ``'w'`` for UTF-8 text.
+    The folder is created if it does not exist. ``mode`` is ``'wb'``, or ``'w'`` for UTF-8 text.
 
     Raises:
         OSError: The disk is full or the folder is not writable; the earlier file is not changed.

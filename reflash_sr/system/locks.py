@@ -11,9 +11,7 @@ except ImportError:
 def lock(file: int, wait: bool = False) -> None:
     """Lock an open file or folder for this process; do nothing if the system has no such locks.
 
-    Args:
-        file: File descriptor; closing it releases the lock.
-        wait: Whether to wait until another process releases the lock.
+    ``file`` is a descriptor; closing it releases the lock. With ``wait``, wait for another process to release it.
 
     Raises:
         BlockingIOError: Another process holds the lock.

@@ -24,7 +24,7 @@ Found = TypeVar('Found')
 
 def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float | None = None,
           cuda: bool = True, **dist_params: object) -> tuple[int, int]:
-    """Join the process group of a launcher; with gloo if there is no CUDA device.
+    """Join the process group of a launcher, with gloo if there is no CUDA device; returns rank and number of processes.
 
     Args:
         launcher: One of :data:`LAUNCHERS`.
@@ -34,9 +34,6 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
             is noticed at once.
         cuda: Whether the run may use CUDA devices.
         **dist_params: For BasicSR's ``init_dist`` with SLURM.
-
-    Returns:
-        Rank of this process, and number of processes.
 
     Raises:
         UserError: The launcher's environment variables or GPUs are missing, or ``timeout`` is given with SLURM.

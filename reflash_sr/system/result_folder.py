@@ -27,7 +27,6 @@ class ResultFolder:
 
     Args:
         path: The folder; created if it does not exist.
-        tool: Name of the tool.
         settings: Everything that the results depend on, as plain values.
         overwrite: Whether to rename an earlier run's folder to ``NAME_archived_TIME``.
         inputs: Files and folders that the run reads; none may be, contain or lie inside the folder.

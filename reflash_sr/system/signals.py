@@ -65,11 +65,9 @@ class StopSignals:
 
 
 def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> None:
-    """Keep a DataLoader worker alive when a signal reaches the whole process group: the main process stops it.
+    """A ``worker_init_fn`` that keeps a DataLoader worker alive when a signal reaches the whole process group.
 
-    Args:
-        worker: Number of the worker, as ``worker_init_fn`` gets it.
-        then: Another ``worker_init_fn`` to call.
+    The main process stops the workers. ``then`` is another ``worker_init_fn`` to call.
     """
     if then is not None:
         then(worker)

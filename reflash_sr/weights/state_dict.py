@@ -20,21 +20,13 @@ _AUTHORS_BLOCK = re.compile(r'^body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[12
 
 @dataclass(frozen=True)
 class Weights:
-    """Content of a weights file.
-
-    Attributes:
-        path: The file.
-        key: ``'params_ema'``, ``'params'``, or ``'bare'`` if the file is the state dict itself.
-        state_dict: The weights by name; names without DDP's ``module.``, and translated from the authors' names.
-        network_g: Options of the network; None if the file has none, so that an option file is needed.
-        trained: Facts about the training: ``experiment``, ``iter``, ``total_iter``, ``manual_seed``; may be empty.
-    """
+    """Content of a weights file."""
 
     path: str
-    key: str
-    state_dict: dict[str, torch.Tensor]
-    network_g: dict[str, Any] | None
-    trained: dict[str, Any] = field(default_factory=dict)
+    key: str  # 'params_ema', 'params', or 'bare' if the file is the state dict itself
+    state_dict: dict[str, torch.Tensor]  # names without DDP's 'module.', and translated from the authors' names
+    network_g: dict[str, Any] | None  # options of the network; None if the file has none: it needs an option file
+    trained: dict[str, Any] = field(default_factory=dict)  # experiment, iter, total_iter, manual_seed; may be empty
 
 
 def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:

@@ -29,31 +29,18 @@ SMALL = 48  # px: side of the test image that finds the scale; a multiple of eve
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with its weights, in eval mode, on the CPU.
+    """A network with its weights, in eval mode, on the CPU."""
 
-    Attributes:
-        label: Name in tables and figures.
-        path: The weights file.
-        key: Which weights of the file: ``'params'``, ``'params_ema'`` or ``'bare'``.
-        net: Maps (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1].
-        network_g: Options of the network.
-        scale: Side of the output divided by side of the input.
-        multiple: Both sides of the input must be multiples of this, px.
-        parameters: Number of parameters.
-        sha256: Checksum of the weights file.
-        trained: As for :class:`~reflash_sr.weights.state_dict.Weights`.
-    """
-
-    label: str
-    path: str
-    key: str
-    net: nn.Module
-    network_g: dict[str, Any]
-    scale: int
-    multiple: int
-    parameters: int
-    sha256: str
-    trained: dict[str, Any] = field(default_factory=dict)
+    label: str  # name in tables and figures
+    path: str  # the weights file
+    key: str  # which weights of the file: 'params', 'params_ema' or 'bare'
+    net: nn.Module  # maps (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1]
+    network_g: dict[str, Any]  # options of the network
+    scale: int  # side of the output divided by side of the input
+    multiple: int  # both sides of the input must be multiples of this, px
+    parameters: int  # number of parameters
+    sha256: str  # checksum of the weights file
+    trained: dict[str, Any] = field(default_factory=dict)  # as in Weights
 
     @property
     def dropout_p(self) -> float:

@@ -26,8 +26,8 @@ class ImageSource:
     """The GT images of a dataset.
 
     Args:
-        opt: Section of an option file: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and
-            optionally ``meta_info`` (a file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
+        opt: ``dataroot_gt`` (a folder, ``photos:train``, ``photos:val`` or an LMDB), and optionally ``meta_info`` (a
+            file with one name per line) and ``io_backend`` (``type: disk`` or ``lmdb``).
 
     Attributes:
         paths: The files, or the keys of an LMDB.

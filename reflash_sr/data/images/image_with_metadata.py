@@ -168,13 +168,8 @@ def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str
 
     JPEG has quality 95 without chroma subsampling, and transparent pixels over white; WebP has quality 95.
 
-    Args:
-        full: The image; values outside [0, 1] are clipped.
-        file: Seekable file, open for writing.
-        ending: Suffix of the file, a key of ``FORMATS``.
-
-    Returns:
-        A message for each property that the format cannot hold.
+    Values outside [0, 1] are clipped. ``file`` is seekable; ``ending`` is a key of ``FORMATS``. Returns a message for
+    each property that the format cannot hold.
 
     Raises:
         UserError: The image is too large for the format.

@@ -26,7 +26,7 @@ _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
-    """Read an image as 8-bit RGB.
+    """Read an image as (H, W, 3) uint8 RGB.
 
     Grey and palette images become RGB; 16 bits become 8 (grey images are rounded; in colour images Pillow drops the
     lower 8 bits); transparency is dropped; the EXIF orientation is applied.
@@ -34,9 +34,6 @@ def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np
     Args:
         source: A path, or the bytes of a file.
         name: Name of the image in an error. Default: the path.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
 
     Raises:
         UserError: The file is missing, truncated, not an image, or of more than 16 bits.

@@ -45,11 +45,7 @@ class Summary:
 def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
     """First pixels of the sub-images along one side of a photograph.
 
-    Args:
-        side: Length of the side, px; at least ``size``.
-        size: Side of a sub-image, px.
-        step: Distance between sub-images, px.
-        threshold: If more px than this remain at the border, one more sub-image ends there.
+    ``side`` is at least ``size``. If more than ``threshold`` px remain at the border, one more sub-image ends there.
     """
     places = list(range(0, side - size + 1, step))
     if side - (places[-1] + size) > threshold:

@@ -23,14 +23,9 @@ _TIFF_LONG = 4
 
 def write_png(levels: np.ndarray, file: IO[bytes], icc: bytes | None = None, exif: bytes | None = None,
               dpi: tuple[float, float] | None = None) -> None:
-    """Write a PNG file.
+    """Write a PNG file; ``levels`` are (H, W, C) uint16; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
 
-    Args:
-        levels: (H, W, C) uint16; C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
-        file: Open for writing.
-        icc: Colour profile.
-        exif: EXIF data as in a JPEG file, with or without the leading ``Exif``.
-        dpi: Dots per inch, across and down.
+    ``exif`` is as in a JPEG file, with or without the leading ``Exif``; ``dpi`` is (across, down).
     """
     height, width, channels = levels.shape
     rows = np.ascontiguousarray(levels, '>u2').view(np.uint8).reshape(height, -1)

@@ -40,12 +40,8 @@ class _BenchmarkSet:
 class DegradedSet(_BenchmarkSet):
     """A test set whose LQ images are made from the GT images.
 
-    Args:
-        name: Name in tables.
-        source: The GT images.
-        degradations: Names; see :mod:`reflash_sr.data.test_degradation.degradations`.
-        scale: Scale factor.
-        seed: Seed of the noise, which also depends on the image's name and the degradation.
+    The noise depends on ``seed``, the image's name and the degradation
+    (:mod:`reflash_sr.data.test_degradation.degradations`).
 
     Raises:
         UserError: An unknown degradation, or a file that is not an image: a test set must be complete.
@@ -68,10 +64,7 @@ class DegradedSet(_BenchmarkSet):
         check_all(self.source.paths, smallest, f'{why} of a multiple of {self.scale}')
 
     def pair(self, place: int, degradation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Make the pair of image number ``place`` under one of ``degradations``.
-
-        Returns:
-            LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB; the GT is cropped to a multiple of the scale.
+        """Make pair number ``place``: LQ (H, W, 3) and GT (H · scale, W · scale, 3), uint8 RGB, cropped if necessary.
 
         Raises:
             UserError: The image cannot be read or is smaller than ``scale``.
@@ -88,13 +81,7 @@ class DegradedSet(_BenchmarkSet):
 class PairedSet(_BenchmarkSet):
     """A test set of LQ and GT files, as in RealSR or NTIRE 2018.
 
-    Args:
-        name: Name in tables.
-        lq_root: Folder of the LQ images.
-        gt_root: Folder of the GT images.
-        scale: Scale factor.
-        lq_template: Name of an LQ file without suffix, such as ``{}x4m``; ``{}`` is the part that both names share.
-        gt_template: Name of a GT file in the same form.
+    The templates are file names without suffix, such as ``{}x4m``; ``{}`` is the part that LQ and GT names share.
 
     Raises:
         UserError: A name that does not fit its template, an image without counterpart, or sizes that do not fit.

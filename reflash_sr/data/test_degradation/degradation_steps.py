@@ -35,11 +35,8 @@ def gaussian_blur(image: np.ndarray, sigma: float = 2) -> np.ndarray:
 def downscale(image: np.ndarray, scale: int, method: str = 'bicubic') -> np.ndarray:
     """Downscale to (⌊H / scale⌋, ⌊W / scale⌋), with antialiasing except for ``'nearest'``.
 
-    Args:
-        image: (H, W, 3) uint8.
-        scale: Factor.
-        method: One of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's bicubic ``imresize``, which
-            differs from Pillow's bicubic only at the borders and in rounding.
+    ``method`` is one of :data:`DOWNSCALING`: Pillow's filters, or ``'matlab'``, MATLAB's bicubic ``imresize``, which
+    differs from Pillow's bicubic only at the borders and in rounding.
     """
     if method == 'matlab':
         return _matlab_bicubic(image, scale)

@@ -38,16 +38,13 @@ _NUMBER = re.compile(r'\d+(\.\d+)?')
 
 
 def degrade(gt: np.ndarray, degradation: str, scale: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Make the LQ image of a test degradation.
+    """Make the LQ image, (H / scale, W / scale, 3) uint8 RGB, of a test degradation.
 
     Args:
         gt: (H, W, 3) uint8 RGB; H and W multiples of ``scale``.
         degradation: Its name, see the module's docstring.
         scale: Scale factor.
         rng: Random generator of the noise; may be None for a degradation without noise.
-
-    Returns:
-        (H / scale, W / scale, 3) uint8 RGB.
 
     Raises:
         UserError: The degradation is not known.

@@ -33,15 +33,6 @@ def choose_crops(source: ImageSource, count: int, side: int, seed: int = 0) -> l
     photograph gives several crops, which may overlap but are never at the same place. The places depend only on the
     seed, the photograph's name and its number of crops.
 
-    Args:
-        source: The photographs.
-        count: Number of crops.
-        side: Side of a crop, px of the photograph.
-        seed: Seed of the places.
-
-    Returns:
-        The crops, in the order of the photographs.
-
     Raises:
         UserError: A photograph is too small for one crop, or for its number of different crops.
     """
@@ -79,14 +70,9 @@ def check_degradations(names: Sequence[str]) -> list[str]:
 
 def make_samples(source: ImageSource, crops: Sequence[Crop], degradations: Sequence[str], scale: int,
                  seed: int = 0) -> np.ndarray:
-    """Make the LQ images of crops under degradations.
+    """Crop, then degrade: make the LQ images of N crops under D degradations.
 
-    Args:
-        source: The photographs.
-        crops: N crops whose side is a multiple of the scale; each is cropped first and then degraded.
-        degradations: D names.
-        scale: Scale factor.
-        seed: Seed of the noise, which also depends on the crop's name and the degradation.
+    The side of a crop is a multiple of the scale. The noise depends on the seed, the crop's name and the degradation.
 
     Returns:
         (N · D, side / scale, side / scale, 3) uint8 RGB: the first crop under all degradations, then the second, ….

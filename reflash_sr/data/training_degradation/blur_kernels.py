@@ -23,7 +23,7 @@ BELLS = {f'{kind}{shape}': fall for kind, fall in _FALLS.items() for shape in ('
 
 def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = None, angle: float = 0.0,
                 beta: float = 1.0) -> np.ndarray:
-    """A bell-shaped kernel that sums to 1.
+    """A bell-shaped kernel, (size, size) float64, that sums to 1 and is symmetric about its centre.
 
     Args:
         name: A key of ``BELLS``: ``iso``, ``aniso``, ``generalized_iso``, ``generalized_aniso``, ``plateau_iso`` or
@@ -33,9 +33,6 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
         sigma_y: Width along the second axis; default: ``sigma_x``. The iso kernels ignore it.
         angle: Angle between the first axis of the ellipse and the rows of the image, in radians.
         beta: Shape, above 0. The generalized kernel with 1 is the Gaussian; the Gaussians ignore it.
-
-    Returns:
-        (size, size) float64, symmetric about its centre.
     """
     if sigma_y is None or not name.endswith('aniso'):
         sigma_y = sigma_x
@@ -48,12 +45,8 @@ def bell_kernel(name: str, size: int, sigma_x: float, sigma_y: float | None = No
 def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
     """The circular low-pass filter, which makes ringing and overshoot artefacts (Real-ESRGAN, Sec. 3.3).
 
-    Args:
-        size: Side in pixels; odd.
-        cutoff: Cutoff frequency in radians per pixel, in (0, pi].
-
-    Returns:
-        (size, size) float64, sums to 1; has negative weights.
+    ``size`` is odd; ``cutoff`` is in radians per pixel, in (0, pi]. Returns (size, size) float64 that sums to 1, with
+    negative weights.
     """
     y, x = _offsets(size)
     radius = np.hypot(x, y)
@@ -65,16 +58,13 @@ def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
 
 
 def sample_kernel(rng: np.random.Generator, settings: Mapping[str, Any], suffix: str = '') -> np.ndarray:
-    """Draw the blur kernel of one of the two degradations.
+    """Draw the blur kernel of one of the two degradations: (k, k) that sums to 1, k odd in 7 … blur_kernel_size.
 
     Args:
         rng: Source of all randomness.
         settings: ``blur_kernel_size``, ``kernel_list``, ``kernel_prob``, ``sinc_prob``, ``blur_sigma``, ``betag_range``
             and ``betap_range`` as in ``second_order.DEFAULTS``.
         suffix: End of the keys: ``''`` for the first degradation, ``'2'`` for the second.
-
-    Returns:
-        (k, k) float64 that sums to 1, k odd in 7 … blur_kernel_size.
 
     Raises:
         UserError: ``kernel_prob`` does not have one weight for each kernel.

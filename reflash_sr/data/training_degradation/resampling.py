@@ -19,7 +19,7 @@ _A = -0.75  # the parameter a of the cubic kernel in PyTorch and OpenCV; in Pill
 
 def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] | None = None,
                   window_in: tuple[int, int] | None = None, factor: float | None = None) -> csr_array:
-    """The matrix that resizes one axis.
+    """The matrix that resizes one axis, (outputs, inputs) float32; rows sum to 1.
 
     Args:
         n_in: Pixels of the whole input, at least 1.
@@ -29,9 +29,6 @@ def resize_matrix(n_in: int, n_out: int, mode: str, window_out: tuple[int, int] 
         window_in: The inputs that are available, [start, stop); None for all. See :func:`source_window`.
         factor: Scale of the pixel grid if it is not ``n_out / n_in``: PyTorch keeps a given ``scale_factor`` although
             the size is rounded down. ``area`` ignores it.
-
-    Returns:
-        (length of ``window_out``, length of ``window_in``) float32; rows sum to 1.
 
     Raises:
         ValueError: ``window_in`` lacks inputs that ``window_out`` depends on.

@@ -56,16 +56,13 @@ DEFAULTS: dict[str, Any] = {key: value for key, (_, value) in _ROWS.items()}
 
 def draw_degradation(rng: np.random.Generator, settings: Mapping[str, Any], size: tuple[int, int],
                      scale: int) -> list[Operation]:
-    """Draw all random parameters of one degradation; the noise itself is drawn later.
+    """Draw all random parameters of the operations that make the LQ from the GT; the noise itself is drawn later.
 
     Args:
         rng: Source of all randomness.
         settings: A value for each key of ``DEFAULTS``.
         size: (height, width) of the GT; multiples of ``scale``.
         scale: Factor from the LQ size to the GT size, 1 or above.
-
-    Returns:
-        The operations that make the LQ from the GT, in order.
     """
     lq_size = (size[0] // scale, size[1] // scale)
     # Real-ESRGAN gives PyTorch this factor and no size, so the grid keeps the factor although the size is rounded down

@@ -59,17 +59,14 @@ class Operation(ABC):
 
     @abstractmethod
     def apply(self, pixels: np.ndarray, have: Window, want: Window, size: Size, rng: np.random.Generator) -> np.ndarray:
-        """Compute a window of the result.
+        """Compute the window ``want`` of the result; the input is not changed.
 
         Args:
             pixels: The window ``have`` of the input.
             have: ``needed(want, size)``, or a larger window.
-            want: The window of the result to compute.
+            want: The window of the result.
             size: Size of the whole input.
             rng: Source of the noise.
-
-        Returns:
-            The pixels of ``want``; the input is not changed.
         """
 
 
