@@ -8,15 +8,15 @@
 A network is the path of a weights file, or a result of :func:`open_network`. Several networks are a list, or a dict
 from label to network; all must have the same scale, except for :func:`clusters`. An image is a path or a (H, W, 3)
 uint8 RGB array. A folder of images may also be ``'photos:train'`` or ``'photos:val'``, photographs inside installed
-packages. ``device`` is ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise ``UserError``, a
-``ValueError`` that says what is wrong and what to do.
+packages. ``device``, on which a function runs, is ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise
+``UserError``, a ``ValueError`` that says what is wrong and what to do.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,21 @@ from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs, pa
 from reflash_sr.analysis.measure_ablation import AblationPlan
 from reflash_sr.analysis.measure_ablation import ablate as ablate_pairs
 from reflash_sr.analysis.measure_clusters import FIVE, ClusterPlan, Samples, cluster_samples
+from reflash_sr.analysis.notebook_inputs import (
+    Image,
+    Network,
+    Networks,
+    check_whole,
+    folder_of,
+    image_of,
+    images_of,
+    names_of,
+    open_all,
+    open_one,
+)
 from reflash_sr.analysis.on_device import check_layers, on_device
 from reflash_sr.analysis.saliency import Saliency, channel_saliency
 from reflash_sr.data.images.image_source import ImageSource
-from reflash_sr.data.images.read_image import read_image
 from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.errors import UserError
@@ -42,10 +53,6 @@ from reflash_sr.system.devices import select_device
 from reflash_sr.weights.trained_network import TrainedNetwork, open_network
 
 __all__ = ['ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale']
-
-Network = str | os.PathLike | TrainedNetwork
-Networks = Network | Sequence[Network] | Mapping[str, Network]
-Image = str | os.PathLike | np.ndarray
 
 
 def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0, name: str = '') -> np.ndarray:
@@ -63,8 +70,11 @@ def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0
     Returns:
         (⌊H / scale⌋, ⌊W / scale⌋, 3) uint8 RGB.
     """
-    name = name or ('' if isinstance(gt, np.ndarray) else Path(gt).stem)
-    image = test_degradations.mod_crop(_image(gt, 'gt'), scale)
+    check_whole(seed=seed)
+    check_whole(1, scale=scale)
+    pixels, [degradation] = image_of(gt, 'gt'), names_of('degradation', [degradation])
+    name = str(name or '' if isinstance(gt, np.ndarray) else name or Path(gt).stem)
+    image = test_degradations.mod_crop(pixels, scale)
     if not image.size:
         raise UserError(f'gt: is too small: at scale {scale} a side needs {scale} px')
     rng = test_degradations.noise_rng(seed, name, degradation)
@@ -72,19 +82,14 @@ def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0
 
 
 def upscale(network: Network, image: Image, tile: int | None = None, device: str = 'auto') -> np.ndarray:
-    """Upscale an LQ image.
+    """Upscale an LQ image, (H, W, 3), to (H · scale, W · scale, 3) uint8 RGB.
 
-    Args:
-        network: The network.
-        image: The LQ image, (H, W, 3).
-        tile: Side of a tile, px of the LQ image; 0: no tiles. Default: tiles only if memory would run out.
-        device: Device to run on.
-
-    Returns:
-        (H · scale, W · scale, 3) uint8 RGB.
+    ``tile`` is the side of a tile, px of the LQ image; 0: no tiles. Default: tiles only if memory would run out.
     """
-    opened = _open(network)
-    return Restorer(opened.net, opened.scale, opened.multiple, _device(device), tile=tile).restore(_image(image))
+    opened, where, pixels = open_one(network), _device(device), image_of(image)
+    check_whole(tile=tile)
+    with on_device(opened.net, where, hint='give a smaller tile'):
+        return Restorer(opened.net, opened.scale, opened.multiple, where, tile=tile).restore(pixels)
 
 
 def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str | Sequence[str] = 'all',
@@ -93,7 +98,6 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
     """Measure networks and bicubic interpolation on images under degradations (paper Table 1).
 
     Args:
-        networks: Networks of the same scale.
         gt: GT images: a folder, several folders, an array or several arrays.
         degradations: Names; ``'all'`` stands for the eight of Table 1.
         metrics: One or several of ``'psnr'`` (dB), ``'ssim'``, ``'lpips'``.
@@ -101,26 +105,27 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
         y_channel: Whether to measure on Y of YCbCr instead of RGB; 8-bit values in both cases.
         seed: Seed of the noise of the LQ images.
         lq: Folder of LQ images with the same names as in the folder ``gt``; then nothing is degraded.
-        device: Device to run on.
 
     Returns:
         Columns ``method``, ``dataset``, ``degradation``, ``image``, ``metric``, ``value``; one row per value.
         PSNR is infinite if an SR image equals its GT.
     """
-    opened = _open_all(networks)
-    scale, names = opened[0].scale, [degradations] if isinstance(degradations, str) else list(degradations)
+    opened, where = open_all(networks), _device(device)
+    scale, names, (arrays, folders) = opened[0].scale, names_of('degradations', degradations), images_of(gt, 'gt')
+    check_whole(seed=seed, crop_border=crop_border)
     datasets: list[DegradedSet | PairedSet]
     if lq is not None:
-        datasets = open_sets([], [], [(str(lq), str(gt))], [], [], scale, seed)
-    elif _are_arrays(gt):
+        datasets = open_sets([], [], [(folder_of(lq, 'lq'), folder_of(gt, 'gt'))], [], [], scale, seed)
+    elif arrays:
         all_eight = (test_degradations.EIGHT if name == 'all' else (name,) for name in names)
-        datasets = [DegradedSet('arrays', _InMemory(gt), [name for group in all_eight for name in group], scale, seed)]
+        datasets = [DegradedSet('arrays', _InMemory(arrays), [one for some in all_eight for one in some], scale, seed)]
     else:
-        folders = [gt] if isinstance(gt, (str, os.PathLike)) else gt
-        datasets = open_sets([str(folder) for folder in folders], names, [], [], [], scale, seed)
-    kinds = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    settings = Settings(metrics=kinds, crop_border=crop_border, y_channel=y_channel)
-    return pd.DataFrame(measure_networks(opened, datasets, settings, _device(device)))
+        datasets = open_sets(folders, names, [], [], [], scale, seed)
+    settings = Settings(metrics=names_of('metrics', metrics), crop_border=crop_border, y_channel=y_channel)
+    with ExitStack() as placed:
+        for network in opened:
+            placed.enter_context(on_device(network.net, where))
+        return pd.DataFrame(measure_networks(opened, datasets, settings, where))
 
 
 def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Sequence[str] = 'last',
@@ -129,7 +134,6 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
     """Channel ablation: remove channels of layers, and measure the loss of PSNR (paper Sec. 6.1, Fig. 6 and 8).
 
     Args:
-        networks: Networks of the same scale.
         images: GT images: a folder, an array or several arrays. PSNR is on 8-bit RGB without cropping a border.
         layers: ``'first'``, ``'B1'``, …, ``'hr'``, ``'last'``, the path of a module, or ``'all'``.
         orders: Orders in which more and more channels are removed: ``'index'``, ``'random'``,
@@ -139,16 +143,15 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
         crop: Side of the central crop of each image of a folder, px of the LQ image; None: the whole image.
         limit: Number of images of a folder, from the first; None: all.
         seed: Seed of the noise and of the random orders.
-        device: Device to run on.
 
     Returns:
         Columns ``network``, ``image``, ``layer``, ``channel``, ``psnr_db``, ``drop_db``; with orders ``order`` and
         ``removed`` (number of removed channels, 0 to C) instead of ``channel``.
     """
-    opened = _open_all(networks)
-    names = [layers] if isinstance(layers, str) else list(layers)
-    found = check_layers(opened, names)
-    kinds = (orders,) if isinstance(orders, str) else tuple(orders)
+    opened = open_all(networks)
+    check_whole(seed=seed, random_orders=random_orders, crop=crop, limit=limit)
+    found = check_layers(opened, names_of('layers', layers))
+    kinds = names_of('orders', orders, least=0)
     pairs = _pairs(images, opened, degradation, crop, limit, seed)
     plan = AblationPlan(kinds, random_orders, seed)
     tables = []
@@ -164,18 +167,14 @@ def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last
              device: str = 'auto') -> dict[str, Saliency]:
     """Compute a saliency map per channel of a layer (paper Sec. 6.1, Fig. 6 and 7).
 
-    Args:
-        network: The network.
-        image: The LQ image, (H, W, 3); both sides are multiples of ``TrainedNetwork.multiple``.
-        layers: As for :func:`ablate`.
-        device: Device to run on.
+    Both sides of the LQ image are multiples of ``TrainedNetwork.multiple``; ``layers`` are as for :func:`ablate`.
 
     Returns:
         For each layer: ``maps`` (C, H, W) in [0, 1], ``features`` (C, H, W), ``scores`` (C,), the sum of each map.
     """
-    opened, where = _open(network), _device(device)
-    [names] = check_layers([opened], [layers] if isinstance(layers, str) else list(layers))
-    pixels = _image(image)
+    opened, where = open_one(network), _device(device)
+    [names] = check_layers([opened], names_of('layers', layers))
+    pixels = image_of(image)
     if any(side % opened.multiple for side in pixels.shape[:2]):
         raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px, but {opened.label} needs multiples of '
                         f'{opened.multiple} px; crop the image')
@@ -189,7 +188,6 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
     """Measure how strongly features cluster by degradation (paper Sec. 6.2, Fig. 9).
 
     Args:
-        networks: The networks; scales may differ.
         images: Folder of photographs.
         degradations: Two or more.
         layer: Name or path of a layer. Default: the output of the last trunk block.
@@ -199,14 +197,15 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
         perplexity: Perplexity of t-SNE, below the number of samples × degradations.
         tsne_seeds: Number of t-SNE runs, each with its own seed.
         seed: Seed of the crops, the noise and t-SNE.
-        device: Device to run on.
 
     Returns:
         For each label: ``points`` (tsne_seeds, n, 2), the t-SNE embedding; ``chi`` (tsne_seeds,), its Calinski–Harabasz
         index; ``chi_pca``, the index in PCA space. Sample i has degradation ``degradations[i % len(degradations)]``.
     """
-    opened = _open_all(networks)
-    plan = ClusterPlan(str(images), tuple(degradations), layer, samples, sample, pca, perplexity, tsne_seeds, seed)
+    opened = open_all(networks)
+    check_whole(samples=samples, sample=sample, pca=pca, tsne_seeds=tsne_seeds, seed=seed)
+    folder, kinds = folder_of(images, 'images'), names_of('degradations', degradations)
+    plan = ClusterPlan(folder, kinds, layer, samples, sample, pca, perplexity, tsne_seeds, seed)
     chosen = Samples(plan, opened)
     labels, where = plan.labels.tolist(), _device(device)
     return {network.label: cluster_samples(network, chosen.lq(network.scale), labels, name, pca, perplexity, plan.seeds,
@@ -220,9 +219,8 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
 class _InMemory(ImageSource):
     """An image source of arrays instead of files."""
 
-    def __init__(self, images: Image | Sequence[Image]):
-        arrays = [images] if isinstance(images, (np.ndarray, str, os.PathLike)) else images
-        self._images = [_image(array, 'gt') for array in arrays]
+    def __init__(self, images: Sequence[np.ndarray]):
+        self._images = images
         self.root, self.on_disk, self.others = 'memory', False, []
         self.names = [str(index) for index in range(len(self._images))]
         self.paths = [Path(name) for name in self.names]
@@ -231,45 +229,14 @@ class _InMemory(ImageSource):
         return self._images[index]
 
 
-def _open(network: Network) -> TrainedNetwork:
-    return network if isinstance(network, TrainedNetwork) else open_network(network)
-
-
-def _open_all(networks: Networks) -> list[TrainedNetwork]:
-    """Open networks and make their labels unique."""
-    if isinstance(networks, Mapping):
-        return [replace(_open(network), label=str(label)) for label, network in networks.items()]
-    several = [networks] if isinstance(networks, (str, os.PathLike, TrainedNetwork)) else networks
-    opened = [_open(network) for network in several]
-    if not opened:
-        raise UserError('networks: none; give at least one')
-    labels = [network.label for network in opened]
-    numbers = [labels[:index].count(label) + 1 for index, label in enumerate(labels)]
-    return [network if labels.count(network.label) == 1 else replace(network, label=f'{network.label} ({number})')
-            for network, number in zip(opened, numbers)]
-
-
-def _image(image: Image, what: str = 'image') -> np.ndarray:
-    """Read an image, or check that an array is (H, W, 3) uint8."""
-    if not isinstance(image, np.ndarray):
-        return read_image(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(f'{what}: is an array {image.shape} of {image.dtype}; give (H, W, 3) uint8 RGB, or a path')
-    return image
-
-
-def _are_arrays(images: Image | Sequence[Image]) -> bool:
-    return isinstance(images, np.ndarray) or (not isinstance(images, (str, os.PathLike)) and len(images) > 0
-                                              and isinstance(images[0], np.ndarray))
-
-
 def _pairs(images: Image | Sequence[Image], opened: Sequence[TrainedNetwork], degradation: str, crop: int | None,
            limit: int | None, seed: int) -> list[Pair]:
-    if not _are_arrays(images):
-        return load_pairs(ImageSelection(str(images), degradation, limit, crop, seed), opened)
-    source, scale = _InMemory(images), opened[0].scale
+    arrays, folders = images_of(images, 'images')
+    if folders:
+        return load_pairs(ImageSelection(folder_of(folders, 'images'), degradation, limit, crop, seed), opened)
+    source, scale = _InMemory(arrays), opened[0].scale
     made: Iterable = ((name, degrade(gt, degradation, scale, seed, name), test_degradations.mod_crop(gt, scale))
-                      for name, gt in zip(source.names, map(source.read, range(len(source)))))
+                      for name, gt in zip(source.names, arrays))
     return pairs_from_arrays(made, opened[0])
 
 

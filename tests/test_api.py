@@ -142,3 +142,65 @@ def test_mistakes_are_one_line(weights, folder, call, message):
     with pytest.raises(UserError, match=message) as raised:
         call(weights, folder)
     assert '\n' not in str(raised.value)
+
+
+def png(folder):
+    from PIL import Image
+    return Image.open(next(folder.iterdir()))
+
+
+@pytest.mark.parametrize(('call', 'message'), [
+    (lambda w, f: reflash_sr.upscale(w[0], png(f)), 'image: is a PngImageFile; give'),
+    (lambda w, f: reflash_sr.upscale(w[0], torch.zeros(4, 4, 3, dtype=torch.uint8)), 'image: is a Tensor; give'),
+    (lambda w, f: reflash_sr.degrade(None), 'gt: is a NoneType; give'),
+    (lambda w, f: reflash_sr.evaluate(w[0], [f, smooth_image(0, 40, 48)]), 'is a folder, not the image'),
+    (lambda w, f: reflash_sr.evaluate(w[0], [png(f)]), 'gt: is a PngImageFile; give'),
+    (lambda w, f: reflash_sr.evaluate(w[0], smooth_image(0, 40, 48), lq=f), 'gt: give the path of one folder'),
+    (lambda w, f: reflash_sr.ablate(w[0], []), 'images: none'),
+    (lambda w, f: reflash_sr.ablate(w[0], [f, f]), 'images: give the path of one folder'),
+    (lambda w, f: reflash_sr.clusters(w[0], [smooth_image(0, 40, 48)]), 'images: give the path of one folder'),
+    (lambda w, f: reflash_sr.evaluate({}, f), 'networks: none'),
+    (lambda w, f: reflash_sr.evaluate({1: w[0], '1': w[1]}, f), "networks: two are called '1'"),
+    (lambda w, f: reflash_sr.upscale(reflash_sr.open_network(w[0]).net, f), 'network: is a DropoutMSRResNet; give'),
+    (lambda w, f: reflash_sr.evaluate(None, f), 'network: is a NoneType; give'),
+    (lambda w, f: reflash_sr.evaluate(w[0], f, metrics=[]), r'metrics: \(\); give a name'),
+    (lambda w, f: reflash_sr.evaluate(w[0], f, None), 'degradations: .*give a name'),
+    (lambda w, f: reflash_sr.degrade(smooth_image(0, 8, 8), ['clean']), 'degradation: .*give a name'),
+    (lambda w, f: reflash_sr.saliency(w[0], smooth_image(0, 8, 8), None), 'layers: .*give a name'),
+    (lambda w, f: reflash_sr.evaluate(w[0], f, crop_border=-1), 'crop_border: -1; give a whole number, 0 or more'),
+    (lambda w, f: reflash_sr.degrade(smooth_image(0, 8, 8), seed=-1), 'seed: -1; give a whole number'),
+    (lambda w, f: reflash_sr.degrade(smooth_image(0, 8, 8), scale=0), 'scale: 0; give a whole number, 1 or more'),
+    (lambda w, f: reflash_sr.upscale(w[0], smooth_image(0, 8, 8), tile=-1), 'tile: -1; give a whole number'),
+    (lambda w, f: reflash_sr.ablate(w[0], f, crop=8.0), 'crop: 8.0; give a whole number'),
+    (lambda w, f: reflash_sr.clusters(w[0], f, seed=None), 'seed: None; give a whole number'),
+])
+def test_other_kinds_and_numbers_are_one_line(weights, folder, call, message):
+    test_mistakes_are_one_line(weights, folder, call, message)
+
+
+def test_two_networks_never_share_a_label(weights, folder):
+    network = reflash_sr.open_network(weights[0])
+    third = reflash_sr.open_network(weights[1], label=f'{network.label} (1)')
+    with pytest.raises(UserError, match='two are called'):
+        reflash_sr.evaluate([network, network, third], folder, 'clean')
+
+
+def test_a_generator_is_read_once(weights, folder):
+    arrays = [read_image(path) for path in sorted(folder.iterdir())]
+    of_list = reflash_sr.evaluate(weights, arrays, ['clean'])
+    assert of_list.equals(reflash_sr.evaluate((path for path in weights), (one for one in arrays), ['clean']))
+
+
+def test_the_network_is_where_it_was_afterwards(weights, folder, monkeypatch):
+    monkeypatch.setattr('reflash_sr.api.select_device', lambda opt: torch.device('meta'))  # a device that keeps nothing
+    network = reflash_sr.open_network(weights[0])
+    places = []
+    monkeypatch.setattr(type(network.net), 'to', lambda net, where=None, **other: places.append(where) or net)
+    monkeypatch.setattr('reflash_sr.evaluation.inference.Restorer.restore', lambda restorer, lq: np.repeat(
+        np.repeat(lq, 4, 0), 4, 1))
+    for call in (lambda: reflash_sr.upscale(network, smooth_image(0, 8, 8)),
+                 lambda: reflash_sr.evaluate(network, folder, 'clean')):
+        places.clear()
+        call()
+        assert places[0] == torch.device('meta')
+        assert places[-1] == torch.device('cpu')
