@@ -53,7 +53,6 @@ def find_layer(net: nn.Module, layer: str) -> Site:
     """Find a layer.
 
     Args:
-        net: The network.
         layer: A name of :func:`study_layers`, or a module's path, as in ``'body.7'``, ``'output of body.7'`` (the
             same) or ``'input of conv_last'``.
 
@@ -91,7 +90,6 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     """List the layers of a network, and the shapes of their features.
 
     Args:
-        net: The network.
         lq: An image, (1, 3, H, W). Default: a black one of 48×48.
 
     Returns:
@@ -166,7 +164,6 @@ def tap(net: nn.Module, layers: str | Sequence[str]) -> Iterator[dict[str, torch
     call is the layer.
 
     Args:
-        net: The network.
         layers: Names as in :func:`find_layer`; one or several.
 
     Yields:
@@ -185,7 +182,6 @@ def features_until(net: nn.Module, lq: torch.Tensor, layer: str) -> torch.Tensor
     """Run a network up to a layer only.
 
     Args:
-        net: The network.
         lq: (B, 3, H, W).
         layer: As in :func:`find_layer`.
 

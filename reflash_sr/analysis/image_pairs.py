@@ -53,7 +53,6 @@ def load_pairs(selection: ImageSelection, networks: Sequence[TrainedNetwork]) ->
     """Read GT images, crop them to a size that every network accepts, and degrade them.
 
     Args:
-        selection: Which images.
         networks: One or more networks, all of the same scale.
 
     Raises:
@@ -64,11 +63,11 @@ def load_pairs(selection: ImageSelection, networks: Sequence[TrainedNetwork]) ->
     for option, value, least in (('limit', selection.limit, 1), ('crop', selection.crop, 0)):
         if value is not None and value < least:
             raise UserError(f'--{option}: {value}; give {least} or more')
-    scale, *others = sorted({one.scale for one in networks})
+    scale, *others = sorted({network.scale for network in networks})
     if others:
         raise UserError(f"--weights: networks of several scales ({', '.join(map(str, (scale, *others)))}) cannot be "
                         'compared on the same images; give one scale at a time')
-    step = math.lcm(*(one.multiple for one in networks))
+    step = math.lcm(*(network.multiple for network in networks))
     source = ImageSource({'dataroot_gt': selection.images})
     pairs = []
     for index, name in enumerate(source.names[:selection.limit]):

@@ -113,11 +113,9 @@ def ablate(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str]
     """Ablate layers of a network over images.
 
     Args:
-        network: The network.
         pairs: Images of sizes that the network accepts.
         layers: Names as in :func:`reflash_sr.analysis.features.find_layer`.
         plan: Orders and how to run.
-        device: Where to run.
 
     Raises:
         UserError: As for :class:`reflash_sr.analysis.ablation.Ablation`.
@@ -142,7 +140,7 @@ def _ablate_layer(network: TrainedNetwork, pairs: Sequence[Pair], layer: str, pl
                   bar: tqdm) -> LayerAblation:
     found = [_ablate_pair(network, pair, layer, plan, device, bar) for pair in pairs]
     closed, psnr, single, curves = zip(*found)
-    in_turn = {name: np.stack([one[name] for one in curves]) for name in plan.seeded_orders}
+    in_turn = {name: np.stack([curve[name] for curve in curves]) for name in plan.seeded_orders}
     return LayerAblation(layer, [pair.name for pair in pairs], closed[-1], np.array(psnr), np.stack(single), in_turn)
 
 

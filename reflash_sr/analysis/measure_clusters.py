@@ -72,7 +72,6 @@ class Samples:
     """Crops of photographs under the degradations of a plan; an invalid plan is rejected before any work.
 
     Args:
-        plan: The plan.
         networks: The networks. All use the same crops if their scales are equal.
 
     Attributes:
@@ -91,7 +90,7 @@ class Samples:
                 raise UserError(f'--{name}: {value}; give {least} to {most:,}')
         check(plan.labels, plan.perplexity, plan.seeds)
         self.plan = plan
-        self.layers = [plan.layer or default_layer(one.net) for one in networks]
+        self.layers = [plan.layer or default_layer(network.net) for network in networks]
         for network, layer in zip(networks, self.layers):
             find_layer(network.net, layer)  # one layer, not 'all'
             if plan.sample < 1 or plan.sample % network.multiple:
@@ -100,7 +99,7 @@ class Samples:
             check_layers([network], [layer])
         self._source = ImageSource({'dataroot_gt': plan.images})
         self.crops = {scale: choose_crops(self._source, plan.samples, plan.sample * scale, plan.seed)
-                      for scale in dict.fromkeys(one.scale for one in networks)}
+                      for scale in dict.fromkeys(network.scale for network in networks)}
         self._latest: tuple[int, np.ndarray] | None = None
 
     def lq(self, scale: int) -> np.ndarray:
@@ -123,14 +122,12 @@ def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Labels, lay
     """Measure how a network's features of LQ images cluster.
 
     Args:
-        network: The network.
         lq: (n, h, w, 3) uint8 RGB.
         labels: (n,) number of each image's degradation.
         layer: Name or path of a layer. Default: :func:`default_layer`.
         pca: Dimensions that PCA keeps.
         perplexity: Perplexity of t-SNE, below n.
         seeds: Seeds of t-SNE.
-        device: Where to run.
         amp: Whether to run in bfloat16 mixed precision.
         batch: Samples per batch. Default: depends on the device.
         scratch: Folder for the temporary file of features (n · d · 4 bytes: for 500 samples of 128×128 px 2 GB at B16,
@@ -154,7 +151,6 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
         net: The network; is moved to the device.
         lq: (n, h, w, 3) uint8 RGB.
         layer: Name or path of a layer.
-        device: Where to run.
         amp: Whether to run in bfloat16 mixed precision.
         batch: Samples per batch; halved when memory runs out. Default: depends on the device.
         label: Text of the progress bar; None: no bar.

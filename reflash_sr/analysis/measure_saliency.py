@@ -22,11 +22,9 @@ def saliency_by_image(network: TrainedNetwork, pairs: Sequence[Pair], layers: Se
     """Compute the saliency maps of layers, image by image, so that only the maps of one image are in memory.
 
     Args:
-        network: The network.
         pairs: Images of sizes that the network accepts.
         layers: As in :func:`reflash_sr.analysis.features.find_layer`.
         correlate: Whether to ablate every channel as well, which fills :attr:`Saliency.drops`.
-        device: Where to run.
         amp: Whether to run in bfloat16 mixed precision.
 
     Yields:

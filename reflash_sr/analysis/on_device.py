@@ -41,7 +41,6 @@ def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[str]) -> l
     """Find layers in every network, and try each of them on a small image.
 
     Args:
-        networks: The networks.
         layers: As in :func:`reflash_sr.analysis.features.find_layers`.
 
     Returns:

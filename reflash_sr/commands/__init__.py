@@ -1,1 +1,1 @@
-"""What the tools do, as functions: networks and images in, a folder of results out."""
+"""The command-line tools, also as functions: networks and images in, a folder of results out."""

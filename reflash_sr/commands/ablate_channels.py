@@ -1,4 +1,4 @@
-"""The command ``ablate``: networks and images to tables and figures of channel ablation (paper Fig. 6 and 8)."""
+"""The command ``ablate``: tables and figures of channel ablation (paper Fig. 6 and 8)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'ablate_channels'
-DETAILED = 4  # layers up to which each has its own figures; with more, one figure shows them all
+DETAILED = 4  # up to this number, every layer has its own figures; otherwise one figure shows all layers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Remove the channels of a layer, each alone and one after the other, and measure what is lost '
-        '(paper Sec. 6.1, Fig. 6 and 8): PSNR of 8-bit RGB, no border cropped. A network whose channels are worth '
-        'the same can lose many of them; one that depends on a few cannot.')
+        description='Remove the channels of a layer, each alone and one after the other, and measure the loss of PSNR '
+        '(paper Sec. 6.1, Fig. 6 and 8; 8-bit RGB, no border cropped). A network whose channels are equally important '
+        'can lose many of them; a network that depends on a few channels cannot.')
     add_network_arguments(parser)
     inputs.add_image_arguments(parser)
     parser.add_argument('--orders', nargs='*', default=['index', 'random'], metavar='ORDER',
-                        help=f"orders in which channels are removed in turn: {', '.join(ORDERS)}; empty: each channel "
-                        'alone only (default: index random)')
+                        help=f"orders in which channels are removed one after the other: {', '.join(ORDERS)}; empty: "
+                        'remove only single channels (default: index random)')
     parser.add_argument('--random_orders', type=int, default=3, metavar='N',
-                        help='number of random orders, with the seeds --seed and on (default: 3)')
-    parser.add_argument('--batch', type=int, metavar='N', help='variants at a time (default: what memory allows)')
+                        help='number of random orders, with the seeds --seed, --seed + 1, ... (default: 3)')
+    parser.add_argument('--batch', type=int, metavar='N',
+                        help='variants per batch (default: as many as fit into memory)')
     parser.add_argument('--no_closed_form', action='store_true',
-                        help='run the network also where the result can be computed without (to check it)')
+                        help='always run the network, even if the result can be computed without it (for checks)')
     add_run_arguments(parser)
     return inputs.run_analysis(TOOL, parser, _command, argv)
 
@@ -61,20 +62,14 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     """Ablate; write ``MODEL/single.csv``, ``MODEL/in_turn.csv``, figures and ``summary.json``.
 
     Args:
-        selection: Which images, for the summary.
+        selection: Description of the images, for the summary.
         pairs: The images (:func:`reflash_sr.analysis.image_pairs.load_pairs`).
         layers: Names of layers, or ``'all'``.
         plan: Orders and how to run.
-        networks: The networks.
-        out: Folder for the results.
-        overwrite: Whether to move earlier results aside.
-        device: Where the networks run.
-
-    Returns:
-        The folder.
+        overwrite: Whether to rename a folder with other results.
 
     Raises:
-        UserError: A layer or the folder does not fit; before anything is written.
+        UserError: A layer or the folder is unsuitable; nothing was written.
         RunError: Memory or the disk ran out.
     """
     names = check_layers(networks, layers)
@@ -86,16 +81,13 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     return folder
 
 
-# ---------------------------------------------------------------------- what is written
-
-
 def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequence[Pair],
            results: Sequence[Sequence[LayerAblation]], device: torch.device) -> None:
     models: list[dict[str, Any]] = []
-    for network, layers, name in zip(networks, results, inputs.folder_names([one.label for one in networks])):
+    for network, layers, name in zip(networks, results, inputs.folder_names([network.label for network in networks])):
         (folder.path / name).mkdir(exist_ok=True)
-        for file, tables in (('single', [one.single_table() for one in layers]),
-                             ('in_turn', [one.in_turn_table() for one in layers])):
+        for file, tables in (('single', [layer.single_table() for layer in layers]),
+                             ('in_turn', [layer.in_turn_table() for layer in layers])):
             text = pd.concat(tables).to_csv(index=False, float_format='%.4f', lineterminator='\n')
             folder.write(f'{name}/{file}.csv', text)
         for one in layers if len(layers) <= DETAILED else ():
@@ -104,7 +96,7 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
                 title = f'{one.layer} of {network.label}, {pairs[0].name}: the most important channel first'
                 save(figures.figure_features(maps, one.drops[0], title),
                      folder.path / f'{name}/features_{inputs.file_name(one.layer)}.png')
-        models.append({'label': network.label, 'folder': name, 'layers': [_summary(one) for one in layers]})
+        models.append({'label': network.label, 'folder': name, 'layers': [_summary(layer) for layer in layers]})
     by_layer: dict[str, dict[str, LayerAblation]] = {}
     for network, layers in zip(networks, results):
         for one in layers:

@@ -1,4 +1,4 @@
-"""Arguments that the commands share: networks, device, folder for the results."""
+"""Shared command-line arguments: networks, device, folder for the results."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True)
                        help='weights files' if several else 'weights file')
     if several:
         group.add_argument('--labels', nargs='+', metavar='TEXT',
-                           help='their names in the results (default: experiment or file)')
+                           help='names of the networks in the results (default: name of the experiment or the file)')
     group.add_argument('--opt', nargs=count, metavar='FILE',
-                       help='option file with the network of the weights' +
-                       (': one for all files that do not describe it, or one each' if several else ''))
+                       help='option file that describes the network of the weights' +
+                       (': one for all weights files without a description, or one for each file' if several else ''))
     group.add_argument('--arch', nargs=count, metavar='CLASS[:KEY=VALUE,…]',
-                       help='the same by name, as in MSRResNet:num_feat=32,num_block=8; not needed for MSRResNet and '
-                       'RRDBNet' +
+                       help='instead of --opt: the class and its arguments, as in MSRResNet:num_feat=32,num_block=8; '
+                       'not needed for MSRResNet and RRDBNet' +
                        ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
     group.add_argument('--param_key', choices=[key for key in KEYS if several or key != 'both'], default='auto',
-                       help='which weights of a file (default: params_ema if there are any)' +
-                       ('; both: each on its own' if several else ''))
+                       help='key of the weights in a file (default: params_ema if it exists)' +
+                       ('; both: as two networks' if several else ''))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
     """Add ``--out --overwrite --device --amp --seed``."""
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results of this run alone')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results, used by this run only')
     parser.add_argument('--overwrite', action='store_true',
                         help='rename an existing folder to DIR_archived_TIME')
     add_device_arguments(parser, amp)
-    parser.add_argument('--seed', type=count, default=0, metavar='N', help='seed of everything random (default: 0)')
+    parser.add_argument('--seed', type=count, default=0, metavar='N', help='seed of all random numbers (default: 0)')
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
@@ -57,63 +57,65 @@ def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> N
     parser.add_argument('--device', choices=NAMES, default='auto', help='default: a GPU if there is one')
     if amp:
         parser.add_argument('--amp', choices=['bf16'],
-                            help='mixed precision: faster on GPUs and on CPUs that have bfloat16')
+                            help='mixed precision; faster on GPUs and on CPUs with bfloat16 instructions')
 
 
 def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
-    """Open the networks that the arguments name; labels are unique.
+    """Open the networks selected by the arguments; labels are unique.
 
-    A single ``--opt`` or ``--arch`` for several files is for those that do not describe their network. One for each
-    file overrides what the file says, as in :func:`open_network_of`.
+    A single ``--opt`` or ``--arch`` is used for all files that do not describe their network. One for each file
+    overrides the description in the file, as in :func:`open_network_of`.
 
     Raises:
-        UserError: As :func:`reflash_sr.weights.trained_network.open_network`; a wrong number of labels or descriptions.
+        UserError: As for :func:`reflash_sr.weights.trained_network.open_network`, or a wrong number of labels or
+            descriptions.
     """
     described = _descriptions(args)
     one_each = len(args.opt or args.arch or ()) == len(args.weights)
     if args.labels and len(args.labels) != len(args.weights):
-        raise UserError(f'--labels: {len(args.labels)} for {len(args.weights)} weights files; give one each')
+        raise UserError(f'--labels: {len(args.labels)} for {len(args.weights)} weights files; give one for each file')
     if args.labels and not all(label.isprintable() and label.strip() for label in args.labels):
-        raise UserError('--labels: one is empty or has characters that cannot be printed')
+        raise UserError('--labels: a label is empty or has characters that cannot be printed')
     if args.labels and len(set(args.labels)) < len(args.labels):
-        raise UserError('--labels: one is there twice; give each network its own')
+        raise UserError('--labels: a label occurs twice; give each network its own')
     found = []
     for place, path in enumerate(args.weights):
         for key in KEYS[args.param_key]:
             network = (_open_as if one_each else open_network)(path, key, described[place])
             label = args.labels[place] if args.labels else network.label
             found.append(replace(network, label=f'{label} [{key}]' if args.param_key == 'both' else label))
-    labels = _unique([one.label for one in found], [str(one.trained.get('iter') or one.key) for one in found])
+    labels = _unique([network.label for network in found],
+                     [str(network.trained.get('iter') or network.key) for network in found])
     return [replace(network, label=label) for network, label in zip(found, labels)]
 
 
 def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
-    """Open the one network that the arguments name (``several=False``).
+    """Open the single network selected by the arguments (``several=False``).
 
-    ``--opt`` or ``--arch`` overrides what the file says: with the same weights, a network can have other dropout than
-    it was trained with. ``WithDropout`` without a ``base`` wraps the network of the file.
+    ``--opt`` or ``--arch`` overrides the description in the file, so dropout can differ from that in training.
+    ``WithDropout`` without a ``base`` wraps the network of the file.
 
     Raises:
-        UserError: As :func:`reflash_sr.weights.trained_network.open_network`.
+        UserError: As for :func:`reflash_sr.weights.trained_network.open_network`.
     """
     [path], [key], [described] = args.weights, KEYS[args.param_key], _descriptions(args)
     return _open_as(path, key, described)
 
 
 def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) -> TrainedNetwork:
-    """Open a network as a description says; it overrides the file."""
+    """Open a network; its description, if given, overrides that of the file."""
     if described is None:
         return open_network(path, key)
     try:
         network = open_network(path, key)
-    except UserError:  # the file does not describe it, and it is not recognised
+    except UserError:  # the file has no description, and its network is not recognised
         return open_network(path, key, described)
-    told, found = (str(one['type']).removeprefix('Dropout') for one in (described, network.network_g))
+    wanted, found = (str(section['type']).removeprefix('Dropout') for section in (described, network.network_g))
     own = network.network_g
-    if described['type'] == told:  # the plain class: without dropout
+    if described['type'] == wanted:  # the class without dropout
         own = {key: value for key, value in own.items() if not key.startswith('dropout_')}
-    section = {**own, **described} if told == found else dict(described)
-    if told == 'WithDropout' != found:
+    section = {**own, **described} if wanted == found else dict(described)
+    if wanted == 'WithDropout' != found:
         without = {'dropout_p': 0} if network.dropout_p else {}  # the new dropout replaces the old one
         section = {'base': {**network.network_g, **without}, **described}
     if section == network.network_g:
@@ -134,34 +136,34 @@ def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def launched(args: argparse.Namespace, script: str) -> Iterator[None]:
-    """Join the processes that ``--launcher`` has started; leave them at the end."""
+    """Join the processes that ``--launcher`` has started, and leave them at the end."""
     processes.start(args.launcher, command=script, cuda=args.device in ('auto', 'cuda'))
     try:
         yield
     except BaseException:
         if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()  # do not wait for the others: the launcher ends them
+            torch.distributed.destroy_process_group()  # without waiting for the others, which the launcher stops
         raise
     processes.stop()
 
 
 def count(text: str) -> int:
-    """Type of an argument that is a whole number, 0 or above."""
+    """Type of an integer argument, 0 or above."""
     if not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number, 0 or above")
     return int(text)
 
 
 def pairs_of(entries: Sequence[str], labels: Set[str], option: str) -> dict[str, str]:
-    """Read ``A=B`` entries, split where both sides are labels (they may hold ``=``); raises ``UserError``."""
+    """Parse ``A=B`` entries, split where both sides are labels (which may contain ``=``); raises ``UserError``."""
     found: dict[str, str] = {}
     for entry in entries:
         splits = [(entry[:place], entry[place + 1:]) for place, letter in enumerate(entry) if letter == '=']
         left, right = next((one for one in splits if labels >= set(one)), splits[0] if splits else ('', ''))
         if not (left and right) or left == right:
-            raise UserError(f"{option}: '{entry}' must be LABEL=LABEL, two of them")
+            raise UserError(f"{option}: '{entry}' must be LABEL=LABEL, two different labels")
         if left in found:
-            raise UserError(f"{option}: '{left}' is there twice; give it one baseline")
+            raise UserError(f"{option}: '{left}' occurs twice; give it one baseline")
         found[left] = right
     return found
 
@@ -180,11 +182,11 @@ def open_device(args: argparse.Namespace) -> torch.device:
 def _descriptions(args: argparse.Namespace) -> list[Mapping[str, Any] | None]:
     """One ``network_g`` for each weights file, or None."""
     if args.opt and args.arch:
-        raise UserError('--opt, --arch: give one of them')
+        raise UserError('--opt, --arch: give only one of them')
     given: list[Mapping[str, Any] | None] = [*map(_from_file, args.opt or ()), *map(_from_text, args.arch or ())]
     if len(given) > 1 and len(given) != len(args.weights):
         raise UserError(f"--{'opt' if args.opt else 'arch'}: {len(given)} for {len(args.weights)} weights files; "
-                        'give one for all or one each')
+                        'give one for all, or one for each file')
     return (given or [None]) * (len(args.weights) if len(given) < 2 else 1)
 
 
@@ -206,7 +208,7 @@ def _from_text(text: str) -> Mapping[str, Any]:
 
 
 def _unique(labels: list[str], details: list[str]) -> list[str]:
-    """Tell equal labels apart: by iteration or key, then by number."""
+    """Make labels unique: append the iteration or the key, then a number."""
     labels = [f'{label} @{detail}' if labels.count(label) > 1 else label for label, detail in zip(labels, details)]
     return [label if labels.count(label) == 1 else f'{label} ({labels[:place].count(label) + 1})'
             for place, label in enumerate(labels)]

@@ -1,4 +1,4 @@
-"""The command ``clusters``: networks and photographs to clusters of features by degradation (paper Fig. 9)."""
+"""The command ``clusters``: how features cluster by degradation (paper Fig. 9)."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ TOOL = 'cluster_degradations'
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Crop photographs, degrade the crops in several ways, and see how the features of a layer cluster '
-        "by degradation (paper Sec. 6.2, Fig. 9): PCA, t-SNE, and the Calinski-Harabasz index (CHI). The lower it is, "
-        'the better a network generalises.')
+        description='Crop photographs, degrade the crops in several ways, and measure how the features of a layer '
+        'cluster by degradation (paper Sec. 6.2, Fig. 9), with PCA, t-SNE, and the Calinski-Harabasz index (CHI). A '
+        'lower CHI means that the network generalises better.')
     add_network_arguments(parser)
     parser.add_argument('--images', required=True, metavar='DIR',
-                        help='photographs, at least --sample times the scale wide and high; or photos:train')
+                        help='photographs with sides of at least --sample times the scale; or photos:train')
     parser.add_argument('--layer', metavar='NAME', help='see --list-layers (default: output of the last trunk block)')
-    parser.add_argument('--list-layers', action='store_true', help='list the layers of the networks, do nothing else')
+    parser.add_argument('--list-layers', action='store_true', help='only list the layers of the networks')
     parser.add_argument('--degradations', nargs='+', default=FIVE, metavar='NAME',
-                        help='two or more, as in the test set; with strengths: blur:3, noise:30+jpeg:30 '
+                        help='two or more, as in evaluate; with strengths: blur:3, noise:30+jpeg:30 '
                         f"(default: {' '.join(FIVE)})")
     parser.add_argument('--samples', type=int, default=100, metavar='N',
-                        help='crops, each under every degradation; more than there are photographs: several of each '
-                        '(default: 100)')
+                        help='number of crops, each under every degradation; if it exceeds the number of photographs, '
+                        'several crops are taken from each (default: 100)')
     parser.add_argument('--sample', type=int, default=128, metavar='PX',
                         help='side of a sample, px of the LQ image (default: 128)')
     parser.add_argument('--pca', type=int, default=50, metavar='K', help='dimensions that PCA keeps (default: 50)')
     parser.add_argument('--perplexity', type=float, default=30, metavar='X',
-                        help='of t-SNE; less than there are samples (default: 30)')
-    parser.add_argument('--tsne_seeds', type=int, default=5, metavar='N', help='starts of t-SNE (default: 5)')
-    parser.add_argument('--batch', type=int, metavar='N', help='samples at a time (default: 2 on a CPU, else 32)')
+                        help='perplexity of t-SNE, less than the number of samples (default: 30)')
+    parser.add_argument('--tsne_seeds', type=int, default=5, metavar='N',
+                        help='number of runs of t-SNE, with different starts (default: 5)')
+    parser.add_argument('--batch', type=int, metavar='N', help='samples per batch (default: 2 on a CPU, else 32)')
     parser.add_argument('--scratch', metavar='DIR',
                         help='folder for a temporary file: 4 MB per sample at B16, 67 MB at last (default: --out)')
     add_run_arguments(parser)
@@ -64,26 +65,21 @@ def run(plan: ClusterPlan, networks: Sequence[TrainedNetwork], out: str | os.Pat
     """Measure networks; write ``coordinates.csv``, ``chi.csv``, ``clusters.png``, ``chi_over_p.png``, ``summary.json``.
 
     Args:
-        plan: What is measured.
-        networks: The networks. All see the same crops if their scales are the same.
-        out: Folder for the results.
-        overwrite: Whether to move earlier results aside.
-        device: Where the networks run.
-        batch: Samples at a time. Default: by device.
+        plan: Samples, layer, and settings of PCA and t-SNE.
+        networks: The networks. All use the same crops if their scales are equal.
+        overwrite: Whether to rename a folder with other results.
+        batch: Samples per batch. Default: depends on the device.
         scratch: Folder for the temporary file of features (n · d · 4 bytes). Default: the results' folder.
 
-    Returns:
-        The folder.
-
     Raises:
-        UserError: The plan or the folder does not fit; before anything is written.
+        UserError: The plan or the folder is unsuitable; nothing was written.
         RunError: Memory or the disk ran out.
     """
     if batch is not None and batch < 1:
         raise UserError(f'--batch: {batch}; give 1 or more')
     samples = Samples(plan, networks)
     settings = {**vars(plan), 'layers': samples.layers, 'networks': network_settings(networks)}
-    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[plan.images, *(one.path for one in networks)])
+    folder = ResultFolder(out, TOOL, settings, overwrite, inputs=[plan.images, *(network.path for network in networks)])
     results = []
     for network, layer in zip(networks, samples.layers):
         found = cluster_samples(network, samples.lq(network.scale), plan.labels, layer, plan.pca, plan.perplexity,

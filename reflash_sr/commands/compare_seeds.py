@@ -1,7 +1,7 @@
-"""The command ``compare``: gains over the network without dropout of the same seed, over several evaluations.
+"""The command ``compare``: gains over the network without dropout of the same seed, from several evaluations.
 
-Reads what ``tools/evaluate_degradations.py`` wrote. A network is known by what its weights file says: its dropout, its
-seed, its iteration, raw or EMA weights.
+Reads results of ``tools/evaluate_degradations.py``. A network is identified by its weights file: dropout, seed,
+iteration, and raw or EMA weights.
 """
 
 from __future__ import annotations
@@ -28,24 +28,20 @@ from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.system.run_command import run_command
 
 TOOL = 'compare_seeds'
-BICUBIC_DRIFT = 0.01  # of a score, between machines
+BICUBIC_DRIFT = 0.01  # largest difference of a score of bicubic interpolation between machines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit status.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-    """
+    """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Gather evaluations of a study (cells, seeds, iterations, raw and EMA weights): the gain of '
-        'every cell over p = 0 of the same seed, with one interval over images and one over seeds; a table, a figure '
-        'for each kind of weights, and a curve if several iterations were evaluated.')
+        description='Combine evaluations of a study (cells, seeds, iterations, raw and EMA weights): the gain of '
+        'every cell over p = 0 of the same seed, with an interval over images and an interval over seeds, as a table, '
+        'a figure for each kind of weights, and a curve if several iterations were evaluated.')
     parser.add_argument('--results', nargs='+', required=True, metavar='DIR',
-                        help='folders that tools/evaluate_degradations.py wrote; they may complete each other')
+                        help='result folders of tools/evaluate_degradations.py; each may hold a part of the study')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
-    parser.add_argument('--overwrite', action='store_true', help='move earlier results aside')
-    parser.add_argument('--seed', type=count, default=0, metavar='N', help='of the bootstrap (default: 0)')
+    parser.add_argument('--overwrite', action='store_true', help='rename an existing folder to DIR_archived_TIME')
+    parser.add_argument('--seed', type=count, default=0, metavar='N', help='seed of the bootstrap (default: 0)')
     args = parser.parse_args(argv)
 
     def work() -> None:
@@ -62,17 +58,16 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     ``cells.md`` lists the networks: at which iterations each variant was evaluated, seed by seed.
 
     Args:
-        folders: Results of ``evaluate_degradations``, of networks of one study.
-        out: Folder for the results.
-        overwrite: Whether to move earlier results aside.
-        seed: Of the bootstrap.
+        folders: Results of ``evaluate_degradations``, for networks of one study.
+        overwrite: Whether to rename a folder with other results.
+        seed: Seed of the bootstrap.
 
     Returns:
         The folder, and lines to print.
 
     Raises:
-        UserError: A folder is no finished evaluation, does not say enough about its networks, or was measured in
-            another way; two networks are the same; no network has a twin without dropout.
+        UserError: A folder holds no finished evaluation, lacks facts about its networks, or was measured with other
+            settings; a network occurs twice; no network has a counterpart without dropout.
     """
     found = [open_evaluation(Path(folder)) for folder in folders]
     check_comparable(found)
@@ -82,7 +77,7 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     for one in found:
         for network, dataset in itertools.product((each.identity for each in one.networks.values()), one.sets):
             if (network, dataset) in seen:
-                raise UserError(f'{one.folder}: {network} on {dataset}: is in {seen[network, dataset]} already; '
+                raise UserError(f'{one.folder}: {network} on {dataset}: is also in {seen[network, dataset]}; '
                                 'give results of one study, each network once')
             seen[network, dataset] = one.folder
         for score in one.scores:
@@ -101,8 +96,8 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     entries = [entry for (iteration, weights), some in sorted(scores.items())
                for entry in _entries(iteration, weights, some, bicubic.values(), common, seed)]
     if not entries:
-        raise UserError(f'{folders[0]}: no network with dropout has a twin without it, of the same seed and iteration, '
-                        'here; evaluate both')
+        raise UserError(f'{folders[0]}: no network with dropout has a counterpart without dropout of the same seed and '
+                        'iteration; evaluate both')
     folder = ResultFolder(out, TOOL, {'results': [str(folder) for folder in folders], 'seed': seed,
                                       'evaluations': [one.settings for one in found]}, overwrite, folders)
     how = str(Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')}))
@@ -122,7 +117,7 @@ def _label(variant: str, seed: int) -> str:
 
 def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Iterable[Score], common: Collection[str],
              seed: int) -> list[Entry]:
-    """All entries of one iteration; ``common``: the datasets that every iteration has."""
+    """All entries of one iteration; ``common`` are the datasets that were evaluated at every iteration."""
     measured = {score.dataset for score in scores}
     grid = Grid([*scores, *(score for score in bicubic if score.dataset in measured)])
     labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
@@ -146,12 +141,12 @@ def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Ite
 
 
 def _missing(seen: Collection[tuple[Identity, str]]) -> list[str]:
-    """Lines about networks and datasets that a complete comparison would have."""
+    """Lines about the networks and datasets that are missing for a complete comparison."""
     networks, datasets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
-    variants = sorted({one.variant for one in networks} | {PLAIN})
-    seeds = sorted({one.seed for one in networks})
+    variants = sorted({network.variant for network in networks} | {PLAIN})
+    seeds = sorted({network.seed for network in networks})
     lines = []
-    for stage in sorted({(one.iteration, one.weights) for one in networks}):
+    for stage in sorted({(network.iteration, network.weights) for network in networks}):
         measured = {dataset for network, dataset in seen if (network.iteration, network.weights) == stage}
         if len(measured) < len(datasets):
             absent = [dataset for dataset in datasets if dataset not in measured]

@@ -1,4 +1,4 @@
-"""The ``reflash-sr`` command: every tool by a short name, after a plain install without the repository."""
+"""The command ``reflash-sr``: every tool by a short name, also without the repository."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from reflash_sr.errors import suggest
 
-# Short name: module of this folder, and what it does.
+# Short name: module in this folder, and description.
 COMMANDS = {
     'evaluate': ('evaluate_degradations', 'measure networks under degradations: tables and figures'),
-    'ablate': ('ablate_channels', 'remove channels of a layer and measure what is lost'),
-    'saliency': ('map_saliency', 'draw where each channel of a layer decides about detail'),
+    'ablate': ('ablate_channels', 'remove channels of a layer and measure the loss of PSNR'),
+    'saliency': ('map_saliency', 'draw where each channel of a layer influences detail'),
     'clusters': ('cluster_degradations', 'measure how features cluster by degradation'),
-    'report': ('report', 'all of these on one HTML page'),
+    'report': ('report', 'run all of these, with one HTML page'),
     'upscale': ('upscale', 'upscale your own images'),
     'sweep': ('sweep_dropout', 'train a grid of networks and compare them'),
     'compare': ('compare_seeds', 'compare evaluations over several seeds'),
@@ -24,14 +24,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``reflash-sr NAME …``; the arguments behind the name are those of the tool.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-
-    Returns:
-        The exit status of the tool; 2 for a name that is not known.
-    """
+    """Run ``reflash-sr NAME …`` (default: the process's arguments); returns the tool's exit status, 2 if unknown."""
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ['--help']
     if name in ('-h', '--help'):
         print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; basicsr train trains networks.\n')
@@ -41,5 +34,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"reflash-sr: error: there is no command '{name}'{suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    sys.argv = [f'reflash-sr {name}', *rest]  # what --help and error lines call the program
+    sys.argv = [f'reflash-sr {name}', *rest]  # the program's name in --help and error messages
     return importlib.import_module(f'reflash_sr.commands.{COMMANDS[name][0]}').main(rest)

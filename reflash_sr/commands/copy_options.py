@@ -1,4 +1,4 @@
-"""Copy the option files and the small weights that come with the package into a folder of the user's."""
+"""Copy the option files and small weights of the package into a folder."""
 
 from __future__ import annotations
 
@@ -16,24 +16,18 @@ PACKAGE = Path(__file__).parents[1]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``reflash-sr options DIR``; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Copy the option files of reflash-sr to DIR and its small trained networks to DIR/weights. Files '
-        'that are there already are kept; one that differs is never replaced.')
-    parser.add_argument('folder', metavar='DIR', help='folder to write to; is made')
+        description='Copy the option files of reflash-sr to DIR and its small trained networks to DIR/weights. '
+        'Existing files are kept; if one differs, nothing is copied.')
+    parser.add_argument('folder', metavar='DIR', help='folder for the copies; created if it does not exist')
     args = parser.parse_args(argv)
     return run_command(lambda: print(copy_options(args.folder)), 'options')
 
 
 def copy_options(folder: str) -> str:
-    """Copy the shipped files.
-
-    Args:
-        folder: Where to: option files go into it, weights into ``weights`` inside.
-
-    Returns:
-        A line that says what was done.
+    """Copy the shipped files: option files into ``folder``, weights into ``weights`` inside; returns a line to print.
 
     Raises:
-        UserError: A file of the same name with another content is there; nothing was written.
+        UserError: A file of the same name with other content exists; nothing was written.
     """
     out = Path(folder).expanduser()
     targets = {out / ('weights' if path.suffix == '.pth' else '') / path.name: path for path in shipped_files()}
@@ -48,7 +42,7 @@ def copy_options(folder: str) -> str:
 
 
 def shipped_files() -> list[Path]:
-    """The option files and weights that come with the package: of a wheel, or of the repository."""
+    """The option files and weights of the package, from a wheel or the repository."""
     in_wheel, repository = PACKAGE / 'shipped', PACKAGE.parent
     if in_wheel.is_dir():
         return sorted(in_wheel.iterdir())

@@ -1,4 +1,4 @@
-"""The command ``evaluate``: how well do networks generalise? Parse, measure, write."""
+"""The command ``evaluate``: how well networks generalise to degradations (paper Table 1)."""
 
 from __future__ import annotations
 
@@ -26,41 +26,38 @@ from reflash_sr.weights.trained_network import TrainedNetwork
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns its exit status.
-
-    Args:
-        argv: Arguments. Default: those of the process.
-    """
+    """Run the command with arguments. Default: those of the process. Returns the exit status."""
     load_plugins()
     parser = argparse.ArgumentParser(
         description='Measure networks on test sets under degradations; writes scores, tables (CSV, Markdown, LaTeX) '
-        'and figures. If interrupted, start it again to continue. Several processes: torchrun --nproc_per_node N '
-        'tools/evaluate_degradations.py … --launcher pytorch.')
+        'and figures. After an interruption, repeat the command to continue. With several processes: torchrun '
+        '--nproc_per_node N tools/evaluate_degradations.py … --launcher pytorch.')
     arguments.add_network_arguments(parser)
     sets = parser.add_argument_group('test sets')
     sets.add_argument('--gt', nargs='+', default=[], metavar='[NAME=]DIR',
-                      help='folders of ground truth, degraded here (photos:val: two photographs of this package)')
+                      help='folders of GT images, which are degraded (photos:val: two photographs of this package)')
     sets.add_argument('--degradations', nargs='+', default=['all'], metavar='NAME',
-                      help=f"all: the eight ({' '.join(EIGHT)}); nearest; chosen strengths such as blur:3 noise:30 "
-                      'jpeg:30 b+n:10 down:bilinear down:matlab; noise:40 is what the authors used before July 2024')
+                      help=f"all: the eight ({' '.join(EIGHT)}); nearest; other strengths such as blur:3 noise:30 "
+                      'jpeg:30 b+n:10 down:bilinear down:matlab; the authors used noise:40 before July 2024')
     sets.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
-                      help='folders of LQ images and their ground truth; can be given several times')
+                      help='folder of LQ images and folder of their GT images; can be given several times')
     sets.add_argument('--pair_names', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
-                      help="how file names match, for each --pairs: '{}x4m' '{}' for NTIRE 2018 mild (default: alike)")
+                      help="patterns of file names, for each --pairs: '{}x4m' '{}' for NTIRE 2018 mild (default: equal "
+                      'names)')
     sets.add_argument('--pair_labels', nargs='+', default=[], metavar='TEXT', help='names for the --pairs')
     how = parser.add_argument_group('measuring')
     how.add_argument('--metrics', nargs='+', choices=list(METRICS), default=['psnr'], help='default: psnr')
     how.add_argument('--crop_border', type=arguments.count, default=4, metavar='PX', help='default: 4')
     how.add_argument('--y_channel', action='store_true', help='measure on Y of YCbCr, not on RGB')
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
-                     help='which network without dropout each gain is counted from, or bicubic (default: the one '
-                     'whose weights have the same key, names and shapes and whose p is 0)')
-    how.add_argument('--tile', type=arguments.count, metavar='PX', help='side of a tile of the LQ image; 0: never '
-                     '(default: only if memory would not suffice)')
+                     help='reference of the gains of a network: a network without dropout, or bicubic (default: the '
+                     'network with p = 0 whose weights have the same key, names and shapes)')
+    how.add_argument('--tile', type=arguments.count, metavar='PX', help='side of a tile of the LQ image; 0: no tiles '
+                     '(default: tiles only if memory is too small)')
     how.add_argument('--overlap', type=arguments.count, default=OVERLAP, metavar='PX',
-                     help=f'of tiles (default: {OVERLAP})')
+                     help=f'context around a tile, px of the LQ image (default: {OVERLAP})')
     how.add_argument('--strips', type=arguments.count, default=1, metavar='N',
-                     help='number of images of each test set that are shown (default: 1)')
+                     help='number of images of each test set whose crops are drawn (default: 1)')
     how.add_argument('--save_images', action='store_true', help='write every SR image')
     arguments.add_run_arguments(parser)
     arguments.add_launcher_argument(parser)
@@ -75,7 +72,7 @@ def _command(args: argparse.Namespace) -> None:
                              networks[0].scale, args.seed)
         settings = Settings(tuple(dict.fromkeys(args.metrics)), args.crop_border, args.y_channel, args.seed,
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
-        baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(one.label for one in networks)}, '--baseline')
+        baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
         text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite)
         if text:
             print(text)
@@ -90,23 +87,22 @@ def evaluate(networks: Sequence[TrainedNetwork],
              overwrite: bool = False) -> str:
     """Measure networks on test sets, and write scores, tables and figures. Continues an interrupted run.
 
-    In several processes each measures its share of the images, and rank 0 writes the results.
+    With several processes, each measures its share of the images, and rank 0 writes the results.
 
     Args:
         networks: All of one scale; labels are unique.
-        datasets: At that scale; names are unique.
-        out: Folder for the results.
+        datasets: Test sets of the same scale; names are unique.
         settings: How to measure.
         baselines: Label of the network without dropout, by the label of the network with dropout. Default: see
             :func:`~reflash_sr.evaluation.comparison.baselines_of`.
         device: Where to run. Default: the CPU.
-        overwrite: Whether to move earlier results aside.
+        overwrite: Whether to rename a folder with other results.
 
     Returns:
-        The tables, as text to print; empty for other ranks than 0.
+        The tables, as text to print; empty on ranks other than 0.
 
     Raises:
-        UserError: Arguments do not fit together, or the folder holds another run.
+        UserError: Arguments contradict each other, or the folder holds another run.
         RunError: The results cannot be written.
     """
     settings, device = settings or Settings(), device or CPU
@@ -123,7 +119,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
         return ''
     grid = Grid(scores, settings.seed, str(settings))
     try:
-        return write_evaluation(folder, scores, grid, [Method(BICUBIC), *(method_of(one, baselines)
-                                                                          for one in networks)])
+        methods = [Method(BICUBIC), *(method_of(network, baselines) for network in networks)]
+        return write_evaluation(folder, scores, grid, methods)
     except OSError as error:
-        raise RunError(f'{folder}: results cannot be written ({error.strerror}); start again to go on') from error
+        raise RunError(f'{folder}: results cannot be written ({error.strerror}); free disk space, then repeat the '
+                       'command to continue') from error

@@ -1,4 +1,4 @@
-"""The result folder of an evaluation: scores and images of what is finished, so that it can continue later."""
+"""The result folder of an evaluation; it stores finished scores and images, so that the evaluation can continue."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'evaluate_degradations'
 PROGRESS = '.progress'
-GT, LQ = '*GT', '*LQ'  # labels of crops; a network may be called GT
+GT, LQ = '*GT', '*LQ'  # labels of crops; the asterisk, because a network may be called GT
 
 
 class EvaluationFolder(ResultFolder, Observer):
-    """Keeps scores in ``.progress``, crops of the first images in ``crops`` and, if asked to, SR images in ``images``.
+    """Stores scores in ``.progress``, crops of the first images in ``crops`` and, optionally, SR images in ``images``.
 
-    Names of methods, datasets and images are made safe for file systems, and unique.
+    Names of methods, datasets and images become valid and unique file names.
 
     Args:
-        path: The folder.
-        networks: As for :func:`~reflash_sr.evaluation.measure.measure_networks`; so are ``datasets`` and ``settings``.
-        device: Where the networks run.
-        overwrite: Whether to move earlier results aside.
+        networks: As for :func:`~reflash_sr.evaluation.measure.measure_networks`, like ``datasets`` and ``settings``.
+        overwrite: Whether to rename a folder with other results.
 
     Raises:
         UserError: The folder holds another run or cannot be written.
@@ -63,7 +61,7 @@ class EvaluationFolder(ResultFolder, Observer):
         self._log: IO[str] | None = None
 
     def crop(self, dataset: str, image: str, degradation: str, label: str) -> Path:
-        """Path of a crop; ``label`` is that of a method, or :data:`GT` or :data:`LQ`."""
+        """Path of a crop; ``label`` is the label of a method, or :data:`GT` or :data:`LQ`."""
         return (self.path / 'crops' / self._datasets[dataset] / self._images[dataset][image]
                 / self._degradations[dataset][degradation] / f'{self._labels[label]}.png')
 
@@ -73,11 +71,11 @@ class EvaluationFolder(ResultFolder, Observer):
                 / self._degradations[dataset][degradation] / f'{self._images[dataset][image]}.png')
 
     def strip(self, dataset: str, image: str) -> Path:
-        """Path of the crops of an image side by side."""
+        """Path of the figure with the crops of an image."""
         return self.path / 'strips' / self._datasets[dataset] / f'{self._images[dataset][image]}.png'
 
     def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
-        """Whether somebody removed images that were written with the scores."""
+        """Whether image files that belong to the scores are missing."""
         wanted: list[Path] = []
         for degradation in dataset.degradations:
             key = dataset.name, dataset.names[place], degradation
@@ -88,12 +86,12 @@ class EvaluationFolder(ResultFolder, Observer):
         return not all(path.is_file() for path in wanted)
 
     def progress(self, places: Sequence[Place]) -> Sequence[Place]:
-        """Show a bar, of rank 0."""
+        """Show a progress bar on rank 0."""
         return tqdm(places, 'Evaluating', unit='image', disable=True if processes.rank() else None)
 
     def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
              gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
-        """Write crops of one image under a degradation, and its SR images."""
+        """Write the crops and SR images of one image under a degradation."""
         key, scale = (dataset.name, dataset.names[place], degradation), dataset.scale
         box = crop_box(gt, scale) if place < self.settings['strips'] else None
         if box is not None:
@@ -115,7 +113,7 @@ class EvaluationFolder(ResultFolder, Observer):
             path = self.path / PROGRESS / f'{processes.rank()}_{os.getpid()}.jsonl'
             path.parent.mkdir(exist_ok=True)
             self._log = path.open('a', encoding='utf-8')
-        rows = [(one.method, one.degradation, one.metric, one.value) for one in scores]
+        rows = [(score.method, score.degradation, score.metric, score.value) for score in scores]
         self._log.write(json.dumps([*unit, rows]) + '\n')
         self._log.flush()
 
@@ -129,15 +127,15 @@ class EvaluationFolder(ResultFolder, Observer):
             self._log = None
         error = raised[1]
         if isinstance(error, OSError):
-            raise RunError(f'{self}: results cannot be written ({error.strerror}); make room, then start again'
-                           ) from error
+            raise RunError(f'{self}: results cannot be written ({error.strerror}); free disk space, then repeat the '
+                           'command to continue') from error
 
 
 def load_scores(folder: Path) -> dict[Unit, list[Score]]:
     """Scores of finished images, from ``scores.csv`` and from the logs of an interrupted run.
 
     Raises:
-        UserError: ``scores.csv`` is damaged. A torn last line of a log is ignored.
+        UserError: ``scores.csv`` is damaged. An incomplete last line of a log is ignored.
     """
     found: dict[Unit, list[Score]] = {}
     path = folder / 'scores.csv'
@@ -148,7 +146,7 @@ def load_scores(folder: Path) -> dict[Unit, list[Score]]:
                     score = Score(value=float(row.pop('value')), **row)
                     found.setdefault((score.dataset, score.image), []).append(score)
         except (ValueError, TypeError, KeyError, csv.Error) as error:
-            what = 'a line is cut off, or a column is another' if isinstance(error, TypeError) else error
+            what = 'a line is incomplete, or a column differs' if isinstance(error, TypeError) else error
             raise UserError(f'{path}: is damaged ({what}); remove it to measure again') from error
     for log in sorted((folder / PROGRESS).glob('*.jsonl')):
         for line in log.read_text(encoding='utf-8').splitlines():
@@ -162,7 +160,7 @@ def load_scores(folder: Path) -> dict[Unit, list[Score]]:
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 as PNG, whole or not at all."""
+    """Write (H, W, 3) uint8 as PNG, atomically."""
     with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, format='PNG')
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: images inside it, no script, readable on a phone. Its look is in report.html.j2."""
+"""One self-contained HTML page with embedded images, without scripts; its template is report.html.j2."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ class Table:
     """A table.
 
     Attributes:
-        head: Column titles.
-        rows: Texts.
         text_columns: Number of columns with text, from the left; the others hold numbers.
         marked: (row, column) of highlighted cells.
     """
@@ -44,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Details:
-    """Plain values under a title that opens at a click."""
+    """Values under a title; a click shows them."""
 
     title: str
     values: Mapping[str, Any]
@@ -57,22 +55,14 @@ class Details:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, and below it paragraphs (text), tables, images, details."""
+    """A heading, followed by paragraphs (text), tables, figures and details."""
 
     title: str
     parts: Sequence[str | Table | Figure | Details]
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Write the page: links to all sections, then the sections. Every text is escaped; nothing is loaded from outside.
-
-    Args:
-        title: Title of the page.
-        sections: Its sections, in order.
-
-    Returns:
-        HTML.
-    """
+    """Return the page as HTML: links to all sections, then the sections. All text is escaped."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     return environment.get_template('report.html.j2').render(title=title, sections=sections)

@@ -1,4 +1,4 @@
-"""The command ``saliency``: networks and images to tables and figures of channel saliency (paper Fig. 6 and 7)."""
+"""The command ``saliency``: tables and figures of channel saliency (paper Fig. 6 and 7)."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ MEANS = ('share_of_8', 'rank_correlation', 'rank_correlation_of_sizes')  # over 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Map where each channel of a layer decides about the detail of the output (paper Sec. 6.1, Fig. 6 '
-        'and 7): the gradient of detail with respect to the features. All layers of an image come from one backward '
-        "pass, which keeps every feature in memory: hence --crop.")
+        description='Map where each channel of a layer influences the detail of the output (paper Sec. 6.1, Fig. 6 '
+        'and 7), by the gradient of detail with respect to the features. One backward pass serves all layers of an '
+        'image; it keeps all features in memory, which --crop limits.')
     add_network_arguments(parser)
     inputs.add_image_arguments(parser, crop=72)
     parser.add_argument('--channels', type=int, default=32, metavar='N',
-                        help='how many channels a sheet shows, the most salient first (default: 32)')
+                        help='number of channels on a sheet, the most salient first (default: 32)')
     parser.add_argument('--sheets', type=int, default=1, metavar='N',
-                        help='draw sheets of the first N images (default: 1)')
+                        help='draw sheets for the first N images (default: 1)')
     parser.add_argument('--no_correlation', action='store_true',
-                        help='do not ablate every channel too, which the rank correlation with what is lost needs')
+                        help='do not compute the rank correlation of saliency and PSNR drops, which ablates every '
+                        'channel')
     add_run_arguments(parser)
     return inputs.run_analysis(TOOL, parser, _command, argv)
 
@@ -58,23 +59,17 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     """Map saliency; write ``MODEL/scores.csv``, sheets, a comparison of the models and ``summary.json``.
 
     Args:
-        selection: Which images, for the summary.
+        selection: Description of the images, for the summary.
         pairs: The images (:func:`reflash_sr.analysis.image_pairs.load_pairs`).
         layers: Names of layers, or ``'all'``.
-        networks: The networks.
-        out: Folder for the results.
-        overwrite: Whether to move earlier results aside.
-        device: Where the networks run.
-        amp: Whether in bfloat16 mixed precision.
-        channels: How many channels a sheet shows.
-        sheets: Of how many images sheets are drawn.
-        correlate: Whether to ablate every channel too, for the rank correlation of scores and drops.
-
-    Returns:
-        The folder.
+        overwrite: Whether to rename a folder with other results.
+        amp: Whether to run in bfloat16 mixed precision.
+        channels: Number of channels on a sheet.
+        sheets: Number of images with sheets.
+        correlate: Whether to ablate every channel as well, for the rank correlation of scores and drops.
 
     Raises:
-        UserError: A number, a layer or the folder does not fit; before anything is written.
+        UserError: A number, a layer or the folder is unsuitable; nothing was written.
         RunError: Memory or the disk ran out.
     """
     for option, value, least in (('channels', channels, 1), ('sheets', sheets, 0)):
@@ -87,7 +82,7 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], layers: Sequence[str],
     sheet_names = inputs.folder_names([pair.name for pair in pairs])
     models: list[dict[str, Any]] = []
     first: dict[str, dict[str, Saliency]] = {}  # of the first image, by layer and network
-    for network, some, name in zip(networks, names, inputs.folder_names([one.label for one in networks])):
+    for network, some, name in zip(networks, names, inputs.folder_names([network.label for network in networks])):
         (folder.path / name).mkdir(exist_ok=True)
         rows: list[tuple] = []
         numbers: dict[str, list[dict[str, Any]]] = {layer: [] for layer in some}
@@ -134,5 +129,5 @@ def _numbers(one: Saliency) -> dict[str, Any]:
 
 def _summary(layer: str, numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {'layer': layer, 'channels': numbers[0]['channels'],
-            **{key: inputs.mean(one[key] for one in numbers) for key in MEANS},
-            'rank_correlation_by_image': [one['rank_correlation'] for one in numbers]}
+            **{key: inputs.mean(image[key] for image in numbers) for key in MEANS},
+            'rank_correlation_by_image': [image['rank_correlation'] for image in numbers]}

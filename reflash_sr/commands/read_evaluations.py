@@ -1,4 +1,4 @@
-"""Finished evaluations, checked against what their summaries say, and against each other."""
+"""Finished evaluations, checked against their summaries and against each other."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_evaluation(folder: Path) -> Evaluation:
     """Read finished results.
 
     Raises:
-        UserError: There are none, or scores and summary do not agree.
+        UserError: There are no finished results, or scores and summary contradict each other.
     """
     summary = read_finished(folder, TOOL)
     with as_written(folder / SUMMARY, f'tools/{TOOL}.py', 'evaluate again'):
@@ -79,13 +79,13 @@ def open_evaluation(folder: Path) -> Evaluation:
         wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
     odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
     if odd is not None:
-        what = 'does not belong here' if odd not in wanted else 'is there twice' if there[odd] > 1 else 'is missing'
+        what = 'does not belong here' if odd not in wanted else 'occurs twice' if there[odd] > 1 else 'is missing'
         raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
     return Evaluation(folder, settings, networks, sets, images, scores)
 
 
 def check_comparable(found: Sequence[Evaluation]) -> None:
-    """Refuse evaluations of different studies, images or degradations, or measured in different ways."""
+    """Raise ``UserError`` for evaluations of different studies, images or degradations, or with different settings."""
     networks = [(one.folder, network) for one in found for network in one.networks.values()]
     check_alike(networks)
     check_files(networks)
@@ -94,7 +94,7 @@ def check_comparable(found: Sequence[Evaluation]) -> None:
         for key in _COMPARABLE:
             if one.settings[key] != found[0].settings[key]:
                 raise UserError(f'{one.folder}: {key} is {one.settings[key]}, but {found[0].settings[key]} in '
-                                f'{found[0].folder}; evaluate all in the same way')
+                                f'{found[0].folder}; evaluate all with the same settings')
         for name, what in one.sets.items():
             other = known.setdefault(name, one)
             if (other.sets[name], other.images[name]) != (what, one.images[name]):

@@ -1,4 +1,4 @@
-"""Networks as the summaries of earlier results describe them, checked."""
+"""Networks as described in the summaries of earlier results, with checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': one_of(*KEYS,
 
 @dataclass(frozen=True, order=True)
 class Identity:
-    """Tells the networks of a study apart."""
+    """Identifies a network within a study."""
 
     variant: str
     iteration: int
@@ -41,14 +41,14 @@ class Described:
     label: str
     identity: Identity
     dropout_p: float
-    kind: str  # architecture and length of training, without its dropout
-    studies: frozenset[str]  # to which it may belong, from the name of its experiment; empty if unknown
+    kind: str  # architecture and length of training, without dropout
+    studies: frozenset[str]  # studies to which it may belong, from the name of its experiment; empty if unknown
     sha256: str  # of its weights file
 
 
 @contextlib.contextmanager
 def as_written(path: str | os.PathLike, tool: str, remedy: str) -> Iterator[None]:
-    """Turn errors in reading a file into a ``UserError``: it is not as the tool writes it, and what to do."""
+    """Turn errors in reading a file into a ``UserError``: the file is not as the tool writes it; with a remedy."""
     try:
         yield
     except UserError:
@@ -58,11 +58,11 @@ def as_written(path: str | os.PathLike, tool: str, remedy: str) -> Iterator[None
 
 
 def read_finished(folder: Path, tool: str) -> dict[str, Any]:
-    """Read the summary of a tool's results; raises ``UserError`` if the folder has no finished ones."""
+    """Read the summary of a tool's results; raises ``UserError`` if they are missing or not finished."""
     try:
         text = (folder / SUMMARY).read_bytes()
     except OSError as error:
-        raise UserError(f'{folder}: holds no results; give folders that tools/{tool}.py wrote') from error
+        raise UserError(f'{folder}: holds no results; give result folders of tools/{tool}.py') from error
     with as_written(folder / SUMMARY, 'one of the tools', 'evaluate again'):
         summary = json.loads(text)
         other, finished = summary['tool'], summary['finished']
@@ -73,11 +73,11 @@ def read_finished(folder: Path, tool: str) -> dict[str, Any]:
 
 
 def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described]:
-    """Networks by label, inside :func:`as_written`; raises ``UserError`` if one lacks its seed or iteration."""
+    """Networks by label; call it inside :func:`as_written`. Raises ``UserError`` if a seed or iteration is missing."""
     entries = summary['settings']['networks']
-    found = {one['label']: _describe(one, folder) for one in entries}
+    found = {entry['label']: _describe(entry, folder) for entry in entries}
     if not found or len(found) != len(entries):
-        raise ValueError('networks: none, or two of one label')
+        raise ValueError('networks: none, or two with the same label')
     return found
 
 
@@ -89,13 +89,13 @@ def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 
 def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
-    """Refuse networks that differ in more than dropout, seed and iteration, or are of several studies."""
+    """Raise ``UserError`` for networks that differ in more than dropout, seed and iteration, or in their study."""
     kind = networks[0][1].kind
     studies: frozenset[str] = frozenset()
     for folder, one in networks:
         if one.kind != kind:
             raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
-                            'in dropout, seed and iteration alone')
+                            'only in dropout, seed and iteration')
         if one.studies and studies and not one.studies & studies:
             raise UserError(f'{folder}: {one.label}: is of the study {min(one.studies, key=len)}, but others are of '
                             f'{min(studies, key=len)}; compare each study on its own')
@@ -103,7 +103,7 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
 
 
 def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
-    """Refuse one weights file under two names, for instance two seeds."""
+    """Raise ``UserError`` for one weights file with two identities, for instance two seeds."""
     known: dict[tuple[str, str], Described] = {}
     for folder, one in networks:
         before = known.setdefault((one.sha256, one.identity.weights), one)
@@ -139,7 +139,7 @@ def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
 def studies_of(one: Mapping[str, Any]) -> set[str]:
     """Names of studies to which a network of a summary may belong; empty if unknown.
 
-    Its experiment is called ``STUDY_CELL_seedN``, and CELL ends in its dropout.
+    The experiment is called ``STUDY_CELL_seedN``; CELL ends with the dropout settings.
     """
     network_g, trained = one['network_g'], one['trained']
     end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"
@@ -149,6 +149,6 @@ def studies_of(one: Mapping[str, Any]) -> set[str]:
     values = [network_g.get(key) for key in USUAL]
     parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
     found = {name.removesuffix(end)}
-    for _ in USUAL:  # the cell's name has those that are axes, in any order
+    for _ in USUAL:  # the cell's name contains the settings that are axes, in any order
         found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
     return found

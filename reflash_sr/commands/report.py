@@ -1,4 +1,4 @@
-"""One page about two or more networks: evaluation, ablation, saliency and clusters, written as HTML."""
+"""The command ``report``: evaluation, ablation, saliency and clusters of two or more networks on one HTML page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from reflash_sr.system.run_command import run_command
 from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
 
 TOOL = 'report'
-LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image: side of the clusters' samples
+LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image: largest side of a sample for the clusters, and its steps
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Plan:
 
     Attributes:
         images: Folder of GT images, or ``photos:val``.
-        cluster_images: Photographs for the clusters; None: those of ``images``.
+        cluster_images: Photographs for the clusters; None: ``images``.
         degradations: For the evaluation.
         layers: For ablation and saliency.
         limit: Largest number of images for ablation and saliency.
-        crop: Side of the middle part that ablation and saliency look at, px of the LQ image; 0: the whole image.
+        crop: Side of the central crop for ablation and saliency, px of the LQ image; 0: the whole image.
         samples: Number of crops for the clusters, each under five degradations.
-        seed: Seed of everything random.
+        seed: Seed of all random numbers.
         amp: Whether the networks run in bfloat16 mixed precision.
     """
 
@@ -70,20 +70,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool with command-line arguments. Default: those of the process. Returns the exit status."""
     load_plugins()
     parser = argparse.ArgumentParser(
-        description='Evaluate networks, ablate their channels, map their saliency, cluster their features, and put it '
-        'all into one HTML page that works offline. Started again after an interruption, it does the missing parts.')
+        description='Evaluate networks, ablate their channels, map their saliency, cluster their features, and write '
+        'one HTML page that works offline. After an interruption, repeat the command for the missing parts.')
     tool_args.add_network_arguments(parser)
     parser.add_argument('--images', required=True, metavar='DIR', help='GT images, or photos:val')
-    parser.add_argument('--cluster_images', metavar='DIR', help='photographs for the clusters (default: the same)')
+    parser.add_argument('--cluster_images', metavar='DIR', help='photographs for the clusters (default: --images)')
     parser.add_argument('--degradations', nargs='+', default=['all'], metavar='NAME',
                         help='for the evaluation, as in tools/evaluate_degradations.py (default: all)')
-    parser.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL', help='as there')
+    parser.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
+                        help='as in tools/evaluate_degradations.py')
     parser.add_argument('--layer', nargs='+', default=['last'], metavar='NAME',
-                        help='for ablation and saliency: first, B1, …, hr, last, a path, or all (default: last)')
+                        help='for ablation and saliency: first, B1, …, hr, last, the path of a module, or all '
+                        '(default: last)')
     parser.add_argument('--limit', type=tool_args.count, default=5, metavar='N',
                         help='number of images for ablation and saliency (default: 5)')
     parser.add_argument('--crop', type=tool_args.count, default=64, metavar='PX',
-                        help='the middle of them, px of the LQ image; 0: the whole image (default: 64)')
+                        help='side of their central crop, px of the LQ image; 0: the whole image (default: 64)')
     parser.add_argument('--samples', type=tool_args.count, default=20, metavar='N',
                         help='crops for the clusters, each under five degradations (default: 20; the paper: 100)')
     tool_args.add_run_arguments(parser)
@@ -95,20 +97,19 @@ def _run(args: argparse.Namespace) -> None:
     plan = Plan(args.images, args.cluster_images, tuple(args.degradations), tuple(args.layer), args.limit, args.crop,
                 args.samples, args.seed, args.amp is not None)
     networks = tool_args.open_networks(args)
-    baselines = tool_args.pairs_of(args.baseline, {BICUBIC, *(one.label for one in networks)}, '--baseline')
+    baselines = tool_args.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
     page = run(plan, networks, args.out, args.overwrite, tool_args.open_device(args), baselines)
     print(f'Page: {relative(page)}')
 
 
 def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
         device: torch.device | None = None, baselines: Mapping[str, str] | None = None) -> Path:
-    """Do all four analyses, each into a folder of its own, and write ``report.html``.
+    """Run all four analyses, each with its own folder, and write ``report.html``.
 
     Args:
-        plan: The settings.
         networks: The networks; all of one scale.
         out: Folder for the page and the results.
-        overwrite: Whether to rename a folder that holds other results, and start anew.
+        overwrite: Whether to rename a folder with other results.
         device: Where the networks run. Default: the CPU.
         baselines: As for :func:`reflash_sr.commands.evaluate_degradations.evaluate`.
 
@@ -119,7 +120,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
         UserError: A setting does not fit the images or the networks; nothing is written.
     """
     if len(networks) < 2:
-        raise UserError('--weights: a report compares; give two weights files or more')
+        raise UserError('--weights: a report compares networks; give two weights files or more')
     device = device or torch.device('cpu')
     sets = open_sets([plan.images], plan.degradations, [], [], [], networks[0].scale, plan.seed)
     photographs = plan.cluster_images or plan.images
@@ -149,7 +150,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     for path, work in parts.items():
         if not (folder.continued and _is_finished(path)):
             work()
-    page = folder.write('report.html', render(' and '.join(one.label for one in networks), [
+    page = folder.write('report.html', render(' and '.join(network.label for network in networks), [
         sections.networks_section(networks), sections.evaluation_section(evaluation),
         sections.ablation_section(ablation), sections.saliency_section(saliency), sections.clusters_section(clusters),
         sections.options_section(networks, folder.settings)]))
@@ -167,9 +168,9 @@ def _is_finished(path: Path) -> bool:
 def _sample(images: str, samples: int, networks: Sequence[TrainedNetwork]) -> int:
     """Side of the clusters' samples, px of the LQ image: the largest multiple of the step that fits every photograph.
 
-    Several samples from one photograph must lie at different places, so one step stays free.
+    Several samples from one photograph must lie at different positions, so one step is left free.
     """
-    scale, multiple = networks[0].scale, math.lcm(*(one.multiple for one in networks))
+    scale, multiple = networks[0].scale, math.lcm(*(network.multiple for network in networks))
     paths = ImageSource({'dataroot_gt': images}).paths
     smallest = min(min(image_size(path)) for path in paths) // scale - (samples > len(paths)) * SAMPLE_STEP
     step = -(-SAMPLE_STEP // multiple) * multiple

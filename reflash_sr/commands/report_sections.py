@@ -1,4 +1,4 @@
-"""The sections of a report: what the result folders of the four analyses hold, as tables and figures of a page."""
+"""The sections of a report: results of the four analyses as tables and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reflash_sr.weights.trained_network import TrainedNetwork
 
 
 def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
-    """What each network is, and its file."""
+    """A table of the networks and their files."""
     head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
     return Section('Networks', [Table(head, [
         (one.label, str(one.network_g['type']), _number(one.known_p, 'g'), f'{one.parameters:,}',
@@ -24,7 +24,7 @@ def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
 
 
 def evaluation_section(path: Path) -> Section:
-    """One table per metric, with gains; marked: a smaller network with dropout is better than a larger one without."""
+    """One table per metric, with gains; marks networks with dropout that beat a larger network without dropout."""
     with open(path / 'table.csv', encoding='utf-8', newline='') as file:
         cells = list(csv.DictReader(file))
     parts: list[str | Table | Figure | Details] = []
@@ -47,7 +47,7 @@ def evaluation_section(path: Path) -> Section:
         lines = [[*key, *(_cell(row[name], DECIMALS[metric], name == columns[0]) if name in row else ''
                           for name in columns)] for key, row in rows.items()]
         parts += [text, Table(('dataset', 'method', *columns), lines, 2, marked)]
-    # Without these figures: many networks, or no finite gain.
+    # These figures do not exist for many networks, or if no gain is finite.
     parts += [Figure(path / name, title) for name, title in (('gain_per_degradation.png', 'Gain per degradation'),
                                                              ('absolute.png', 'Values per degradation'))
               if (path / name).is_file()]
@@ -56,7 +56,7 @@ def evaluation_section(path: Path) -> Section:
 
 
 def ablation_section(path: Path) -> Section:
-    """How much each layer loses without channels."""
+    """A table of PSNR losses, with figures."""
     rows = [(model['label'], layer['layer'], _number(layer['psnr_db'], '.2f'), _number(layer['largest_drop_db'], '.3f'),
              _number(layer['gini'], '.2f'), _number(layer.get('gini_of_sizes'), '.2f'),
              _number(layer.get('share_rising'), '.0%'),
@@ -98,13 +98,13 @@ def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, A
     return Section('Options', [*parts, Details('this report', own)])
 
 
-def _cell(cell: Mapping[str, str], decimals: int, whole: bool) -> str:
-    """The value and its gain; where it stands for a whole row, with the interval."""
+def _cell(cell: Mapping[str, str], decimals: int, with_interval: bool) -> str:
+    """The value and its gain, optionally with the interval."""
     value, gain, low, high = (f'{float(cell[key]):{sign}.{decimals}f}' if cell[key] else '' for key, sign in (
         ('value', ''), ('gain', '+'), ('gain_low', '+'), ('gain_high', '+')))
     if not value:
         return '–'
-    interval = f" [{low}, {high}], n = {cell['images']}" if whole and low else ''
+    interval = f" [{low}, {high}], n = {cell['images']}" if with_interval and low else ''
     return f'{value} ({gain}{interval})' if gain else value
 
 

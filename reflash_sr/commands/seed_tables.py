@@ -1,4 +1,4 @@
-"""The gains of several seeds as CSV, Markdown, text and figures."""
+"""Gains over several seeds as CSV, Markdown, text and figures."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SPANS = ('over images', 'over seeds', 'seeds')
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of ``gains.csv``: a variant on a dataset under a degradation, over all its seeds."""
+    """A line of ``gains.csv``: a variant on a dataset under a degradation, averaged over its seeds."""
 
     metric: str
     weights: str  # 'params' or 'params_ema'
-    iteration: int  # at which the networks were saved
+    iteration: int
     dataset: str  # or a mean over datasets
     degradation: str  # or 'mean'
     method: str  # the variant, such as 'p = 0.3'
     value: float  # mean over seeds and images
-    without_dropout: float  # the same of the networks without dropout
+    without_dropout: float  # the same mean for the networks without dropout
     bicubic: float
-    gain: float  # of value over without_dropout, positive is better; in the metric's unit
-    images: int  # their number
-    images_low: float | None  # of the 95 % interval of the gain over images; None if no dataset has two
+    gain: float  # value compared with without_dropout, in the metric's unit; positive is better
+    images: int  # number of images
+    images_low: float | None  # of the 95 % interval of the gain over images; None if no dataset has two images
     images_high: float | None
-    seeds: int  # their number
+    seeds: int  # number of seeds
     seeds_low: float | None  # of the 95 % interval over seeds; None for one seed
     seeds_high: float | None
     by_seed: dict[int, float]  # the gain of each seed
@@ -63,15 +63,13 @@ def to_csv(entries: Sequence[Entry]) -> str:
         return f'{value:.4f}' if isinstance(value, float) else value
 
     names = [field.name for field in fields(Entry)]
-    return csv_text(names, ([text(getattr(one, name)) for name in names] for one in entries))
+    return csv_text(names, ([text(getattr(entry, name)) for name in names] for entry in entries))
 
 
 def tables(entries: Sequence[Entry], how: str) -> str:
-    """Markdown, for each metric and kind of weights: gains of the last iteration, and the mean gain over iterations.
+    """Markdown for each metric and kind of weights: gains of the last iteration, and the mean gain over iterations.
 
-    Args:
-        entries: All of them.
-        how: How they were measured.
+    ``how`` says how the entries were measured.
     """
     parts = []
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
@@ -84,12 +82,12 @@ def tables(entries: Sequence[Entry], how: str) -> str:
 
 
 def cells(measured: Collection[tuple[str, int, int, tuple[str, str]]]) -> str:
-    """Markdown: at which iterations each variant of each seed was evaluated; a dash if never.
+    """Markdown: the iterations at which each variant of each seed was evaluated; a dash if never.
 
-    ``in part``: without some of the datasets, or of the raw and EMA weights, that others have at this iteration.
+    ``in part`` means that datasets or weights (raw or EMA) are missing that other networks have at this iteration.
 
     Args:
-        measured: Variant, seed and iteration of each network, and its (weights, dataset).
+        measured: For each network and dataset: variant, seed, iteration and (weights, dataset).
     """
     seeds = sorted({seed for _, seed, _, _ in measured})
     rows = []
@@ -137,14 +135,14 @@ def _where(one: Entry) -> str:
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
-    """A table of ``words`` columns of text, then columns of numbers."""
+    """A table; the first ``words`` columns hold text, the others numbers."""
     lines = ['| ' + ' | '.join(row) + ' |' for row in (head, *rows)]
     lines.insert(1, '|' + '---|' * words + '---:|' * (len(head) - words))
     return '\n'.join(lines) + '\n'
 
 
 def over_time(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries of all iterations, of the most datasets that every iteration has; nothing if there is one iteration."""
+    """Entries of all iterations for the largest group of datasets that all have; empty if there is one iteration."""
     there: dict[str, set[int]] = {}
     for entry in entries:
         there.setdefault(entry.dataset, set()).add(entry.iteration)
@@ -177,7 +175,7 @@ def lines(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
-    """Draw the gains of the last iteration and, over several, the curve; ``how`` says how they were measured."""
+    """Draw the gains of the last iteration and, for several, the curve; ``how`` says how they were measured."""
     metric = entries[0].metric
     chosen = [entry for entry in entries if entry.metric == metric]
     at_last = _at_last(chosen)
@@ -186,22 +184,22 @@ def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
     note += '; dots: seeds' if any(entry.seeds > 1 for entry in chosen) else '; one seed'
     title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({how})'
     for weights in dict.fromkeys(entry.weights for entry in at_last):
-        draw_gains([_bar(one, one.dataset) for one in at_last if one.weights == weights],
+        draw_gains([_bar(entry, entry.dataset) for entry in at_last if entry.weights == weights],
                    folder / f'gains_{weights}.png', axis, title, note, DECIMALS[metric])
-    widest = _widest([one.dataset for one in at_last])
-    draw_gains([_bar(one, f'{widest}: {one.kind}') for one in at_last if one.dataset == widest],
+    widest = _widest([entry.dataset for entry in at_last])
+    draw_gains([_bar(entry, f'{widest}: {entry.kind}') for entry in at_last if entry.dataset == widest],
                folder / 'gains.png', axis, title, note, DECIMALS[metric], sharey=True)
     shown = over_time(chosen)
     if shown:
-        curves = [_curve([one for one in shown if (one.method, one.weights) == key])
-                  for key in dict.fromkeys((one.method, one.weights) for one in shown)]
+        curves = [_curve([entry for entry in shown if (entry.method, entry.weights) == key])
+                  for key in dict.fromkeys((entry.method, entry.weights) for entry in shown)]
         draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} while training: {_where(shown[0])}')
 
 
 def _curve(entries: Sequence[Entry]) -> Curve:
-    """Of the seeds that every iteration has: other seeds would move the mean."""
-    common = set.intersection(*(set(one.by_seed) for one in entries)) or set(entries[-1].by_seed)
-    points = [(one.iteration, [gain for seed, gain in one.by_seed.items() if seed in common]) for one in entries]
+    """A curve of the seeds that all iterations have, because other seeds would shift the mean."""
+    common = set.intersection(*(set(entry.by_seed) for entry in entries)) or set(entries[-1].by_seed)
+    points = [(entry.iteration, [gain for seed, gain in entry.by_seed.items() if seed in common]) for entry in entries]
     return Curve(entries[0].method, entries[0].kind, [point for point in points if point[1]])
 
 

@@ -1,4 +1,4 @@
-"""Upscale an image or a folder of images: which file becomes which, which exist already, which cannot be read."""
+"""The command ``upscale``: upscale an image or a folder of images."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool with command-line arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        description='Upscale an image, or a folder of images. Kept are transparency, 16 bits, grey, colour profile '
-        'and EXIF data. Started again, it goes on where it stopped.')
+        description='Upscale an image, or a folder of images. Transparency, 16-bit depth, greyscale, colour profile '
+        'and EXIF data are kept. After an interruption, repeat the command to continue.')
     parser.add_argument('--input', '-i', required=True, metavar='PATH',
-                        help='an image, or a folder, also with folders inside')
+                        help='an image, or a folder with its subfolders')
     parser.add_argument('--output', '-o', required=True, metavar='DIR', help='folder for the results')
     parser.add_argument('--suffix', default='out', metavar='TEXT',
-                        help="added to the names: NAME_out.png; '' for none (default: out)")
+                        help="suffix of the results: NAME_out.png; '' for none (default: out)")
     parser.add_argument('--ext', choices=EXTENSIONS, default='auto',
                         help='format of the results (default: that of the image; PNG for BMP, GIF and others)')
     parser.add_argument('--overwrite', action='store_true', help='redo results that exist; else they are skipped')
     parser.add_argument('--tile', '-t', type=int, metavar='PX',
-                        help='side of the tiles that an image is cut into, for little memory; 0 for none (default: '
-                        'tiles only if memory would run out)')
+                        help='side of a tile of the input image, to save memory; 0: no tiles (default: tiles only if '
+                        'memory is too small)')
     parser.add_argument('--overlap', type=int, default=OVERLAP, metavar='PX',
-                        help=f'how far a tile sees beyond its border (default: {OVERLAP})')
+                        help=f'context around a tile, px of the input image (default: {OVERLAP})')
     parser.add_argument('--mc', type=int, default=0, metavar='N',
                         help='MC dropout: write the mean of N passes with dropout on, and maps of their standard '
                         'deviation (NAME_out_std.png, .npy)')
-    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of MC dropout (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of MC dropout (default: 0)')
     add_device_arguments(parser)
     add_network_arguments(parser, several=False)
     args = parser.parse_args(argv)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the arguments say; raises ``UserError``."""
+    """Run the command with parsed arguments; raises ``UserError``."""
     for name, value in (('tile', args.tile or 0), ('overlap', args.overlap), ('mc', args.mc)):
         if value < 0:
             raise UserError(f'--{name}: {value} is out of range; write 0 or more')
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
     jobs = plan(args.input, args.output, args.suffix, args.ext, deviations=args.mc > 0)
     network = open_network_of(args)
     if args.mc and not has_dropout(network.net):
-        raise UserError(f'--mc: {network.path}: {network.network_g["type"]} has no dropout with p > 0; put some in '
-                        'with --arch WithDropout:dropout_p=0.5, or give a network that has it')
+        raise UserError(f'--mc: {network.path}: {network.network_g["type"]} has no dropout with p > 0; add it with '
+                        '--arch WithDropout:dropout_p=0.5, or give a network with dropout')
     restorer = Restorer(network.net, network.scale, network.multiple, open_device(args), bool(args.amp), args.tile,
                         args.overlap)
     summary = upscale(jobs, restorer, args.output, args.overwrite, args.mc, args.seed)
@@ -91,14 +91,14 @@ class Job:
 
     @property
     def deviation(self) -> tuple[Path, Path]:
-        """Files for the standard deviations of MC dropout: numbers (.npy), and drawn (.png)."""
+        """Files for the standard deviations of MC dropout: numbers (.npy) and map (.png)."""
         stem = f'{self.target.stem}_std'
         return self.target.with_name(f'{stem}.npy'), self.target.with_name(f'{stem}.png')
 
 
 @dataclass
 class Summary:
-    """What :func:`upscale` did; ``broken`` has a line for each image that could not be upscaled."""
+    """Result of :func:`upscale`; ``broken`` has a line for each image that could not be upscaled."""
 
     output: Path
     written: int = 0
@@ -113,24 +113,24 @@ class Summary:
 
 def plan(source: str | os.PathLike, output: str | os.PathLike, suffix: str = 'out', ext: str = 'auto',
          deviations: bool = False) -> list[Job]:
-    """Say which images are upscaled, and where the results go; nothing is written.
+    """Find the images to upscale and the paths of their results; nothing is written.
 
-    If images of a folder differ in their ending alone and would have the same result, the ending becomes part of the
-    name: ``a.bmp`` and ``a.png`` become ``a_bmp_out.png`` and ``a_png_out.png``.
+    If images of a folder differ only in their extension and would have the same result, the extension becomes part of
+    the name: ``a.bmp`` and ``a.png`` become ``a_bmp_out.png`` and ``a_png_out.png``.
 
     Args:
-        source: An image, or a folder. Folders inside are searched too, but not ``output``.
-        output: Folder; it gets the same folders inside as ``source``.
-        suffix: Added to the name with a ``_``; may be empty.
-        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the image, or PNG if we do not write that.
+        source: An image, or a folder. Subfolders are searched too, except ``output``.
+        output: Folder for the results; has the same subfolders as ``source``.
+        suffix: Added to the name after a ``_``; may be empty.
+        ext: Format, one of ``EXTENSIONS``; ``auto``: that of the image, or PNG if it cannot be written.
         deviations: Whether maps of standard deviations are written too.
 
     Raises:
-        UserError: No images, names that cannot be told apart, or a result that would replace an image.
+        UserError: No images, two results with the same name, or a result that would replace an image.
     """
     source, output = Path(source).expanduser(), Path(output).expanduser()
-    if any(one and one in suffix for one in (os.sep, os.altsep, '/', '\0')):
-        raise UserError(f"--suffix: '{suffix}' cannot be in a file's name; write it without slashes")
+    if any(separator and separator in suffix for separator in (os.sep, os.altsep, '/', '\0')):
+        raise UserError(f"--suffix: '{suffix}' cannot be part of a file name; write it without slashes")
     if source.is_dir():
         inside = output.resolve()
         if source.resolve() == inside:
@@ -138,7 +138,7 @@ def plan(source: str | os.PathLike, output: str | os.PathLike, suffix: str = 'ou
                             'name another')
         root, images = source, [path for path in find_images(source)[0] if inside not in path.resolve().parents]
         if not images:
-            raise UserError(f'{source}: no image in this folder except in {output}, where results go')
+            raise UserError(f'{source}: no image in this folder except in {output}, the folder for results')
     elif source.exists():
         root, images = source.parent, [source]
     else:
@@ -171,15 +171,14 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
 
 def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, overwrite: bool = False,
             passes: int = 0, seed: int = 0) -> Summary:
-    """Upscale images, with a progress bar; one that cannot be read does not stop the others.
+    """Upscale images, with a progress bar; an image that cannot be read does not stop the others.
 
     Args:
         jobs: From :func:`plan`.
-        restorer: The network.
-        output: The folder of the plan; it is made.
+        output: The folder of the plan; created if it does not exist.
         overwrite: Whether to redo results that exist; otherwise they are skipped.
-        passes: Of MC dropout; 0: dropout is off.
-        seed: Of MC dropout.
+        passes: Number of passes of MC dropout; 0: dropout is off.
+        seed: Seed of MC dropout.
 
     Returns:
         Counts, and a line for each image that could not be upscaled.
@@ -212,7 +211,7 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            summary.broken.append(f'{job.source}: not enough memory for it; try --tile 256, or less')
+            summary.broken.append(f'{job.source}: not enough memory; try --tile 256, or less')
     return summary
 
 
@@ -223,16 +222,17 @@ def _has_deviations(job: Job, results: Collection[Path]) -> bool:
 
 def _is_done(job: Job, deviations: bool, results: Collection[Path]) -> bool:
     if job.target.exists() and _has_deviations(job, results) != deviations:
-        made = 'exists, but not its standard deviations: made without' if deviations else (
-            'has standard deviations: made with')
-        raise UserError(f'{job.source}: {job.target} {made} --mc? Write another --output, or --overwrite')
+        made = 'exists without standard deviations, as if made without' if deviations else (
+            'exists with standard deviations, as if made with')
+        raise UserError(f'{job.source}: {job.target} {made} --mc; write another --output, or --overwrite')
     return job.target.exists()
 
 
 def _upscale_file(job: Job, restorer: Restorer, passes: int, seed: int, results: Collection[Path]) -> tuple[str, ...]:
     """Upscale one image and write it, its standard deviations first; returns notes for the user.
 
-    Without MC dropout, standard deviations of an earlier run are removed, but never one of ``results``, of all images.
+    Without MC dropout, standard deviations of an earlier run are removed, but never a file in ``results`` (the results
+    of all images).
     """
     try:
         image = read_full_image(job.source)

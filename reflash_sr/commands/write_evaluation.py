@@ -20,7 +20,7 @@ from reflash_sr.evaluation.scores import MEAN, Cell, Score, format_table
 from reflash_sr.figures.draw_gains import Bar, draw_absolute, draw_gains
 from reflash_sr.figures.draw_strips import draw_strips
 
-MOST = 1 + 8  # methods that bars of different colours can tell apart, interpolation among them
+MOST = 1 + 8  # methods that bars can show in different colours, with bicubic interpolation
 
 
 def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Grid, methods: Sequence[Method]) -> str:
@@ -28,8 +28,7 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
 
     Args:
         folder: The folder; holds the crops.
-        scores: All of them.
-        grid: The same, as matrices.
+        grid: The same scores, as matrices.
         methods: Rows of the table.
 
     Returns:
@@ -40,8 +39,8 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
     pairs = None
     if len(methods) > MOST:
         pairs = [(other, one.label) for one in methods[1:] for other in (BICUBIC, one.baseline) if other]
-        print(f'{len(methods) - 1} networks: each is compared with interpolation and its baseline alone, neither '
-              'gains nor values are drawn; tools/compare_seeds.py draws seeds and iterations', file=sys.stderr)
+        print(f'{len(methods) - 1} networks are too many for figures; each is compared only with interpolation and its '
+              'baseline; tools/compare_seeds.py draws seeds and iterations', file=sys.stderr)
     gains = all_gains(grid, pairs)
     shutil.rmtree(folder.path / PROGRESS, ignore_errors=True)
     folder.write('table.csv', formats.table_csv(entries, methods))
@@ -52,12 +51,12 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
         for metric in grid.metrics:
             _draw_bars(grid, methods, metric, folder.path)
     _draw_strips(grid, methods, folder)
-    for torn in folder.path.rglob('.*.part'):  # of images that were being written when the run was killed
-        torn.unlink()
+    for part in folder.path.rglob('.*.part'):  # images that were being written when an earlier run was killed
+        part.unlink()
     infinite = [score for score in scores if not np.isfinite(score.value)]
     for score in infinite:
         print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {score.method} equals the ground truth; '
-              'the image is left out of the means of all', file=sys.stderr)
+              'the image is excluded from the means of all methods', file=sys.stderr)
     folder.finish(
         cells=[{field.name: getattr(entry, field.name) for field in fields(Cell)}
                for entry in entries if entry.degradation != MEAN],
@@ -90,15 +89,15 @@ def _draw_bars(grid: Grid, methods: Sequence[Method], metric: str, folder: Path)
               for dataset in grid.datasets}
     draw_absolute(grid.degradations, panels, folder / f'absolute{suffix}.png', metric.upper() + unit,
                   f'{metric.upper()} per degradation ({grid.how})', decimals)
-    pairs = [(one.baseline, one.label) for one in methods if one.baseline]
+    pairs = [(method.baseline, method.label) for method in methods if method.baseline]
     bars = [Bar(f'{method} over {reference}', column, group, gain.mean, gain.low, gain.high, gain.images)
             for _, group, column, method, reference, gain in all_gains(
                 grid, pairs or [(methods[0].label, one.label) for one in methods[1:]], [metric])]
-    alone = {group for group, datasets in grid.groups().items() if len(grid.columns(datasets)) == 1}
+    no_mean = {group for group, datasets in grid.groups().items() if len(grid.columns(datasets)) == 1}
     axis, note = f'gain in {metric.upper()}{unit}', 'error bars: 95 % bootstrap interval over images'
     draw_gains(bars, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({grid.how})',
                note, decimals)
-    draw_gains([replace(bar, group=bar.panel, panel='') for bar in bars if bar.group == MEAN or bar.panel in alone],
+    draw_gains([replace(bar, group=bar.panel, panel='') for bar in bars if bar.group == MEAN or bar.panel in no_mean],
                folder / f'gain_per_set{suffix}.png', axis,
                f'Gain per dataset, mean over its degradations ({grid.how})', note, decimals)
 
@@ -123,6 +122,6 @@ def _draw_strips(grid: Grid, methods: Sequence[Method], folder: EvaluationFolder
 
 
 def _finite_means(values: np.ndarray) -> np.ndarray:
-    """Of each column; NaN if nothing in it is finite."""
+    """Mean of the finite values of each column; NaN if there are none."""
     return np.array([column[np.isfinite(column)].mean() if np.isfinite(column).any() else np.nan
                      for column in values.T])

@@ -119,7 +119,7 @@ class Grid:
 
         An image that is excluded under one of the degradations is excluded under all, as in :meth:`gain`.
         """
-        rows = [self.values(metric, method, one)[:, places] for one in datasets]
+        rows = [self.values(metric, method, dataset)[:, places] for dataset in datasets]
         rows = [values[np.isfinite(values).all(axis=1)] for values in rows]
         cells = [values.mean(axis=0) for values in rows if len(values)]
         return float(np.concatenate(cells).mean()) if cells else float('nan'), sum(map(len, rows))
@@ -148,7 +148,6 @@ def all_gains(grid: Grid, pairs: Sequence[tuple[str, str]] | None = None,
     """Compare methods; each result is (metric, dataset, degradation, method, reference, gain).
 
     Args:
-        grid: All scores.
         pairs: (reference, method). Default: every method with every method before it.
         metrics: Default: all.
     """

@@ -31,7 +31,6 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
     that channel dropout leaves no seams. PyTorch's random state and the network are restored afterwards.
 
     Args:
-        restorer: The network.
         lq: (1, 3, H, W) in [0, 1].
         passes: Number of passes, at least 2.
         seed: Seed of the masks.

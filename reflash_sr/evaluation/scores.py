@@ -64,7 +64,6 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
             get the mean of their columns.
         metric: Name of the metric.
         note: Unit, colour space and border, for the first line.
-        decimals: Number of digits after the point.
     """
     chosen = [cell for cell in cells if cell.metric == metric]
     columns = [name for name in dict.fromkeys(cell.degradation for cell in chosen) if name != MEAN]

@@ -20,7 +20,6 @@ def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: i
 
     Args:
         image: (H, W) px.
-        restorer: The network.
         passes: Number of MC dropout passes, at least 2; 0: dropout is off.
         seed: Seed of MC dropout, together with ``name``.
         name: Name of the image.

@@ -20,7 +20,6 @@ def figure_in_turn(curves: Mapping[str, Mapping[str, np.ndarray]], title: str = 
 
     Args:
         curves: By order, then by model: (images or seeds, C + 1), dB.
-        title: Title of the figure.
         over: What the rows of a curve are.
     """
     figure = new_figure(title, WIDTH, 4.4)
@@ -71,7 +70,6 @@ def figure_features(features: np.ndarray, drops: np.ndarray, title: str = '', co
     Args:
         features: (C, H, W); the magnitude is drawn.
         drops: (C,): PSNR lost without each channel, dB.
-        title: Title of the figure.
         columns: Maps per row.
     """
     order = np.argsort(-np.nan_to_num(drops), kind='stable')
@@ -95,8 +93,6 @@ def figure_layers(values: Mapping[str, Mapping[str, Sequence[float]]], layers: S
 
     Args:
         values: By axis label, then by model: a number for each layer.
-        layers: Names of the layers.
-        title: Title of the figure.
     """
     figure = new_figure(title, WIDTH, 2.2 + 2.4 * len(values))
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]

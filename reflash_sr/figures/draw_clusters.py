@@ -52,8 +52,6 @@ def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str
     Args:
         panels: One for each model.
         degradations: Names; their indices are :attr:`Panel.kinds`.
-        path: PNG file to write.
-        title: Title of the figure.
     """
     columns = min(len(panels), COLUMNS)
     side = min(style.WIDTH / columns, TALLEST)

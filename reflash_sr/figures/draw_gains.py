@@ -66,9 +66,7 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
     Args:
         degradations: Names, by dataset.
         panels: For each dataset, by method, a value for each degradation.
-        path: PNG file to write.
         axis: Label of the y axis, with the unit.
-        title: Title of the figure.
         decimals: Decimals of the numbers at the bars.
     """
     figure = style.new_figure(title, height=1.6 + PANEL * len(panels))
@@ -102,9 +100,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
 
     Args:
         bars: The gains.
-        path: PNG file to write.
         axis: Label of the y axis, with the unit.
-        title: Title of the figure.
         note: Meaning of the error bars.
         decimals: Decimals of the numbers at the bars.
         sharey: Whether all panels share the y axis.
@@ -152,7 +148,7 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
     grid = style.add_panels(figure, panels, len(panels), sharey=True)
     for axes, panel in zip(grid, panels):
         style.plain(axes)
-        for curve in (one for one in curves if one.panel == panel):
+        for curve in (curve for curve in curves if curve.panel == panel):
             iterations = [iteration for iteration, _ in curve.points]
             low, mean, high = (np.array([kind(gains) for _, gains in curve.points]) for kind in (min, np.mean, max))
             axes.plot(iterations, mean, 'o-', color=colours[curve.series], markersize=3.5)

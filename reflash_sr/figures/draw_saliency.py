@@ -32,7 +32,6 @@ def figure_models(models: Mapping[str, Saliency], title: str = '') -> Figure:
 
     Args:
         models: Saliency of the same layer and image, by label.
-        title: Title of the figure.
     """
     tall = max(map(_ratio, models.values()))
     figure = new_figure(f'{title}\n{CAPTIONS}', WIDTH, 1.0 + len(models) * (1.9 * tall + 0.6))

@@ -20,8 +20,6 @@ def draw_strips(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray, str]]]
 
     Args:
         rows: Name of the row, and its cells: name of the column, (H, W, 3) uint8, caption.
-        path: PNG file to write.
-        title: Title of the figure.
     """
     columns = len(rows[0][1])
     cell = (style.WIDTH - SIDE) / columns

@@ -71,7 +71,7 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
     ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # with one group, colours show the shades
     for axes, name in panels:
-        inside = [one for one in series if one.panel == name]
+        inside = [cell for cell in series if cell.panel == name]
         faint = 0.4 / (2 + len(inside))  # bands overlap
         for reference in _references(inside):
             _line(axes, reference, 'black', 'solid', 2.2, faint)
@@ -101,7 +101,7 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
     figure, panels = _figure(series, title, columns=1 if crowded else 3)
     colours = _ramp(shades)
     width = 0.8 / len(shades)
-    bars = [(one, *_bar(one)) for one in series]
+    bars = [(cell, *_bar(cell)) for cell in series]
     ends = [value for _, base, end, spread in bars for value in (base, end - (spread or 0), end + (spread or 0))
             if np.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
@@ -153,7 +153,7 @@ def _ramp(shades: Sequence[str]) -> np.ndarray:
 
 
 def _references(series: Sequence[Series]) -> list[Series]:
-    return list({id(one.reference): one.reference for one in series if one.reference is not None}.values())
+    return list({id(cell.reference): cell.reference for cell in series if cell.reference is not None}.values())
 
 
 def _bar(one: Series) -> tuple[float, float, float | None]:
@@ -166,5 +166,5 @@ def _bar(one: Series) -> tuple[float, float, float | None]:
 
 
 def _seeds(series: Sequence[Series], note: str) -> str:
-    counts = {int(np.isfinite(one.psnr).any(axis=1).sum()) for one in series} - {0}
+    counts = {int(np.isfinite(cell.psnr).any(axis=1).sum()) for cell in series} - {0}
     return note.format(style.count_text(counts)) if max(counts, default=1) > 1 else 'one seed'

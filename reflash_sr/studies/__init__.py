@@ -1,1 +1,1 @@
-"""A study, a grid of training runs: its cells, checks, jobs and results."""
+"""Studies (grids of training runs): cells, checks, jobs and results."""

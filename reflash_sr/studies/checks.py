@@ -1,4 +1,4 @@
-"""Checks of a study: every mistake in its cells is found before one of them runs."""
+"""Checks of all cells of a study, before any cell runs."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
     """Check the options of every cell, and build its data and its network once; nothing is written.
 
     Args:
-        study: The study.
-        root: Folder that holds ``experiments``.
+        root: Parent folder of ``experiments``.
         here: Whether the cells will run on this machine, which must then have their device.
 
     Raises:
-        UserError: What is wrong, in which cell.
+        UserError: Something is wrong; names the cell.
     """
     opened = []
     for cell in study.cells:
         if cell.seed != study.seeds[0]:
-            break  # the other cells differ only in their seed
+            break  # cells are sorted by seed, and the others differ only in their seed
         opt = deepcopy(cell.options)
         where = f'{study.file}: cell {cell.name}'
         option_checks.check(opt, where, is_train=True)
@@ -42,7 +41,7 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
             owned = is_owned(registered(MODEL_REGISTRY, opt['model_type'], 'model_type'))
             if owned and opt['model_type'] != 'ReflashSRModel':
                 raise UserError(f"model_type: {opt['model_type']}: writes no table of its validation, which a study "
-                                'compares by; write ReflashSRModel')
+                                'needs; write ReflashSRModel')
             opt.update(dist=False, rank=0, world_size=1)
             options.expand(opt, root, is_train=True)
             if opt['datasets'] not in opened:
@@ -56,7 +55,7 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
 
 
 def psnr_metric(opt: Mapping[str, Any]) -> str:
-    """Find the name of the metric that is PSNR among those of the validation.
+    """Find the name under which the validation measures PSNR.
 
     Raises:
         UserError: There is no such metric, or no validation dataset.
@@ -64,7 +63,7 @@ def psnr_metric(opt: Mapping[str, Any]) -> str:
     metrics = (opt.get('val') or {}).get('metrics') or {}
     name = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), None)
     if name is None or not any(key.split('_')[0] == 'val' for key in opt['datasets']):
-        raise UserError('val: a study compares by PSNR: it needs a dataset under datasets: val, val: val_freq, and '
+        raise UserError('val: a study compares by PSNR and needs a dataset under datasets: val, val: val_freq, and '
                         'val: metrics: psnr: {type: calculate_psnr, crop_border: 4}')
     return name
 

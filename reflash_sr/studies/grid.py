@@ -1,7 +1,7 @@
-"""A grid of training runs: its cells, and which of them are finished.
+"""A grid of training runs: its cells and their status.
 
 A study is an option file with a section ``study`` (``options/study_tiny.yml`` explains it). Every combination of its
-axes is a cell; a cell and a seed make an experiment, which is a training run like any other.
+axes is a cell; a cell with a seed is an experiment, an ordinary training run.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from reflash_sr.weights.file_formats import suffix_of
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
         'cluster': SECTION}
 MOST_SEEDS = 1000
-# Axes with a short name, and how the name of a cell writes their values; other axes are keys of the option file.
+# Axes with a short name, and the format of their values in the names of cells; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
 RESERVED = {'name': 'it is built from the values of the axes', 'study': 'it is the grid itself',
-            'manual_seed': 'all cells share it, which is what makes them comparable; repeat them with --seeds N'}
+            'manual_seed': 'all cells share it, so that they are comparable; repeat them with --seeds N'}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Cell:
     """One cell of the grid, with one seed: an experiment.
 
     Attributes:
-        name: Name of the cell, such as ``'last-conv_channel_p0.3'``; safe in file names.
+        name: Such as ``'last-conv_channel_p0.3'``; safe in file names.
         values: Values of the axes. A cell with p = 0 has neither position nor dimension.
         seed: ``manual_seed`` of the experiment.
         options: Content of the experiment's option file.
@@ -64,7 +64,6 @@ class Study:
 
     Attributes:
         file: The option file.
-        name: Name of the study.
         options: The option file's content without the section ``study``.
         axes: Values by axis.
         cells: Every cell with every seed, seed by seed, p = 0 first.
@@ -82,7 +81,7 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, first that of the file."""
+        """The seeds; the first is that of the file."""
         return list(dict.fromkeys(cell.seed for cell in self.cells))
 
 
@@ -98,8 +97,8 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         The study; its cells are not checked yet (see :func:`reflash_sr.studies.checks.check`).
 
     Raises:
-        UserError: There are no cells or no seed, an axis is no key of the file or is changed by force_yml too, or two
-            cells have the same name.
+        UserError: There are no cells or no seed, an axis is not a key of the file or is also changed by force_yml, or
+            two cells have the same name.
     """
     opt = options.load(file)
     options.force(opt, force_yml)
@@ -136,12 +135,12 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
 
 
 def folder_of(cell: Cell, root: str | os.PathLike = '.') -> Path:
-    """The folder of a cell's experiment."""
+    """The experiment's folder; ``root`` is the parent of ``experiments``."""
     return Path(root, 'experiments', cell.experiment)
 
 
 def status(cell: Cell, root: str | os.PathLike = '.') -> str:
-    """Tell how far a cell is: ``'new'``, ``'begun'``, ``'finished'``, or ``'changed'``: trained with other options."""
+    """Status of a cell: ``'new'``, ``'begun'``, ``'finished'``, or ``'changed'`` (trained with other options)."""
     folder = folder_of(cell, root)
     ending = suffix_of(cell.options)
     if not any(folder.glob(f'models/*{ending}')) and not any(folder.glob('training_states/*.state')):
@@ -183,7 +182,7 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
             raise UserError(f'{where}: has no list of values, so there are no cells; write one, as in [0.1, 0.3], not '
                             f'{values!r}')
         if any(isinstance(value, dict) for value in values):
-            raise UserError(f'{where}: its values must be plain ones or lists; write one axis per key of a section')
+            raise UserError(f'{where}: its values must not be sections; write one axis per key of a section')
         axes[short] = values
     return axes
 
@@ -191,14 +190,14 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
 def _check_forced(force_yml: Sequence[str], axes: Mapping[str, list]) -> None:
     for entry in force_yml:
         key = entry.partition('=')[0]
-        axis = next((one for one in (key, key.removeprefix('network_g:')) if one in axes), None)
+        axis = next((name for name in (key, key.removeprefix('network_g:')) if name in axes), None)
         if axis is not None:
             raise UserError(f'--force_yml: {entry}: {axis} is an axis, whose values every cell sets; give '
                             f'study:axes:{axis}=[…] instead')
 
 
 def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """List the values of every cell. Without dropout, position and dimension do not matter: one such cell is enough."""
+    """List the values of every cell; cells with p = 0 that differ only in position or dimension are merged."""
     network = opt.get('network_g')
     base_p = network.get('dropout_p') if isinstance(network, dict) else None
     others = [axis for axis in axes if axis not in DROPOUT]
@@ -233,7 +232,7 @@ def _name(values: Mapping[str, Any]) -> str:
 def text_of(value: Any) -> str:
     """Write a value of an axis for names and figures: ``0.3``, ``true``, ``B4+B8``."""
     if isinstance(value, list):
-        return '+'.join(text_of(one) for one in value)
+        return '+'.join(map(text_of, value))
     if isinstance(value, float):
         return f'{value:g}'
     return value if isinstance(value, str) else json.dumps(value)

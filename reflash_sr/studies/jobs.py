@@ -1,4 +1,4 @@
-"""Runs the cells of a study as submitit's jobs: on this machine, or on SLURM."""
+"""Runs the cells of a study as submitit jobs, on this machine or on SLURM."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from reflash_sr.system.files import atomic_write
 from reflash_sr.system.locks import lock
 from reflash_sr.training import pipeline
 
-# Parameters of submitit. SLURM stops jobs after timeout_min, and queues them again (CellJob.checkpoint); on this
-# machine nothing stops them.
+# Parameters of submitit. SLURM stops jobs after timeout_min and requeues them (CellJob.checkpoint); local jobs have no
+# practical limit.
 DEFAULTS = {'timeout_min': 60 * 24, 'name': 'study'}
 FIXED = {'local': {'timeout_min': 60 * 24 * 365}}
 REQUEUES = 1000
@@ -31,13 +31,12 @@ REQUEUES = 1000
 
 @dataclass
 class CellJob:
-    """Trains one cell through ``basicsr train``'s pipeline, in a process of its own; goes on where it stopped.
+    """Trains one cell like ``basicsr train``, in its own process; continues an interrupted training.
 
     Attributes:
-        cell: The cell.
-        folder: Of the study's results; locks and option files are put there.
-        environment: Variables to set before anything runs.
-        wait: Whether to wait for another process that trains the cell already, or to fail.
+        folder: Folder of the study's results; holds locks and option files.
+        environment: Environment variables to set first.
+        wait: If another process trains the cell, whether to wait for it or to fail.
     """
 
     cell: study.Cell
@@ -46,7 +45,7 @@ class CellJob:
     wait: bool
 
     def __call__(self) -> str | None:
-        """Train; returns what went wrong, in one line, or None."""
+        """Train; returns an error message of one line, or None."""
         os.environ.update(self.environment)
         torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', torch.get_num_threads())))
         try:
@@ -63,34 +62,34 @@ class CellJob:
         return None
 
     def checkpoint(self) -> Any:
-        """The job that SLURM queues when the time of this one is up: the same one, which continues the training."""
+        """Requeue the same job when its time on SLURM is over; it then continues the training."""
         from submitit.helpers import DelayedSubmission
         return DelayedSubmission(self)
 
 
 def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
         cluster: Mapping[str, Any]) -> Iterator[tuple[study.Cell, str | None]]:
-    """Run cells as submitit's jobs.
+    """Run cells as submitit jobs.
 
     Args:
-        cells: What to run, in this order.
-        folder: Of the study's results; submitit's files and logs go to ``jobs`` inside.
+        cells: Cells to run, in this order.
+        folder: Folder of the study's results; submitit's files and logs go to ``jobs`` inside.
         engine: submitit's executor: ``'local'`` or ``'slurm'``.
         at_once: Number of jobs at the same time.
         cluster: Further parameters of ``submitit.AutoExecutor``.
 
     Yields:
-        Every cell when it has ended, and what went wrong, or None.
+        Every cell when it has ended, and its error message, or None.
 
     Raises:
-        UserError: submitit is not installed or refuses a parameter, or SLURM does not exist or refuses the jobs.
+        UserError: submitit is not installed or rejects a parameter, or SLURM is missing or rejects the jobs.
     """
     executor = make_executor(folder, engine, at_once, cluster)
     from submitit.core.utils import FailedJobError
     from submitit.helpers import as_completed
     waiting, slots = list(cells), list(_slots(at_once))
     running: dict[Any, tuple[study.Cell, dict[str, str]]] = {}
-    if engine == 'slurm':  # one array of jobs; SLURM keeps the number that run at the same time
+    if engine == 'slurm':  # one job array; SLURM limits the number of simultaneous jobs
         try:
             with executor.batch():
                 jobs = [executor.submit(CellJob(cell, folder, {}, wait=False)) for cell in cells]
@@ -108,21 +107,21 @@ def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,
 
 
 def check_engine(engine: str, cluster: Mapping[str, Any]) -> None:
-    """Make an executor as :func:`run` does, and leave nothing behind; raises what :func:`make_executor` raises."""
+    """Make an executor as :func:`run` does, but in a temporary folder; raises as :func:`make_executor`."""
     with tempfile.TemporaryDirectory() as folder:
         make_executor(Path(folder), engine, 1, cluster)
 
 
 def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str, Any]) -> Any:
-    """Make submitit's executor; each one has a folder of its own for logs.
+    """Make submitit's executor, with a new folder for logs.
 
     Raises:
-        UserError: submitit is not installed, refuses a parameter, or finds no SLURM.
+        UserError: submitit is not installed, rejects a parameter, or finds no SLURM.
     """
     try:
         import submitit
     except ImportError as error:
-        raise UserError("submitit runs the cells, and is not installed; pip install 'reflash-sr[cluster]', or pip "
+        raise UserError("submitit, which runs the cells, is not installed; pip install 'reflash-sr[cluster]', or pip "
                         'install submitit') from error
     logs = folder / 'jobs' / datetime.datetime.now().strftime('%Y%m%d_%H%M%S')
     try:
@@ -143,13 +142,13 @@ def write_options(cell: study.Cell, folder: Path) -> str:
 
 
 def threads(at_once: int) -> int:
-    """Threads of a cell on this machine, if ``at_once`` cells run at the same time."""
+    """Number of threads for a cell on this machine, if ``at_once`` cells run at the same time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, cores // at_once)
 
 
 def _slots(at_once: int) -> Iterator[dict[str, str]]:
-    """Yield the environment of every place on this machine: its share of the cores, and a GPU of its own."""
+    """Yield the environment of every simultaneous job on this machine: its share of the cores, and a GPU."""
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
     gpus = visible.split(',') if visible else [str(i) for i in range(torch.cuda.device_count())]
     for i in range(at_once):
@@ -162,19 +161,19 @@ def _outcome(job: Any) -> str | None:
     try:
         return job.result()
     except UncompletedJobError:
-        return f'its process ended without an error message, as if it was killed; log: {job.paths.stderr}'
-    except Exception as error:  # an error outside of CellJob comes with submitit's traceback
+        return f'its process ended without an error message, so it was probably killed; log: {job.paths.stderr}'
+    except Exception as error:  # errors outside CellJob include submitit's traceback
         lines = [line for line in str(error).splitlines() if line.strip()]
         return f'{lines[-1] if lines else type(error).__name__}; log: {job.paths.stderr}'
 
 
 @contextlib.contextmanager
 def _locked(path: Path, wait: bool) -> Iterator[None]:
-    """Hold a lock that ends with the process: a cell of an earlier call of the tool may still be running."""
+    """Lock a cell until the process ends, because an earlier call of the tool may still train it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'w', encoding='utf-8') as file:
         try:
             lock(file.fileno(), wait)
         except BlockingIOError as error:
-            raise UserError('another process trains it already') from error
+            raise UserError('another process is training it') from error
         yield

@@ -1,4 +1,4 @@
-"""The results of a study: one table of all validations, a summary and two figures, written anew at every call."""
+"""The results of a study: a table of all validations, a summary and two figures; every call rewrites them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
     """Collect the validations of every cell, and write ``table.csv``, ``summary.json``, ``curves.png``, ``bars.png``.
 
     Args:
-        study: The study.
-        folder: Where the files go.
-        failed: Reasons of failures, by experiment.
-        root: Folder that holds ``experiments``.
+        folder: Folder for the files.
+        failed: Error messages, by experiment.
+        root: Parent folder of ``experiments``.
 
     Returns:
-        The cells' PSNR and their gain over p = 0, as a table to print.
+        PSNR and gain over p = 0 of every cell, as a table to print.
     """
     table = collect(study, root)
     with atomic_write(folder / 'table.csv', 'w') as file:
@@ -83,12 +82,11 @@ def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
     """Average over datasets and degradations, and arrange the cells for the figures.
 
     Args:
-        study: The study.
-        table: As :func:`collect` returns it.
+        table: From :func:`collect`.
 
     Returns:
-        A series for each cell with validations, by the cell's name. Panels are dimensions, groups positions, shades
-        values of p; other axes take the places that are free.
+        A series for each cell with validations, by the cell's name. Panels show dimensions, groups positions, shades
+        values of p; other axes use the free ones.
     """
     means = table.groupby(['cell', 'seed', 'iteration'])['psnr'].mean()
     places = _places(study.axes)
@@ -110,7 +108,7 @@ def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
 
 
 def _places(axes: Iterable[str]) -> dict[str, list[str]]:
-    """Say which axes a figure tells apart by panel, by group and by shade."""
+    """Choose the axes that a figure shows by panel, by group and by shade."""
     usual = {'panel': 'dropout_dim', 'group': 'dropout_position', 'shade': 'dropout_p'}
     free = [axis for axis in axes if axis not in usual.values()]
     places = {place: [axis] if axis in axes else [] for place, axis in usual.items()}
@@ -138,7 +136,7 @@ def _summary(one: figures.Series) -> dict[str, Any]:
 
 
 def _format(means: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    """Lay out the means as an aligned table. No seeds if all cells have equally many; no std if there is one seed."""
+    """Format the means as an aligned table; without seeds if all cells have the same number, without std for one."""
     columns = {'seeds_finished': ('seeds', ''), 'psnr': ('PSNR', '.2f'), 'psnr_std': ('± std', '.2f'),
                'gain': ('gain', '+.2f'), 'gain_std': ('± std', '.2f')}
     if len({one['seeds_finished'] for one in means.values()}) < 2:

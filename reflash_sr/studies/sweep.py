@@ -1,4 +1,4 @@
-"""A study from start to end: check every cell, run those that are not finished, write the results."""
+"""A complete study: check every cell, run the unfinished cells, write the results."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from reflash_sr.system.devices import select_device
 from reflash_sr.system.files import relative
 from reflash_sr.training import preflight
 
-START_SECONDS = 10  # of a cell: imports, checks, workers
+START_SECONDS = 10  # start of a cell: imports, checks, workers
 MEASURED_SECONDS = 2
 
 
 def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun_changed: bool = False,
           dry_run: bool = False, force_yml: Sequence[str] = (), say: Callable[[str], None] = print) -> None:
-    """Run a study: finished cells are skipped, interrupted ones continued.
+    """Run a study: finished cells are skipped, interrupted cells continue.
 
     Args:
         file: An option file with a section ``study``.
         seeds: Repetitions with other initial weights, data order and masks.
-        engine: ``'local'``, this machine, or ``'slurm'``.
-        jobs: Cells at the same time.
-        rerun_changed: Train cells anew whose options have changed since; their folders are kept, renamed.
-        dry_run: Only list the cells and estimate the time.
+        engine: ``'local'`` (this machine) or ``'slurm'``.
+        jobs: Number of cells at the same time.
+        rerun_changed: Whether to retrain cells whose options have changed; their old folders are renamed.
+        dry_run: Whether to only list the cells and estimate the time.
         force_yml: Changes to the file, ``section:key=value`` each.
-        say: Where lines for the user go.
+        say: Prints a line for the user.
 
     Raises:
-        UserError: Something in the file is wrong, or cells have changed; nothing was run.
-        RunError: Cells failed; the others were run, and the results are written.
+        UserError: Something in the file is wrong, or the options of cells have changed; nothing was run.
+        RunError: Some cells failed; the others were run, and the results are written.
     """
     if jobs < 1:
         raise UserError(f'--jobs: must be 1 or above, not {jobs}')
@@ -58,8 +58,8 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     if changed and not rerun_changed:
         raise UserError(f'{file}: {len(changed)} of {len(grid.cells)} experiments were trained with other options: '
                         f'experiments/{changed[0].experiment}: {"; ".join(study.differences(changed[0])[:3])}. Give '
-                        'the study another name, or add --rerun-changed: it trains them anew and keeps the earlier '
-                        'folders as …_archived_…')
+                        'the study another name, or add --rerun-changed, which retrains them and renames the earlier '
+                        'folders to …_archived_…')
     cells = [cell for cell in grid.cells if states[cell.experiment] != 'finished']
     counts = ', '.join(f'{number} {state}' for state, number in Counter(states.values()).items())
     say(f'{grid.name}: {len(grid.cells) // seeds} cells × {seeds} {"seed" if seeds == 1 else "seeds"}: {counts}')
@@ -78,13 +78,13 @@ def sweep(file: str, seeds: int = 1, engine: str = 'local', jobs: int = 1, rerun
     say(study_results.write(grid, folder, failed))
     say(f'Results: {relative(folder)}/table.csv, summary.json, curves.png, bars.png')
     if failed:
-        raise RunError(f'{len(failed)} of {len(cells)} experiments failed; start again to go on with them: ' +
+        raise RunError(f'{len(failed)} of {len(cells)} experiments failed; repeat the command to continue them: ' +
                        ' | '.join(f'{name}: {reason}' for name, reason in failed.items()))
 
 
 def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid: study.Study,
          say: Callable[[str], None]) -> dict[str, str]:
-    """Run cells; returns what went wrong, by experiment."""
+    """Run cells; returns error messages by experiment."""
     at_once, start, failed = min(jobs, len(cells)), time.monotonic(), {}
     say(f'{at_once} at a time; logs: experiments/{grid.name}_*/train_*.log')
     for i, (cell, reason) in enumerate(study_jobs.run(cells, folder, engine, jobs, grid.cluster), 1):
@@ -92,7 +92,7 @@ def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid
             reason = 'ended without its last validation'
         if reason is not None:
             failed[cell.experiment] = reason
-        rounds, done = -(-len(cells) // at_once), -(-i // at_once)  # cells that started together end together
+        rounds, done = -(-len(cells) // at_once), -(-i // at_once)  # assumes that simultaneous cells end together
         left = (time.monotonic() - start) / done * (rounds - done)
         say(f'[{i}/{len(cells)}] {cell.experiment}: {"finished" if reason is None else f"FAILED: {reason}"}'
             f'{f", about {_time(left)} left" if i < len(cells) else ""}')
@@ -100,7 +100,7 @@ def _run(cells: Sequence[study.Cell], folder: Path, engine: str, jobs: int, grid
 
 
 def _estimate(cells: Sequence[study.Cell], engine: str, jobs: int) -> str:
-    """Estimate the time of cells from a few steps with each network and each training data, on this machine."""
+    """Estimate the time of cells from a few steps with each network and training set, on this machine."""
     at_once = min(jobs, len(cells))
     threads = study_jobs.threads(at_once) if engine == 'local' else torch.get_num_threads()
     measured: list[tuple[dict[str, Any], float]] = []
@@ -113,7 +113,7 @@ def _estimate(cells: Sequence[study.Cell], engine: str, jobs: int) -> str:
         total += next(seconds for other, seconds in measured if other == kind)
     times = [seconds for _, seconds in measured]
     each = ' to '.join(_time(seconds) for seconds in sorted({min(times), max(times)}))
-    where = 'on this machine' if engine == 'local' else 'if its machines are like this one'
+    where = 'on this machine' if engine == 'local' else 'if its machines are as fast as this one'
     return f'Estimated time: {_time(total / at_once)} with {at_once} at a time ({each} each), {where}'
 
 
@@ -140,8 +140,8 @@ def _measure(cell: study.Cell, threads: int) -> float:
     step(0)
     _, stepping = _timed(step, 20)
     loading *= size / max(1, min(workers, threads if device.type == 'cpu' else workers))
-    apart = device.type != 'cpu' and workers > 0
-    per_iteration = max(stepping, loading) if apart else stepping + loading
+    overlap = device.type != 'cpu' and workers > 0  # loading runs while the device computes
+    per_iteration = max(stepping, loading) if overlap else stepping + loading
     validating = 0.0
     for dataset in datasets.values():
 
@@ -157,7 +157,7 @@ def _measure(cell: study.Cell, threads: int) -> float:
 
 
 def _timed(work: Callable[[int], Any], most: int) -> tuple[list[Any], float]:
-    """Do the work up to ``most`` times, or for two seconds; returns its results and the mean seconds."""
+    """Call ``work`` up to ``most`` times, or for two seconds; returns its results and the mean seconds."""
     results: list[Any] = []
     start = time.perf_counter()
     while len(results) < most and (not results or time.perf_counter() - start < MEASURED_SECONDS):

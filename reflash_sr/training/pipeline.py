@@ -22,7 +22,6 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
     """Train a network as described by an option file.
 
     Args:
-        opt_file: The option file.
         launcher: ``'none'``, ``'pytorch'`` (torchrun) or ``'slurm'``.
         auto_resume: Continue from the newest state of the experiment, if any.
         debug: BasicSR's debug mode: log, save and validate often, under another name.

@@ -53,7 +53,6 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
     """Read a state; check that its weights exist and fit, and that its optimiser fits.
 
     Args:
-        path: The state file.
         opt: Expanded options.
 
     Returns:

@@ -151,7 +151,7 @@ def test_networks_of_another_kind_are_no_twins(measure, tmp_path, change):
     content = torch.load(path, weights_only=True)
     content['trained'].update(iter=6, manual_seed=0)
     torch.save(content, path)
-    with pytest.raises(UserError, match='differ in dropout, seed and iteration alone'):
+    with pytest.raises(UserError, match='differ only in dropout, seed and iteration'):
         compare([measure('a', [network(tmp_path, 0, 0), open_network(path)])], tmp_path / 'out')
 
 
@@ -185,12 +185,12 @@ def test_bicubic_that_differs_is_refused(measure, tmp_path):
 
 BAD = {
     'nothing': (lambda run, net: ['.'], 'holds no results'),
-    'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'is in'),
+    'twice': (lambda run, net: [run('a', [net(0, 0), net(0.3, 0)]), run('b', [net(0, 0)])], 'is also in'),
     'other border': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], crop_border=0)],
                      'crop_border is 0, but 4 in'),
     'other degradations': (lambda run, net: [run('a', [net(0, 0)]), run('b', [net(0.3, 0)], names=('clean',))],
                            'holds other images or degradations'),
-    'no twin': (lambda run, net: [run('a', [net(0.3, 0), net(0, 1)])], 'no network with dropout has a twin'),
+    'no twin': (lambda run, net: [run('a', [net(0.3, 0), net(0, 1)])], 'no network with dropout has a counterpart'),
 }
 
 
@@ -240,7 +240,7 @@ DAMAGE = {
     'no rows': (lambda summary, scores: scores.__delitem__(slice(1, None)), 'is missing'),
     'a row twice': (lambda summary, scores: scores.__setitem__(7, scores[8]), 'is missing'),
     'nan': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',nan'), 'is missing'),
-    'torn': (lambda summary, scores: scores.__setitem__(7, scores[7][:20]), 'is damaged .a line is cut off'),
+    'torn': (lambda summary, scores: scores.__setitem__(7, scores[7][:20]), 'is damaged .a line is incomplete'),
     'p that does not fit': (change([*SECOND, 'dropout_p'], 0.5), 'dropout_p is 0.5, but 0.3 in network_g'),
     'negative p': (change([*SECOND, 'dropout_p'], -0.3), 'dropout_p must be a probability'),
     'negative seed': (change([*SECOND, 'trained', 'manual_seed'], -1), 'does not say its manual_seed'),
@@ -251,10 +251,10 @@ DAMAGE = {
     'metric': (change(['settings', 'metrics'], ['foo']), 'metrics must be a list of'),
     'one file twice': (lambda summary, scores: summary['settings']['networks'][1].update(
         sha256=summary['settings']['networks'][0]['sha256']), 'has the weights file of'),
-    'two scores': (lambda summary, scores: scores.append(scores[-1][:-1] + '9'), 'is there twice'),
+    'two scores': (lambda summary, scores: scores.append(scores[-1][:-1] + '9'), 'occurs twice'),
     'minus infinity': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',-inf'), 'missing'),
     'another method': (lambda summary, scores: scores.append('x' + scores[-1]), 'does not belong here'),
-    'another set': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'does not belong here'),
+    'a new name': (lambda summary, scores: scores.append(scores[-1].replace('again', 'third')), 'does not belong here'),
 }
 
 

@@ -126,7 +126,7 @@ SEED1 = {  # change of the settings of the second seed's parts, or of a network 
     'weights': (lambda part, it: [one.update(key='params_ema') for one in it['settings']['networks']],
                 'of iteration 6, params; use networks'),
     'architecture': (lambda part, it: it['settings']['networks'][0]['network_g'].update(num_block=99),
-                     'differ in dropout, seed and iteration alone'),
+                     'differ only in dropout, seed and iteration'),
     'not evaluated': (lambda part, it: [one.update(sha256=one['sha256'][::-1]) for one in it['settings']['networks']],
                       'none of the networks that were evaluated'),
     'layer': (lambda part, it: part != 'clusters' or [one.update(layer='B3') for one in it['models']],

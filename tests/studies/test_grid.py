@@ -82,7 +82,7 @@ BAD = {
     'seed axis': ({'manual_seed': [0, 1]}, 'repeat them with --seeds N'),
     'same name': ({'dropout_p': [0.1, 0.1]}, "study: two cells are called 'p0.1'"),
     'same file name': ({'dropout_position': ['a b', 'a/b'], 'dropout_p': [0.1]}, "two cells are called 'a-b_p0.1'"),
-    'section value': ({'network_g': [{'type': 'MSRResNet'}]}, 'its values must be plain ones or lists'),
+    'section value': ({'network_g': [{'type': 'MSRResNet'}]}, 'its values must not be sections'),
     'position': ({'dropout_position': ['last-conv', 'lastconv'], 'dropout_p': [0.1]},
                  "cell lastconv_p0.1: network_g: dropout_position: DropoutMSRResNet has no position 'lastconv'"),
     'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "dropout_dim: must be one of channel, element, not 'cha"),
@@ -288,7 +288,7 @@ def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
     cell = study.load(study_file({'dropout_p': [0.1]})).cells[0]
     job = study_jobs.CellJob(cell, Path('results/tiny'), {}, wait=False)
     with study_jobs._locked(Path('results/tiny/jobs', f'{cell.experiment}.lock'), wait=True):
-        assert job() == 'another process trains it already'
+        assert job() == 'another process is training it'
     assert job() is None
     assert job.checkpoint().function is job, 'SLURM starts it again when its time is up'
 
