@@ -295,7 +295,7 @@ def test_folders_that_hold_something_else_are_left_alone(study):
     (other / 'notes.txt').unlink()
     other.rmdir()
     (page.with_suffix('') / 'mine/inside/seed0').mkdir(parents=True)
-    with pytest.raises(UserError, match=r'holds no results; give folders that tools/ablate_channels\.py wrote'):
+    with pytest.raises(UserError, match=r'holds no results; give result folders of tools/ablate_channels\.py'):
         build(page)
     (page.with_suffix('') / 'mine/inside/seed0').rmdir()
     with pytest.raises(UserError, match='inside: holds no seed'):
