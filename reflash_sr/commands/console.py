@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -27,12 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``reflash-sr NAME …`` (default: the process's arguments); returns the tool's exit status, 2 if unknown."""
     name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ['--help']
     if name in ('-h', '--help'):
-        print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; basicsr train trains networks.\n')
-        print('\n'.join(f'  {name:<10} {what}' for name, (_, what) in COMMANDS.items()))
-        print('\nreflash-sr COMMAND --help lists the arguments of a command.')
+        lines = [f'  {name:<10} {what}' for name, (_, what) in COMMANDS.items()]
+        try:
+            print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; basicsr train trains networks.\n',
+                  *lines, '\nreflash-sr COMMAND --help lists the arguments of a command.', sep='\n', flush=True)
+        except BrokenPipeError:  # the reader has seen enough, as in reflash-sr | head -1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
         return 0
     if name not in COMMANDS:
         print(f"reflash-sr: error: there is no command '{name}'{suggest(name, COMMANDS)}", file=sys.stderr)
         return 2
     sys.argv = [f'reflash-sr {name}', *rest]  # the program's name in --help and error messages
     return importlib.import_module(f'reflash_sr.commands.{COMMANDS[name][0]}').main(rest)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

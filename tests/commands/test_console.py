@@ -1,6 +1,9 @@
 """The reflash-sr command, and copying what comes with the package."""
 
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +57,12 @@ def test_options_are_copied_once_and_never_over_a_file_that_differs(capsys, monk
     changed.unlink()
     assert main(['options', 'mine']) == 0
     assert capsys.readouterr().out.startswith('2 files written to mine, 20 were there')
+
+
+def test_a_reader_that_stops_early_is_no_traceback():
+    reader, writer = os.pipe()
+    os.close(reader)  # as in reflash-sr | head -1, once head has ended
+    with os.fdopen(writer, 'w') as stdout:
+        done = subprocess.run([sys.executable, '-m', 'reflash_sr.commands.console'], stdout=stdout, text=True,
+                              stderr=subprocess.PIPE, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, '')
