@@ -19,7 +19,7 @@ from torch import nn
 from reflash_sr.analysis.ablation import Ablation
 from reflash_sr.analysis.features import find_layer, study_layers, tap
 from reflash_sr.analysis.psnr import Target
-from reflash_sr.analysis.replay import Replay
+from reflash_sr.analysis.replay_from_layer import Replay
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.system.devices import keep_freed_memory
 

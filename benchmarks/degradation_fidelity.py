@@ -22,7 +22,7 @@ from scipy.ndimage import convolve
 from scipy.stats import ks_2samp
 
 from reflash_sr.data import RealDegradationDataset
-from reflash_sr.data.draw_stream import Draw
+from reflash_sr.data.seeded_sampler import Draw
 
 QUANTILES = (5, 25, 50, 75, 95)
 LIMIT = 0.01

@@ -33,7 +33,7 @@ from reflash_sr.data.images.read_image import read_image
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.evaluation.metrics import measure
 from reflash_sr.system.devices import has_bf16, keep_freed_memory, select_device
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 
 WAYS = ('stock', 'ours_float32', 'ours_bf16')
 NETWORK = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}

@@ -62,9 +62,9 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
     from stock import patched, stock_dataset, stock_model
 
     from reflash_sr.data import RealDegradationDataset
-    from reflash_sr.data.draw_stream import DrawStream
     from reflash_sr.data.images.bundled_photos import photo_paths
     from reflash_sr.data.images.read_image import find_images
+    from reflash_sr.data.seeded_sampler import DrawStream
     from reflash_sr.models import ReflashSRModel
     from reflash_sr.system.devices import keep_freed_memory
 

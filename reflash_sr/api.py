@@ -47,10 +47,10 @@ from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import Settings
-from reflash_sr.evaluation.inference import Restorer, to_tensor
-from reflash_sr.evaluation.measure import measure_networks
+from reflash_sr.evaluation.measure_networks import measure_networks
+from reflash_sr.evaluation.tiled_inference import Restorer, to_tensor
 from reflash_sr.system.devices import select_device
-from reflash_sr.weights.trained_network import TrainedNetwork, open_network
+from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
 
 __all__ = ['ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale']
 

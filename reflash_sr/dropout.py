@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.options.rules import DROP_RATE
+from reflash_sr.options.value_rules import DROP_RATE
 from reflash_sr.positions import find_sites
 
 DIMS = ('channel', 'element')

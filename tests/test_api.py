@@ -196,7 +196,7 @@ def test_the_network_is_where_it_was_afterwards(weights, folder, monkeypatch):
     network = reflash_sr.open_network(weights[0])
     places = []
     monkeypatch.setattr(type(network.net), 'to', lambda net, where=None, **other: places.append(where) or net)
-    monkeypatch.setattr('reflash_sr.evaluation.inference.Restorer.restore', lambda restorer, lq: np.repeat(
+    monkeypatch.setattr('reflash_sr.evaluation.tiled_inference.Restorer.restore', lambda restorer, lq: np.repeat(
         np.repeat(lq, 4, 0), 4, 1))
     for call in (lambda: reflash_sr.upscale(network, smooth_image(0, 8, 8)),
                  lambda: reflash_sr.evaluate(network, folder, 'clean')):

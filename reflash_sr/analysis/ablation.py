@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from reflash_sr.analysis.closed_form import ClosedForm
+from reflash_sr.analysis.closed_form_ablation import ClosedForm
 from reflash_sr.analysis.features import channel_dim
 from reflash_sr.analysis.psnr import Target
-from reflash_sr.analysis.replay import Replay
+from reflash_sr.analysis.replay_from_layer import Replay
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.system.devices import free_memory
 
@@ -33,7 +33,7 @@ class Ablation:
         gt: Its GT image, (H · scale, W · scale, 3) uint8 RGB.
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
         batch: Variants per batch. Default: as many as fit into memory.
-        closed_form: Whether to use :class:`reflash_sr.analysis.closed_form.ClosedForm` where possible.
+        closed_form: Whether to use :class:`reflash_sr.analysis.closed_form_ablation.ClosedForm` where possible.
 
     Attributes:
         output: Output of the network, (1, 3, H · scale, W · scale).

@@ -12,8 +12,8 @@ import torch
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.degradations import check_name, degrade, noise_rng
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import to_tensor
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.evaluation.tiled_inference import to_tensor
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 
 @dataclass(frozen=True)

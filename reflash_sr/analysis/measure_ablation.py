@@ -15,7 +15,7 @@ from reflash_sr.analysis.features import as_maps, features_until
 from reflash_sr.analysis.image_pairs import Pair
 from reflash_sr.analysis.on_device import CPU, on_device
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 HINT = 'give a smaller --batch or --crop'
 

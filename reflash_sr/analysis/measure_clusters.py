@@ -21,7 +21,7 @@ from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.sample_crops import check_degradations, choose_crops, make_samples
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.system.devices import is_out_of_memory, release_memory
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 MOST_SAMPLES, MOST_SEEDS = 100_000, 1000
 FIVE = ('clean', 'blur', 'noise', 'jpeg', 'b+n+j')  # our choice: the paper does not name its five degradations

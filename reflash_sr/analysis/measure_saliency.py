@@ -12,7 +12,7 @@ from reflash_sr.analysis.ablation import Ablation, drop
 from reflash_sr.analysis.image_pairs import Pair
 from reflash_sr.analysis.on_device import CPU, on_device
 from reflash_sr.analysis.saliency import Saliency, channel_saliency
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 HINT = 'give a smaller --crop'
 

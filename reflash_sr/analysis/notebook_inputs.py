@@ -12,7 +12,7 @@ import numpy as np
 
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import TrainedNetwork, open_network
+from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
 
 Network = str | os.PathLike | TrainedNetwork
 Networks = Network | Sequence[Network] | Mapping[str, Network]

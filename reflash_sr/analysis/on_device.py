@@ -11,7 +11,7 @@ from torch import nn
 from reflash_sr.analysis.features import find_layers, tap
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.system.devices import is_out_of_memory
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 CPU = torch.device('cpu')
 TRIED = 16  # px: smallest side of the image on which layers are tried; the side is at least two windows

@@ -20,7 +20,7 @@ from reflash_sr.commands.arguments import add_network_arguments, add_run_argumen
 from reflash_sr.figures import draw_ablation as figures
 from reflash_sr.figures.style import save
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'ablate_channels'
 DETAILED = 4  # up to this number, every layer has its own figures; otherwise one figure shows all layers

@@ -16,8 +16,8 @@ from reflash_sr.errors import UserError
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
 from reflash_sr.system.devices import NAMES, bf16_warning, keep_freed_memory, select_device
+from reflash_sr.weights.network_from_file import TrainedNetwork, build_network, open_network
 from reflash_sr.weights.state_dict import Weights, check_fit
-from reflash_sr.weights.trained_network import TrainedNetwork, build_network, open_network
 
 KEYS = {'auto': (None,), 'params': ('params',), 'params_ema': ('params_ema',), 'both': ('params', 'params_ema')}
 
@@ -67,7 +67,7 @@ def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
     overrides the description in the file, as in :func:`open_network_of`.
 
     Raises:
-        UserError: As for :func:`reflash_sr.weights.trained_network.open_network`, or a wrong number of labels or
+        UserError: As for :func:`reflash_sr.weights.network_from_file.open_network`, or a wrong number of labels or
             descriptions.
     """
     described = _descriptions(args)
@@ -96,7 +96,7 @@ def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
     ``WithDropout`` without a ``base`` wraps the network of the file.
 
     Raises:
-        UserError: As for :func:`reflash_sr.weights.trained_network.open_network`.
+        UserError: As for :func:`reflash_sr.weights.network_from_file.open_network`.
     """
     [path], [key], [described] = args.weights, KEYS[args.param_key], _descriptions(args)
     return _open_as(path, key, described)

@@ -18,7 +18,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.figures.draw_clusters import Panel, chi_text, draw_chi, draw_scatter
 from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'cluster_degradations'
 

@@ -16,13 +16,13 @@ from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.errors import RunError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
-from reflash_sr.evaluation.inference import CPU, OVERLAP
-from reflash_sr.evaluation.measure import measure_networks
+from reflash_sr.evaluation.measure_networks import measure_networks
 from reflash_sr.evaluation.metrics import METRICS
+from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system import processes
 from reflash_sr.system.run_command import run_command
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,12 +21,12 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, describe
 from reflash_sr.evaluation.detail_crop import crop_box
-from reflash_sr.evaluation.measure import Observer, Place, Unit
+from reflash_sr.evaluation.measure_networks import Observer, Place, Unit
 from reflash_sr.evaluation.scores import Score
 from reflash_sr.system import processes
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'evaluate_degradations'
 PROGRESS = '.progress'
@@ -39,7 +39,8 @@ class EvaluationFolder(ResultFolder, Observer):
     Names of methods, datasets and images become valid and unique file names.
 
     Args:
-        networks: As for :func:`~reflash_sr.evaluation.measure.measure_networks`, like ``datasets`` and ``settings``.
+        networks: As for :func:`~reflash_sr.evaluation.measure_networks.measure_networks`, like ``datasets`` and
+            ``settings``.
         overwrite: Whether to rename a folder with other results.
 
     Raises:

@@ -21,7 +21,7 @@ from reflash_sr.figures import draw_saliency as figures
 from reflash_sr.figures.style import save
 from reflash_sr.system.files import csv_text
 from reflash_sr.system.result_folder import ResultFolder
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'map_saliency'
 MEANS = ('share_of_8', 'rank_correlation', 'rank_correlation_of_sizes')  # over images

@@ -24,7 +24,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC
 from reflash_sr.evaluation.metrics import METRICS
 from reflash_sr.evaluation.scores import Score
-from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule, is_number
+from reflash_sr.options.value_rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule, is_number
 from reflash_sr.system.result_folder import SUMMARY
 
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')

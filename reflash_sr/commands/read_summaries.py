@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError
-from reflash_sr.options.rules import DROP_RATE, SECTION, TEXT, Rule, is_int, one_of
+from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int, one_of
 from reflash_sr.system.result_folder import SUMMARY
 from reflash_sr.weights.file_formats import KEYS
 

@@ -33,7 +33,7 @@ from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.files import relative
 from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.system.run_command import run_command
-from reflash_sr.weights.trained_network import TrainedNetwork, network_settings
+from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'report'
 LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image: largest side of a sample for the clusters, and its steps

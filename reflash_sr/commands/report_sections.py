@@ -11,7 +11,7 @@ from typing import Any
 from reflash_sr.commands.html_page import Details, Figure, Section, Table
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 
 def networks_section(networks: Sequence[TrainedNetwork]) -> Section:

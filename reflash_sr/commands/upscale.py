@@ -18,9 +18,9 @@ from reflash_sr.commands.arguments import add_device_arguments, add_network_argu
 from reflash_sr.data.images.image_with_metadata import FORMATS, check_format, read_full_image, write_full_image
 from reflash_sr.data.images.read_image import find_images
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.inference import OVERLAP, Restorer
 from reflash_sr.evaluation.mc_dropout import has_dropout
-from reflash_sr.evaluation.upscale import upscale_image
+from reflash_sr.evaluation.tiled_inference import OVERLAP, Restorer
+from reflash_sr.evaluation.upscale_image import upscale_image
 from reflash_sr.figures.draw_std_map import draw_deviation
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.devices import is_out_of_memory

@@ -15,7 +15,7 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet
 from reflash_sr.data.test_degradation.degradations import EIGHT, check_name
 from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
-from reflash_sr.options.rules import ANY, COUNT, POSITIVE_INT, TEXT
+from reflash_sr.options.value_rules import ANY, COUNT, POSITIVE_INT, TEXT
 
 
 @DATASET_REGISTRY.register()

@@ -12,7 +12,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.data.training_degradation import second_order as real_degradation
 from reflash_sr.errors import UserError
-from reflash_sr.options.rules import BOOL, Rule, is_int
+from reflash_sr.options.value_rules import BOOL, Rule, is_int
 
 _CROP = Rule('a whole number of px, 1 to 8192', lambda v: is_int(v) and 1 <= v <= 8192)
 

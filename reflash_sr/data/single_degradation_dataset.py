@@ -10,7 +10,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 
 from reflash_sr.data.test_degradation.degradations import check_name, degrade, mod_crop, reach
 from reflash_sr.data.training_dataset import TrainingDataset
-from reflash_sr.options.rules import TEXT
+from reflash_sr.options.value_rules import TEXT
 
 _JPEG_CELL = 16  # px of LQ: with 4:2:0 chroma, JPEG codes units of 16×16 px
 

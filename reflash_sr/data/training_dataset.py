@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from reflash_sr.data.draw_stream import Draw, draw_rng
 from reflash_sr.data.images import image_source as source
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.lq_cache import PairsCache, key_of
+from reflash_sr.data.seeded_sampler import Draw, draw_rng
 from reflash_sr.errors import UserError
-from reflash_sr.options.rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
+from reflash_sr.options.value_rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
 # BasicSR's get_root_logger would configure this logger before the log file is known.
 logger = logging.getLogger('basicsr')

@@ -11,9 +11,9 @@ from typing import Any
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
-from reflash_sr.evaluation.inference import OVERLAP
 from reflash_sr.evaluation.metrics import SMALLEST, check_metrics
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.evaluation.tiled_inference import OVERLAP
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 BICUBIC = 'bicubic'
 

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from reflash_sr.dropout import DropoutHook, FeatureDropout
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import Restorer
+from reflash_sr.evaluation.tiled_inference import Restorer
 from reflash_sr.system.devices import keep_rng
 
 _LAYERS = (FeatureDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)

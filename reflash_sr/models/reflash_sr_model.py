@@ -16,17 +16,17 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.evaluation.inference import tiled
+from reflash_sr.evaluation.tiled_inference import tiled
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import follow_file
 from reflash_sr.models.validation import Validation
-from reflash_sr.options.rules import BOOL, TEXT, one_of
+from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
 from reflash_sr.system.devices import bf16_warning, select_device
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.trained_network import size_multiple
+from reflash_sr.weights.network_from_file import size_multiple
 
 
 @MODEL_REGISTRY.register()

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.inference import to_image
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
 from reflash_sr.evaluation.scores import Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from basicsr.models import lr_scheduler
 
-from reflash_sr.options.rules import (
+from reflash_sr.options.value_rules import (
     ANY,
     BOOL,
     COUNT,

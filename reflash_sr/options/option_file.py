@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.options.rules import is_number
 from reflash_sr.options.safe_yaml import MOST_BYTES, parse
+from reflash_sr.options.value_rules import is_number
 from reflash_sr.system.files import check_regular
 
 

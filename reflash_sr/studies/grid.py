@@ -19,7 +19,7 @@ from typing import Any
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import known_keys
 from reflash_sr.options import option_file as options
-from reflash_sr.options.rules import BOOL, SECTION, Rule
+from reflash_sr.options.value_rules import BOOL, SECTION, Rule
 from reflash_sr.weights.file_formats import suffix_of
 
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
@@ -94,7 +94,7 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         force_yml: Changes to the file, ``section:key=value`` each.
 
     Returns:
-        The study; its cells are not checked yet (see :func:`reflash_sr.studies.checks.check`).
+        The study; its cells are not checked yet (see :func:`reflash_sr.studies.check_cells.check`).
 
     Raises:
         UserError: There are no cells or no seed, an axis is not a key of the file or is also changed by force_yml, or

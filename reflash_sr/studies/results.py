@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reflash_sr.figures import draw_study as figures
-from reflash_sr.studies.checks import psnr_metric
+from reflash_sr.studies.check_cells import psnr_metric
 from reflash_sr.studies.grid import DROPOUT, Cell, Study, folder_of, status, text_of
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import versions

@@ -15,11 +15,11 @@ import torch
 from basicsr.models import build_model
 from torch.utils.data import default_collate
 
-from reflash_sr.data.draw_stream import Draw
+from reflash_sr.data.seeded_sampler import Draw
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
-from reflash_sr.studies import checks as study_checks
+from reflash_sr.studies import check_cells as study_checks
 from reflash_sr.studies import grid as study
 from reflash_sr.studies import jobs as study_jobs
 from reflash_sr.studies import results as study_results

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from reflash_sr.data.draw_stream import DrawStream
 from reflash_sr.data.lq_cache import BLOCK, PairsCache
+from reflash_sr.data.seeded_sampler import DrawStream
 from reflash_sr.errors import UserError
 from reflash_sr.system.signals import ignore_signals
 

@@ -21,8 +21,8 @@ from reflash_sr.options.known_keys import IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.weights import state_dict as weights
+from reflash_sr.weights.network_from_file import size_multiple
 from reflash_sr.weights.size_limit import Bounded
-from reflash_sr.weights.trained_network import size_multiple
 
 SMALL = 32  # px
 

@@ -15,7 +15,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.options.known_keys import IMAGE_MODELS
 from reflash_sr.system.files import relative
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.trained_network import build_network
+from reflash_sr.weights.network_from_file import build_network
 
 logger = logging.getLogger('basicsr')
 FACTORED = ('row_var', 'col_var')  # Adafactor's moments, whose shape differs from that of their parameter

@@ -25,9 +25,9 @@ from basicsr.utils import get_root_logger, get_time_str, make_exp_dirs, set_rand
 from basicsr.utils.misc import check_resume
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from reflash_sr.data.draw_stream import DrawStream, SeededDraws
+from reflash_sr.data.seeded_sampler import DrawStream, SeededDraws
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
@@ -37,7 +37,7 @@ from reflash_sr.training import preflight, resume
 from reflash_sr.training.fill_lq_cache import make_pairs
 from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
 from reflash_sr.training.run_lock import RunLock
-from reflash_sr.training.stopping import stop_on_signals
+from reflash_sr.training.stop_on_signals import stop_on_signals
 
 
 @dataclasses.dataclass

@@ -15,7 +15,7 @@ from reflash_sr.analysis.ablation import (
     share_dispensable,
     share_rising,
 )
-from reflash_sr.analysis.closed_form import ClosedForm
+from reflash_sr.analysis.closed_form_ablation import ClosedForm
 from reflash_sr.analysis.features import channel_dim, find_layer, study_layers, tap
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.errors import UserError

@@ -8,7 +8,7 @@ from PIL import Image
 from reflash_sr.analysis.image_pairs import ImageSelection, load_pairs, pairs_from_arrays
 from reflash_sr.analysis.on_device import check_layers
 from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import build_network, open_network
+from reflash_sr.weights.network_from_file import build_network, open_network
 from tests.conftest import TINY_NETWORK, smooth_image
 
 

@@ -11,7 +11,7 @@ from reflash_sr.analysis.measure_clusters import cluster_samples
 from reflash_sr.analysis.measure_saliency import saliency_by_image
 from reflash_sr.analysis.saliency import channel_saliency
 from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import build_network, open_network
+from reflash_sr.weights.network_from_file import build_network, open_network
 from tests.conftest import TINY_NETWORK, smooth_image
 
 CHANNELS = TINY_NETWORK['num_feat']

@@ -10,7 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from reflash_sr import insert_dropout
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks
+from reflash_sr.options import check_options as checks
 
 SWINIR = {'type': 'SwinIR', 'img_size': 16, 'window_size': 8, 'depths': [1], 'num_heads': [2], 'embed_dim': 16,
           'mlp_ratio': 1, 'upscale': 4, 'upsampler': 'pixelshuffle', 'drop_path_rate': 0}

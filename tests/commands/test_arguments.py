@@ -8,7 +8,7 @@ import torch
 from reflash_sr.commands.arguments import add_network_arguments, open_network_of
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import has_dropout
-from reflash_sr.weights.trained_network import build_network
+from reflash_sr.weights.network_from_file import build_network
 from tests.conftest import TINY_NETWORK
 
 PLAIN = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4}

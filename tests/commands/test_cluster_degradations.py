@@ -15,7 +15,7 @@ from PIL import Image
 from reflash_sr.analysis.measure_clusters import ClusterPlan, default_layer, fill
 from reflash_sr.commands import cluster_degradations as clusters_run
 from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import build_network, open_network
+from reflash_sr.weights.network_from_file import build_network, open_network
 from tests.conftest import TINY_NETWORK
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'cluster_degradations.py'

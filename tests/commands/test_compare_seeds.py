@@ -15,7 +15,7 @@ from reflash_sr.commands.read_summaries import studies_of
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.studies.grid import load
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_evaluate_degradations import save_network
 from tests.conftest import fill
 

@@ -19,9 +19,9 @@ from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation import measure as measuring
+from reflash_sr.evaluation import measure_networks as measuring
 from reflash_sr.training import pipeline
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 from tests.conftest import TINY_NETWORK, smooth_image
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate_degradations.py'

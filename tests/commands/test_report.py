@@ -10,7 +10,7 @@ from PIL import Image
 from reflash_sr.commands import ablate_channels as ablation_run
 from reflash_sr.commands import report as report_run
 from reflash_sr.errors import UserError
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_evaluate_degradations import save_network
 from tests.conftest import fill
 

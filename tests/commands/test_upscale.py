@@ -13,8 +13,8 @@ from PIL import Image
 from reflash_sr.commands.upscale import plan, upscale
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import Restorer
-from reflash_sr.weights.trained_network import build_network
+from reflash_sr.evaluation.tiled_inference import Restorer
+from reflash_sr.weights.network_from_file import build_network
 from tests.conftest import TINY_NETWORK, fill, smooth_image
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'upscale.py'

@@ -11,8 +11,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from reflash_sr.data import DegradationTestDataset, RealDegradationDataset, SingleDegradationDataset
-from reflash_sr.data.draw_stream import Draw, DrawStream
 from reflash_sr.data.images.read_image import read_image
+from reflash_sr.data.seeded_sampler import Draw, DrawStream
 from reflash_sr.data.test_degradation.degradations import EIGHT, degrade
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_image

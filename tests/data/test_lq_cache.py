@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from reflash_sr.data.draw_stream import DrawStream
 from reflash_sr.data.lq_cache import BLOCK, KEY
 from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
+from reflash_sr.data.seeded_sampler import DrawStream
 from reflash_sr.data.single_degradation_dataset import SingleDegradationDataset
 from reflash_sr.errors import UserError
 from reflash_sr.training.fill_lq_cache import make_pairs

@@ -11,7 +11,7 @@ from build_page import MARK, build
 from reflash_sr.studies.grid import load
 from reflash_sr.system.files import sha256
 from reflash_sr.weights.file_formats import KEYS
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = ROOT / 'docs/evidence'

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reflash_sr.evaluation.comparison import baselines_of, method_of
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_compare_seeds import network
 from tests.commands.test_evaluate_degradations import save_network
 

@@ -9,8 +9,8 @@ from torch import nn
 from reflash_sr.archs.dropout_msrresnet_arch import DropoutMSRResNet
 from reflash_sr.dropout import FeatureDropout, insert_dropout
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import Restorer
 from reflash_sr.evaluation.mc_dropout import dropout_on, has_dropout, mc_dropout
+from reflash_sr.evaluation.tiled_inference import Restorer
 
 
 def network(p=0.5, **options):

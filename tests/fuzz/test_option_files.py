@@ -11,7 +11,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks, option_file
+from reflash_sr.options import check_options as checks
+from reflash_sr.options import option_file
 from reflash_sr.studies import grid
 from reflash_sr.training import preflight
 from tests.conftest import fill

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 
 

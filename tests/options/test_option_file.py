@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks, option_file
+from reflash_sr.options import check_options as checks
+from reflash_sr.options import option_file
 
 SHIPPED = sorted((Path(__file__).parents[2] / 'options').glob('*.yml'))
 

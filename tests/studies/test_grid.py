@@ -14,7 +14,7 @@ from reflash_sr import cli
 from reflash_sr.commands import sweep_dropout
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.options import option_file as options
-from reflash_sr.studies import checks as study_checks
+from reflash_sr.studies import check_cells as study_checks
 from reflash_sr.studies import grid as study
 from reflash_sr.studies import jobs as study_jobs
 from reflash_sr.studies import results as study_results

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from reflash_sr.errors import UserError
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.training import preflight
 from tests.conftest import smooth_image

@@ -20,7 +20,7 @@ from PIL import Image
 from reflash_sr.errors import UserError
 from reflash_sr.system.signals import StopSignals, exit_on_ctrl_c_during_import, restore_ctrl_c
 from reflash_sr.training import resume
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.weights.network_from_file import open_network
 from tests import forked
 from tests.conftest import smooth_image
 

@@ -7,7 +7,7 @@ import torch
 from basicsr.archs.srresnet_arch import MSRResNet
 
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.options import checks
+from reflash_sr.options import check_options as checks
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.state_dict import translate_keys

@@ -24,7 +24,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.figures.draw_ablation import figure_in_turn
 from reflash_sr.figures.draw_clusters import Panel, draw_chi
 from reflash_sr.figures.style import save
-from reflash_sr.options.rules import POSITIVE_INT, TEXT, Rule, is_number
+from reflash_sr.options.value_rules import POSITIVE_INT, TEXT, Rule, is_number
 from reflash_sr.system.files import atomic_write
 
 NUMBERS = Rule('a list of numbers', lambda v: isinstance(v, list) and all(one is None or is_number(one) for one in v))

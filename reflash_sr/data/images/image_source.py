@@ -15,7 +15,7 @@ from basicsr.utils import FileClient
 from reflash_sr.data.images.bundled_photos import SCHEME, photo_paths
 from reflash_sr.data.images.read_image import find_images, read_image
 from reflash_sr.errors import UserError
-from reflash_sr.options.rules import SECTION, TEXT, TEXT_OR_NONE
+from reflash_sr.options.value_rules import SECTION, TEXT, TEXT_OR_NONE
 from reflash_sr.system.files import check_regular
 
 OPTIONS = {'dataroot_gt': TEXT, 'meta_info': TEXT_OR_NONE, 'io_backend': SECTION}

@@ -18,7 +18,7 @@ from reflash_sr.data.training_degradation.noise import GaussianNoise, PoissonNoi
 from reflash_sr.data.training_degradation.resampling import MODES
 from reflash_sr.data.training_degradation.sharpening import Sharpen, usm_sharpen
 from reflash_sr.data.training_degradation.windowed_ops import Filter, Operation, Resize, Window, to_bytes, to_float
-from reflash_sr.options.rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int, list_of, one_of
+from reflash_sr.options.value_rules import PROBABILITY, RANGE, WEIGHTS, Rule, is_int, list_of, one_of
 
 __all__ = ['DEFAULTS', 'OPTIONS', 'degrade', 'draw_degradation', 'gt_patch', 'usm_sharpen']
 

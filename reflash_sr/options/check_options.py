@@ -20,7 +20,7 @@ from reflash_sr.options import known_keys
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.options.known_keys import SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
-from reflash_sr.options.rules import ANY, SECTION, Rule
+from reflash_sr.options.value_rules import ANY, SECTION, Rule
 
 # How source code reads a key: ['key'], .get('key'), 'key' in …
 _READ = re.compile(r'''\[['"](\w+)['"]\]|\.\w+\(['"](\w+)['"][,)]|['"](\w+)['"] (?:not in|in|==|!=|is) ''')

@@ -11,7 +11,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.options import checks as option_checks
+from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.studies.grid import Study

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reflash_sr.analysis.features import find_layer, list_layers
-from reflash_sr.analysis.replay import Replay
+from reflash_sr.analysis.replay_from_layer import Replay
 from reflash_sr.errors import RunError, UserError
 from tests.analysis.networks import NAMES, small
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from reflash_sr.data.images.image_with_metadata import FullImage
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import Restorer
 from reflash_sr.evaluation.mc_dropout import mc_dropout
+from reflash_sr.evaluation.tiled_inference import Restorer
 
 
 def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from reflash_sr.evaluation import inference as restore
-from reflash_sr.evaluation.inference import Restorer, bytes_per_pixel, tiled, to_image, to_tensor
+from reflash_sr.evaluation import tiled_inference as restore
+from reflash_sr.evaluation.tiled_inference import Restorer, bytes_per_pixel, tiled, to_image, to_tensor
 
 
 class Near(nn.Module):

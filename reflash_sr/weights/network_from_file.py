@@ -18,7 +18,7 @@ from reflash_sr.dropout import drop_rate
 from reflash_sr.errors import UserError
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.options.registry import registered
-from reflash_sr.options.rules import is_int
+from reflash_sr.options.value_rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
 from reflash_sr.weights.size_limit import Bounded

@@ -8,8 +8,8 @@ import torch
 
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.measure import Observer, measure_networks
-from reflash_sr.weights.trained_network import open_network
+from reflash_sr.evaluation.measure_networks import Observer, measure_networks
+from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_evaluate_degradations import save_network, sets_of
 
 

@@ -12,12 +12,12 @@ import torch
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, check
-from reflash_sr.evaluation.inference import CPU, Restorer
 from reflash_sr.evaluation.metrics import bicubic_upscale, measure
 from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.tiled_inference import CPU, Restorer
 from reflash_sr.system import processes
 from reflash_sr.system.devices import is_out_of_memory
-from reflash_sr.weights.trained_network import TrainedNetwork
+from reflash_sr.weights.network_from_file import TrainedNetwork
 
 Unit = tuple[str, str]  # dataset, image
 Place = tuple[DegradedSet | PairedSet, int]  # dataset, index of an image

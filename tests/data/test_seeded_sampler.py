@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from reflash_sr.data.draw_stream import Draw, DrawStream, draw_rng
+from reflash_sr.data.seeded_sampler import Draw, DrawStream, draw_rng
 
 
 def pairs(stream):

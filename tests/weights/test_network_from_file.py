@@ -10,7 +10,7 @@ from reflash_sr.analysis.features import list_layers
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import UserError
 from reflash_sr.positions import last_convolution
-from reflash_sr.weights.trained_network import label_of, open_network, size_multiple
+from reflash_sr.weights.network_from_file import label_of, open_network, size_multiple
 
 
 def save(path, content):

@@ -7,9 +7,9 @@ import pytest
 
 from reflash_sr.data.images.image_with_metadata import FullImage, to_levels
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.inference import Restorer
-from reflash_sr.evaluation.upscale import upscale_image
-from reflash_sr.weights.trained_network import build_network
+from reflash_sr.evaluation.tiled_inference import Restorer
+from reflash_sr.evaluation.upscale_image import upscale_image
+from reflash_sr.weights.network_from_file import build_network
 from tests.conftest import TINY_NETWORK, smooth_image
 
 
