@@ -28,7 +28,9 @@ from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs, pa
 from reflash_sr.analysis.measure_ablation import AblationPlan
 from reflash_sr.analysis.measure_ablation import ablate as ablate_pairs
 from reflash_sr.analysis.measure_clusters import FIVE, ClusterPlan, Samples, cluster_samples
-from reflash_sr.analysis.notebook_inputs import (
+from reflash_sr.analysis.on_device import check_layers, on_device
+from reflash_sr.analysis.saliency import Saliency, channel_saliency
+from reflash_sr.commands.notebook_inputs import (
     Image,
     Network,
     Networks,
@@ -40,8 +42,6 @@ from reflash_sr.analysis.notebook_inputs import (
     open_all,
     open_one,
 )
-from reflash_sr.analysis.on_device import check_layers, on_device
-from reflash_sr.analysis.saliency import Saliency, channel_saliency
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
