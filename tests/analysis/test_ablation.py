@@ -20,7 +20,7 @@ from reflash_sr.analysis.features import channel_dim, find_layer, study_layers, 
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.errors import UserError
 from tests.analysis.networks import PAPER, small
-from tests.analysis.test_replay import run_with
+from tests.analysis.test_replay_from_layer import run_with
 
 
 @pytest.fixture
