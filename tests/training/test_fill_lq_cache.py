@@ -19,7 +19,7 @@ def test_a_run_does_not_depend_on_what_the_cache_holds(training_options, tmp_pat
         folder = forked.write(tmp_path / name, training_options)
         status, said = forked.train(folder)
         assert status == 0, said
-        assert f'{BLOCK if name == "reads" else 0} of {BLOCK} are there' in said
+        assert f'{BLOCK if name == "reads" else 0} of {BLOCK} exist' in said
         outcomes.append(forked.outcome(folder, 6))
     forked.assert_same(*outcomes)
     shutil.rmtree(tmp_path / 'cache')
