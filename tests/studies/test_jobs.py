@@ -27,7 +27,7 @@ def test_parameters_of_a_cluster(tmp_path, engine):
 
 def run(*args, **env):
     return subprocess.run([sys.executable, TOOL, '--opt', 'grid.yml', *args], capture_output=True, text=True,
-                          timeout=1200, check=False, env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
+                          timeout=300, check=False, env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ SLURM = {  # runs the jobs of an array at once, as a cluster would
     'sbatch': '''#!/bin/bash
 array=$(sed -n 's/.*array=0-\\([0-9]*\\).*/\\1/p' "$1")
 for i in $(seq 0 "$array"); do
-    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >/dev/null 2>&1 &
+    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >>log 2>&1 &
 done
 echo Submitted batch job 7''',
     'srun': '#!/bin/bash\nshift 5; exec "$@"',
@@ -83,7 +83,10 @@ def test_slurm_gets_one_array_of_jobs(study_file):
         path.write_text(script, encoding='utf-8')
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     study_file({'dropout_p': [0.5]}, {'cluster': {'slurm_partition': 'gpu', 'timeout_min': 30}})
-    done = run('--engine', 'slurm', '--jobs', '2', PATH=f"{Path('bin').absolute()}:{os.environ['PATH']}")
+    try:
+        done = run('--engine', 'slurm', '--jobs', '2', PATH=f"{Path('bin').absolute()}:{os.environ['PATH']}")
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"a job did not end: {Path('log').read_text(encoding='utf-8')}")
     assert done.returncode == 0, done.stderr
     assert {row['cell'] for row in table()} == {'p0', 'p0.5'}
     script = next(Path('results/tiny/jobs').glob('2*/*_submission.sh')).read_text(encoding='utf-8')
