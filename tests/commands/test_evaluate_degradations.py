@@ -262,7 +262,7 @@ def test_images_that_were_taken_away_are_made_again(networks, image_folder, tmp_
     assert (out / 'table.csv').read_text() == table
 
 
-def test_a_image_restored_without_error_is_left_out_for_all(networks, tmp_path, capsys):
+def test_an_image_restored_without_error_is_left_out_for_all(networks, tmp_path, capsys):
     (tmp_path / 'flat').mkdir()
     Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(tmp_path / 'flat' / 'flat.png')
     Image.fromarray(smooth_image(3, 48, 48)).save(tmp_path / 'flat' / 'other.png')

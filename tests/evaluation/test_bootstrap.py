@@ -21,7 +21,7 @@ def test_the_interval_covers_the_truth_nearly_as_often_as_it_says():
     assert 0.9 < np.mean([gain.low <= 0.1 <= gain.high for gain in hits]) < 0.98
 
 
-def test_a_image_stays_together():
+def test_an_image_stays_together():
     """Degradations that repeat one another add nothing: the interval does not shrink with their number."""
     rows = np.random.default_rng(1).normal(size=(20, 1))
     one, eight = paired_gain([rows]), paired_gain([np.repeat(rows, 8, axis=1)])

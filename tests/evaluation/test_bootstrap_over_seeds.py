@@ -34,7 +34,7 @@ def test_cells_count_alike_and_means_agree(rng):
     assert np.mean(gain.by_seed) == pytest.approx(wanted)
 
 
-def test_a_image_without_a_value_is_left_out_for_all_seeds():
+def test_an_image_without_a_value_is_left_out_for_all_seeds():
     differences = [[np.array([[1.0], [5.0]])], [np.array([[3.0], [np.nan]])]]
     gain = gain_over_seeds(differences)
     assert (gain.mean, gain.by_seed, gain.images) == (2, (1, 3), 1)
