@@ -25,6 +25,7 @@ from reflash_sr.weights.size_limit import Bounded
 from reflash_sr.weights.state_dict import Weights, check_fit, load_weights
 
 SMALL = 48  # px: side of the test image that finds the scale; a multiple of every usual window size
+CHANNELS = {3: 'RGB', 1: 'Y', 4: 'RGBA'}  # what a network may restore, by number of channels; tried in this order
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class TrainedNetwork:
     label: str  # name in tables and figures
     path: str  # the weights file
     key: str  # which weights of the file: 'params', 'params_ema' or 'bare'
-    net: nn.Module  # maps (B, 3, H, W) to (B, 3, H · scale, W · scale), RGB in [0, 1]
+    net: nn.Module  # maps (B, C, H, W) to (B, C, H · scale, W · scale), in [0, 1]
     network_g: dict[str, Any]  # options of the network
+    channels: int  # C: a key of CHANNELS
     scale: int  # side of the output divided by side of the input
     multiple: int  # both sides of the input must be multiples of this, px
     parameters: int  # number of parameters
@@ -69,7 +71,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
 
     Raises:
         UserError: There is no such file or key, the network is not known, the weights do not fit, or the network does
-            not map RGB images to RGB images.
+            not map images of 3, 1 or 4 channels to images with as many channels.
     """
     loaded = load_weights(path, key)
     if key is not None and loaded.key != key:
@@ -82,9 +84,10 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     net.load_state_dict(loaded.state_dict)
     net.eval().requires_grad_(False)
     multiple = size_multiple(section)
+    channels, scale = _try(net, multiple, str(path))
     return TrainedNetwork(
         label=label or label_of(path, loaded.trained), path=str(path), key=loaded.key, net=net, network_g=section,
-        scale=_try(net, multiple, str(path)), multiple=multiple, parameters=sum(p.numel() for p in net.parameters()),
+        channels=channels, scale=scale, multiple=multiple, parameters=sum(p.numel() for p in net.parameters()),
         sha256=sha256(path), trained=dict(loaded.trained))
 
 
@@ -133,19 +136,24 @@ def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]
              'trained': network.trained} for network in networks]
 
 
-def _try(net: nn.Module, multiple: int, path: str) -> int:
-    """Run the network on a small image, and return its scale."""
+def _try(net: nn.Module, multiple: int, path: str) -> tuple[int, int]:
+    """Run the network on small images of 3, 1 and 4 channels, and return the channels that it takes, and its scale."""
     side = -(-SMALL // multiple) * multiple
-    try:
-        with torch.no_grad():
-            sr = net(torch.zeros(1, 3, side, side))
-    except Exception as error:  # the class of another project may raise anything
-        raise UserError(f'{path}: {type(net).__name__} does not take an RGB image: {error}') from error
-    shape = tuple(getattr(sr, 'shape', ()))
-    if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3] or shape[2] % side:
-        raise UserError(f'{path}: {type(net).__name__} returns shape {shape} for an RGB image of {side}×{side} px; '
-                        'it must return a larger RGB image')
-    return shape[2] // side
+    errors = []
+    for channels in CHANNELS:
+        try:
+            with torch.no_grad():
+                sr = net(torch.zeros(1, channels, side, side))
+        except Exception as error:  # the class of another project may raise anything
+            errors.append(error)
+            continue
+        shape = tuple(getattr(sr, 'shape', ()))
+        if len(shape) != 4 or shape[:2] != (1, channels) or shape[2] != shape[3] or shape[2] % side or not shape[2]:
+            raise UserError(f'{path}: {type(net).__name__} returns shape {shape} for an image of {channels} channels, '
+                            f'{side}×{side} px; it must return a larger image with {channels} channels')
+        return channels, shape[2] // side
+    raise UserError(f'{path}: {type(net).__name__} does not take an image of 3, 1 or 4 channels: '
+                    f'{errors[0]}') from errors[0]
 
 
 def _recognise(loaded: Weights) -> dict[str, Any]:

@@ -73,9 +73,24 @@ def test_what_cannot_be_opened_is_one_line(tmp_path):
         open_network(path, None, {**section, 'num_block': 2})
     with pytest.raises(UserError, match='EDSR does not accept these options'):
         open_network(path, None, {**section, 'blocks': 2})
-    grey = MSRResNet(1, 1, num_feat=8, num_block=1)
-    with pytest.raises(UserError, match='does not take an RGB image'):
-        open_network(save(tmp_path / 'grey.pth', grey.state_dict()))
+    six = MSRResNet(6, 6, num_feat=8, num_block=1)
+    with pytest.raises(UserError, match='does not take an image of 3, 1 or 4 channels: .* expected input.* 6 channels'):
+        open_network(save(tmp_path / 'six.pth', six.state_dict()))
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize('scale', [2, 4])
+@pytest.mark.parametrize('cls', [MSRResNet, RRDBNet])
+def test_y_rgb_and_rgba_networks_are_recognised(tmp_path, cls, scale, channels):
+    options = {'upscale' if cls is MSRResNet else 'scale': scale, 'num_feat': 8, 'num_block': 1}
+    found = open_network(save(tmp_path / 'x.pth', cls(channels, channels, **options).state_dict()))
+    assert (found.channels, found.scale) == (channels, scale)
+
+
+def test_a_network_with_other_channels_out_than_in_is_refused(tmp_path):
+    path = save(tmp_path / 'x.pth', RRDBNet(3, 1, num_feat=8, num_block=1).state_dict())
+    with pytest.raises(UserError, match=r'returns shape \(1, 1, .*must return a larger image with 3 channels'):
+        open_network(path)
 
 
 def test_names():
