@@ -21,6 +21,7 @@ from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import follow_file
+from reflash_sr.models.schedulers import build_scheduler, end_warmup_step, with_progress
 from reflash_sr.models.validation import Validation
 from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
@@ -92,6 +93,16 @@ class ReflashSRModel(SRModel):
         if optim_type not in known:
             raise UserError(f"train: optim_g: type: '{optim_type}' is not known{suggest(optim_type, known)}")
         return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+
+    def setup_schedulers(self) -> None:
+        """Build the scheduler of ``train: scheduler``: one of BasicSR or of ``torch.optim.lr_scheduler``."""
+        self.schedulers = [build_scheduler(optimiser, self.opt['train']['scheduler']) for optimiser in self.optimizers]
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Go on in the schedule; in the warm-up, the learning rate then rises linearly to its initial value."""
+        if 1 < current_iter <= warmup_iter:
+            end_warmup_step(self.schedulers)
+        super().update_learning_rate(current_iter, warmup_iter)
 
     def load_network(self, net: torch.nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
@@ -276,11 +287,10 @@ class ReflashSRModel(SRModel):
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Reload optimisers and schedulers; settings in the option file override those of the state."""
-        section = self.opt['train']['scheduler']
-        schedulers = [{k: v for k, v in state.items() if k not in section and k != 'cumulative_period'}
-                      for state in resume_state['schedulers']]
+        as_in_file = [dict(group) for group in self.optimizer_g.param_groups]
+        schedulers = [with_progress(*both) for both in zip(self.schedulers, resume_state['schedulers'])]
         super().resume_training({**resume_state, 'schedulers': schedulers})
-        follow_file(self.optimizer_g, self.schedulers[0], self.opt['train']['optim_g'])
+        follow_file(self.optimizer_g, self.schedulers[0], self.opt['train']['optim_g'], as_in_file)
         iteration = self._iteration = resume_state['iter']
         if resume_state.get('windows'):
             window = shares(resume_state['windows'], self.opt['world_size'])[self.opt['rank']]

@@ -18,7 +18,7 @@ from basicsr.utils import registry
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import known_keys
 from reflash_sr.options.author_networks import translate_network
-from reflash_sr.options.known_keys import SCHEDULERS
+from reflash_sr.options.known_keys import BASICSR_SCHEDULERS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.value_rules import ANY, SECTION, Rule
 
@@ -71,7 +71,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         if 'crop_border' not in metric and 'crop_border' in inspect.signature(function).parameters:
             raise UserError(f'{where}: crop_border: is missing; write how many px of the border to ignore, as in 4')
     if is_train:
-        _check_train(opt['train'])
+        _check_train(opt['train'], model)
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
         if opt['val'] is not None and 'val_freq' not in opt['val']:
             raise UserError("val: val_freq: is missing; write after how many iterations to validate, as in '5000'")
@@ -144,7 +144,7 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
         raise UserError('datasets: train: is missing; training needs this dataset')
 
 
-def _check_train(train: dict[str, Any]) -> None:
+def _check_train(train: dict[str, Any], model: type) -> None:
     for key in ('total_iter', 'optim_g', 'scheduler'):
         if key not in train:
             raise UserError(f'train: {key}: is missing')
@@ -158,6 +158,10 @@ def _check_train(train: dict[str, Any]) -> None:
     if 'lr' not in train['optim_g']:
         raise UserError("train: optim_g: lr: is missing; write the learning rate, as in 'lr: 2e-4'")
     scheduler = train['scheduler']
+    name = scheduler.get('type') if isinstance(scheduler, dict) else None
+    if name in SCHEDULERS and name not in BASICSR_SCHEDULERS and model.__module__.startswith('basicsr'):
+        raise UserError(f"train: scheduler: type: {model.__name__} knows only {', '.join(BASICSR_SCHEDULERS)}; for "
+                        f'{name} of torch, write model_type: ReflashSRModel')
     cls = _check_class(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
     if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
         raise UserError(f"train: scheduler: periods: {scheduler.get('periods')} end before total_iter, "

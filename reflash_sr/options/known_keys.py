@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import torch
 from basicsr.models import lr_scheduler
 
 from reflash_sr.options.value_rules import (
@@ -88,8 +89,12 @@ ARGUMENTS = {
     'restart_weights': NUMBERS,
 }  # yapf: disable
 NOT_FOR_SR = ('Optimizer', 'LBFGS', 'SparseAdam')  # the base class; needs a closure; needs sparse gradients
-SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
-SCHEDULERS['MultiStepLR'] = SCHEDULERS['MultiStepRestartLR']
+BASICSR_SCHEDULERS = {name: cls for name, cls in vars(lr_scheduler).items() if name.endswith('RestartLR')}
+BASICSR_SCHEDULERS['MultiStepLR'] = BASICSR_SCHEDULERS['MultiStepRestartLR']
+# Schedulers of torch that an option file can describe: without functions, other schedulers or a measured value.
+SCHEDULERS = BASICSR_SCHEDULERS | {name: getattr(torch.optim.lr_scheduler, name) for name in (
+    'ConstantLR', 'CosineAnnealingLR', 'CosineAnnealingWarmRestarts', 'CyclicLR', 'ExponentialLR', 'LinearLR',
+    'OneCycleLR', 'PolynomialLR', 'StepLR')}
 # Keys at the top of Real-ESRGAN's option files that cannot be moved under datasets: train as they are.
 REAL_ESRGAN = {'queue_size': 'remove it: every sample is degraded on its own'} | dict.fromkeys(
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')

@@ -177,7 +177,9 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
     cls = getattr(torch.optim, optim.pop('type'))
     optimiser = _attempt('train: optim_g', cls, cls, net.parameters(), **optim)
     cls = SCHEDULERS[scheduler.pop('type')]
-    _attempt('train: scheduler', cls, cls, optimiser, **scheduler)
+    schedule = _attempt('train: scheduler', cls, cls, optimiser, **scheduler)
+    schedule.last_epoch = train['total_iter'] - 2
+    _attempt('train: scheduler', cls, schedule.step)  # the last step of the run: some schedules end before
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
         raise UserError('train: pixel_opt: is missing; write a loss, as in pixel_opt: {type: L1Loss}')
     for key in ('pixel_opt', 'perceptual_opt'):

@@ -27,6 +27,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 
 from reflash_sr.data.seeded_sampler import DrawStream, SeededDraws
 from reflash_sr.errors import UserError
+from reflash_sr.models.schedulers import keep_schedule_in_warmup
 from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
@@ -163,6 +164,7 @@ class Run:
     def build_model(self, opt: dict[str, Any]) -> Any:
         """Build the model, and set what its state files store about the data."""
         self.model = build_model(opt)
+        keep_schedule_in_warmup(self.model)
         get_root_logger().info('Device: %s.', describe(select_device(opt)))
         batch = self.stream.batch_size * self.stream.world_size
         self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}

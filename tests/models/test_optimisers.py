@@ -63,8 +63,9 @@ def test_the_same_file_changes_nothing(opt):
 def test_other_settings_are_taken_over_and_said(opt, caplog, monkeypatch):
     monkeypatch.setattr(optimisers, 'get_root_logger', lambda: logging.getLogger('test'))
     model = build(opt)
-    follow_file(model.optimizer_g, model.schedulers[0],
-                {'type': 'Adam', 'lr': 1e-3, 'betas': [0.5, 0.9], 'weight_decay': 0.1})
+    section = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.5, 0.9], 'weight_decay': 0.1}
+    opt['train']['optim_g'] = section
+    follow_file(model.optimizer_g, model.schedulers[0], section, build(opt).optimizer_g.param_groups)
     group = model.optimizer_g.param_groups[0]
     assert (list(group['betas']), group['weight_decay'], group['lr']) == ([0.5, 0.9], 0.1, 1e-3)
     said = ' '.join(record.getMessage() for record in caplog.records if record.name == 'test')
