@@ -14,6 +14,7 @@ In SRResNet, RRDB and SwinIR also:
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ LAYOUTS = {
 }
 STAGES = ('branch', 'first')
 PARTS = {'all-part': 1, 'half-part': 2, 'quarter-part': 4}  # the last ⌈N / d⌉ of N blocks
+CONVOLUTION = nn.Conv2d, nn.ConvTranspose2d
+_CONVOLVE = {getattr(torch, f'conv{kind}{dims}d'): dims for kind in ('', '_transpose') for dims in (1, 2, 3)}
+PROBES = (32, 48, 56, 128)  # px: sides of the images tried; the later ones suit windows and networks with many scales
 _PATH = re.compile(r'(?:(?P<side>input|output) of )?(?P<module>[\w.]+)')
 
 
@@ -133,7 +137,7 @@ def _find(net: nn.Module, position: str, stage: str) -> list[Site]:
 
 def _every_conv(net: nn.Module, last: str) -> list[Site]:
     """The output of every convolution (Fig. 2a) except the last, whose output is the image."""
-    names = [name for name, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+    names = [name for name, module in net.named_modules() if isinstance(module, CONVOLUTION)]
     sites = [Site(name, 'output') for name in names if name != last and not name.startswith(f'{last}.')]
     if not sites:
         raise UserError(f'dropout_position: {type(net).__name__} has no convolution but its last')
@@ -143,20 +147,21 @@ def _every_conv(net: nn.Module, last: str) -> list[Site]:
 def last_convolution(net: nn.Module) -> str:
     """Return the path of the module of the last convolution, found by running the network once on a small image.
 
-    If a network fuses parallel convolutions in eval mode (ECBSR), the module is the block that fuses them. A
-    convolution whose input is an image, not features, does not count: for example, the mean shift at the end of
-    RIDNet. The network's modes and hooks, and the random state, are restored.
+    Transposed convolutions count (FSRCNN's last layer is one). If a network fuses parallel convolutions in eval mode
+    (ECBSR), the module is the block that fuses them. A convolution whose input is an image, not features, does not
+    count: for example, the mean shift at the end of RIDNet. The network's modes and hooks, and the random state, are
+    restored.
 
     Raises:
         UserError: There is no convolution of features, or the network cannot be run on one image.
     """
     name = type(net).__name__
-    first = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
+    first = next((module for module in net.modules() if isinstance(module, CONVOLUTION)), None)
     if first is None:
         raise UserError(f'dropout_position: {name} has no convolution; give the path of a module')
     failure = ''
-    for channels in dict.fromkeys((3, first.in_channels, 1)):
-        image = first.weight.new_zeros(1, channels, 32, 32)
+    for side, channels in itertools.product(PROBES, dict.fromkeys((3, first.in_channels, 1))):
+        image = first.weight.new_zeros(1, channels, side, side)
         try:
             with keep_rng(image.device), torch.no_grad():
                 last = _run(net, image)
@@ -168,11 +173,18 @@ def last_convolution(net: nn.Module) -> str:
                         f"({failure}); give the path of a module, as in 'input of conv_last'")
     if last is None:
         raise UserError(f'dropout_position: {name} has no convolution of features; give the path of a module')
-    return last
+    module, dims = last
+    if dims != 2:
+        raise UserError(f"dropout_position: the last convolution of {name}, '{module}', has {dims} dimensions, not 2; "
+                        'give the path of another module')
+    return module
 
 
-def _run(net: nn.Module, image: torch.Tensor) -> str | None:
-    """Run a network in eval mode; returns the path of the innermost module around the last convolution of features."""
+def _run(net: nn.Module, image: torch.Tensor) -> tuple[str, int] | None:
+    """Run a network in eval mode; returns the path of the innermost module around the last convolution of features.
+
+    The second value is the convolution's number of dimensions, 1 to 3.
+    """
     running: list[str] = []  # paths of the modules whose forward is active, innermost last
     last = None
 
@@ -181,8 +193,8 @@ def _run(net: nn.Module, image: torch.Tensor) -> str | None:
         def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
             nonlocal last
             kwargs = kwargs or {}
-            if func is torch.conv2d and (args[0] if args else kwargs['input']).shape[1] > image.shape[1]:
-                last = running[-1]
+            if func in _CONVOLVE and (args[0] if args else kwargs['input']).shape[1] > image.shape[1]:
+                last = running[-1], _CONVOLVE[func]
             return func(*args, **kwargs)
 
     def enter(name: str, *_: object) -> None:

@@ -132,6 +132,53 @@ def test_networks_that_cannot_be_searched():
         find_sites(nn.Sequential(nn.Conv2d(3, 3, 1)), 'last-conv')
 
 
+class FSRCNN(nn.Module):
+    """Shrinks, maps, expands, and ends in a transposed convolution."""
+
+    def __init__(self, scale=3):
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.PReLU(12))
+        self.body = nn.Sequential(nn.Conv2d(12, 5, 1), nn.Conv2d(5, 5, 3, padding=1), nn.Conv2d(5, 12, 1))
+        self.tail = nn.ConvTranspose2d(12, 3, 9, stride=scale, padding=4, output_padding=scale - 1)
+
+    def forward(self, x):
+        return self.tail(self.body(self.head(x)))
+
+
+def test_a_transposed_convolution_is_a_convolution():
+    net = FSRCNN()
+    assert find_sites(net, 'last-conv') == (Site('tail', 'input'),)
+    assert modules(find_sites(net, 'every-conv')) == ['head.0', 'body.0', 'body.1', 'body.2']
+    up_first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ConvTranspose2d(8, 8, 2, 2), nn.Conv2d(8, 3, 1))
+    assert find_sites(up_first, 'last-conv') == (Site('2', 'input'),)
+    assert modules(find_sites(up_first, 'every-conv')) == ['0', '1']
+
+
+def test_a_last_convolution_that_is_not_over_an_image_is_not_passed_over():
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Flatten(2), nn.Conv1d(8, 3, 1))
+    with pytest.raises(UserError, match=r"the last convolution of Sequential, '2', has 1 dimensions, not 2"):
+        find_sites(net, 'last-conv')
+
+
+class Windowed(nn.Module):
+    """Takes sides that are multiples of ``side`` only."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+        self.head, self.tail = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        if any(side % self.side for side in x.shape[2:]):
+            raise ValueError('this size does not divide into windows')
+        return self.tail(self.head(x))
+
+
+@pytest.mark.parametrize('side', [7, 12, 16, 24, 64, 128])
+def test_the_last_convolution_is_found_whatever_the_window(side):
+    assert find_sites(Windowed(side), 'last-conv') == (Site('tail', 'input'),)
+
+
 class Named(nn.Module):
     """What other projects call RRDBNet: one list of modules."""
 

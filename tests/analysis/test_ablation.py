@@ -21,6 +21,7 @@ from reflash_sr.analysis.psnr import Target
 from reflash_sr.errors import UserError
 from tests.analysis.networks import PAPER, small
 from tests.analysis.test_replay_from_layer import run_with
+from tests.test_positions import FSRCNN
 
 
 @pytest.fixture
@@ -112,6 +113,20 @@ def test_closed_form_images(name, steep, lq):
 ])
 def test_no_closed_form_where_it_would_be_wrong(net, layer, lq):
     assert ClosedForm.find(net.eval(), lq, layer) is None
+
+
+def test_a_transposed_last_convolution_against_brute_force(lq):
+    torch.manual_seed(0)
+    net = FSRCNN(scale=3).eval()
+    with torch.no_grad():
+        net.tail.bias += 0.5
+    gt = near(net, lq)
+    ablation = Ablation(net, lq, gt, 'last')
+    with tap(net, 'last') as seen, torch.no_grad():
+        net(lq)
+    images = [run_with(net, lq, 'last', removed_by_hand(seen['last'], [channel])) for channel in range(12)]
+    assert ablation.single() == pytest.approx([psnr_by_hand(image, gt) for image in images], abs=0.01)
+    assert len({round(drop, 3) for drop in ablation.single()}) > 6
 
 
 @pytest.mark.parametrize('layer', ['B1', 'last'])
