@@ -100,3 +100,8 @@ REAL_ESRGAN = {'queue_size': 'remove it: every sample is degraded on its own'} |
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')
 # Models whose network maps one image to one image; other models of BasicSR use a clip, a latent code or a pair.
 IMAGE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')
+# Keys, as section:key, that change neither the weights nor the measured values of a run.
+WITHOUT_EFFECT = re.compile(
+    r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|path:(experiments|results)_root|'
+    r'val:(pbar|save_img|suffix|keep_best)|datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|'
+    r'prefetch_mode|num_prefetch_queue|use_shuffle|dataset_enlarge_ratio)')

@@ -152,14 +152,18 @@ def status(cell: Cell, root: str | os.PathLike = '.') -> str:
 
 
 def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
-    """List where a cell's options differ from the option file that BasicSR copied into the experiment's folder."""
+    """List where a cell's options differ from the option file that BasicSR copied into the experiment's folder.
+
+    Keys that change no number, such as ``logger: print_freq``, do not count (``known_keys.WITHOUT_EFFECT``).
+    """
     try:
         before = dict(_flat(options.load(folder_of(cell, root) / f'{cell.experiment}.yml')))
     except UserError:
         return ['its option file cannot be read']
     now = dict(_flat(cell.options))
     return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}' for key in before | now
-            if key not in before or key not in now or before[key] != now[key]]
+            if not known_keys.WITHOUT_EFFECT.fullmatch(key)
+            and (key not in before or key not in now or before[key] != now[key])]
 
 
 def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:

@@ -179,6 +179,7 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
     cls = SCHEDULERS[scheduler.pop('type')]
     schedule = _attempt('train: scheduler', cls, cls, optimiser, **scheduler)
     schedule.last_epoch = train['total_iter'] - 2
+    optimiser.step()  # without gradients, it changes nothing; torch wants it before a scheduler's step
     _attempt('train: scheduler', cls, schedule.step)  # the last step of the run: some schedules end before
     if not train.get('pixel_opt') and not train.get('perceptual_opt'):
         raise UserError('train: pixel_opt: is missing; write a loss, as in pixel_opt: {type: L1Loss}')

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -221,13 +222,52 @@ def test_a_failing_cell_is_named_and_does_not_stop_the_others(study_file, traini
 def test_options_that_have_changed_are_never_mixed(study_file, training):
     sweep(study_file({'dropout_p': [0.1, 0.3]}))
     training.calls.clear()
-    changed = study_file({'dropout_p': [0.1, 0.5]}, logger={'print_freq': 5, 'save_checkpoint_freq': 3})
-    with pytest.raises(UserError, match=r'grid\.yml: 2 of 3 experiments .* logger:print_freq was 2, is now 5.*--rerun'):
+    changed = study_file({'dropout_p': [0.1, 0.5]}, amp='bf16')
+    with pytest.raises(UserError, match=r"grid\.yml: 2 of 3 experiments .* amp was None, is now 'bf16'.*--rerun"):
         sweep(changed)
     assert training.calls == []
     sweep(changed, rerun_changed=True)
     assert training.calls == [(f'tiny_{name}_seed3', False) for name in ('p0', 'p0.1', 'p0.5')]
     assert {row['cell'] for row in table()} == {'p0', 'p0.1', 'p0.5'}
+
+
+WITHOUT_EFFECT = {
+    'logger': {'print_freq': 5, 'save_checkpoint_freq': 2, 'keep_last': 1, 'wandb': {'project': None}},
+    'val': {'pbar': False, 'save_img': True, 'keep_best': True},
+    'train': {'detect_anomaly': True},
+    'datasets': {'train': {'num_worker_per_gpu': 1, 'persistent_workers': True, 'prefetch_mode': 'cpu',
+                           'num_prefetch_queue': 2, 'dataset_enlarge_ratio': 7, 'use_shuffle': False},
+                 'val': {'num_worker_per_gpu': 1}},
+    'dist_params': {'backend': 'gloo'},
+}  # yapf: disable
+
+
+def merged(options, changes):
+    return {**options, **{key: merged(options.get(key, {}), value) if isinstance(value, dict) else value
+                          for key, value in changes.items()}}
+
+
+def test_keys_that_change_no_number_neither_refuse_nor_retrain(study_file, training, training_options):
+    sweep(study_file({'dropout_p': [0.1]}))
+    training.calls.clear()
+    changed = merged(training_options, WITHOUT_EFFECT)
+    assert '2 finished' in sweep(study_file({'dropout_p': [0.1]}, **changed))
+    assert training.calls == []
+    changed['logger']['save_format'] = 'safetensors'
+    with pytest.raises(UserError, match='2 of 2 experiments .*logger:save_format was None'):
+        sweep(study_file({'dropout_p': [0.1]}, **changed))
+
+
+@pytest.mark.slow
+def test_those_keys_change_no_number(training_options):
+    networks = []
+    for name, changes in (('one', {}), ('two', WITHOUT_EFFECT)):
+        Path(f'{name}.yml').write_text(yaml.safe_dump({**merged(training_options, changes), 'name': name}))
+        assert cli.main(['train', '-opt', f'{name}.yml']) == 0
+        networks.append(torch.load(f'experiments/{name}/models/net_g_latest.pth')['params_ema'])
+    assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])
+    one, two = (Path(f'experiments/{name}/validation/iter_6.csv').read_text() for name in ('one', 'two'))
+    assert one == two
 
 
 def test_force_yml_changes_every_cell_and_stands_in_its_option_file(study_file, training):
