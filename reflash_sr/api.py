@@ -89,7 +89,8 @@ def upscale(network: Network, image: Image, tile: int | None = None, device: str
     opened, where, pixels = open_one(network), _device(device), image_of(image)
     check_whole(tile=tile)
     with on_device(opened.net, where, hint='give a smaller tile'):
-        return Restorer(opened.net, opened.scale, opened.multiple, where, tile=tile).restore(pixels)
+        restorer = Restorer(opened.net, opened.scale, opened.multiple, where, tile=tile, channels=opened.channels)
+        return restorer.restore(pixels)
 
 
 def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str | Sequence[str] = 'all',
@@ -221,7 +222,7 @@ class _InMemory(ImageSource):
 
     def __init__(self, images: Sequence[np.ndarray]):
         self._images = images
-        self.root, self.on_disk, self.others = 'memory', False, []
+        self.root, self.roots, self.on_disk, self.others = 'memory', ['memory'], False, []
         self.names = [str(index) for index in range(len(self._images))]
         self.paths = [Path(name) for name in self.names]
 

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'--mc: {network.path}: {network.network_g["type"]} has no dropout with p > 0; add it with '
                         '--arch WithDropout:dropout_p=0.5, or give a network with dropout')
     restorer = Restorer(network.net, network.scale, network.multiple, open_device(args), bool(args.amp), args.tile,
-                        args.overlap)
+                        args.overlap, network.channels)
     summary = upscale(jobs, restorer, args.output, args.overwrite, args.mc, args.seed)
     if len(jobs) == 1 and summary.broken:
         raise UserError(summary.broken[0])

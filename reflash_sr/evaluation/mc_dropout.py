@@ -31,14 +31,14 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
     that channel dropout leaves no seams. PyTorch's random state and the network are restored afterwards.
 
     Args:
-        lq: (1, 3, H, W) in [0, 1].
+        lq: RGB or RGBA, (1, C, H, W) in [0, 1], as for the restorer.
         passes: Number of passes, at least 2.
         seed: Seed of the masks.
         name: Name of the image.
 
     Returns:
-        The mean of the clipped results, (1, 3, H · scale, W · scale) in [0, 1], and their standard deviation (n - 1),
-        (H · scale, W · scale) in [0, 0.71], root mean square over the channels. Both float32, on the device.
+        The mean of the clipped results, (1, C, H · scale, W · scale) in [0, 1], and their standard deviation (n - 1),
+        (H · scale, W · scale) in [0, 0.71], root mean square over R, G and B. Both float32, on the device.
 
     Raises:
         UserError: Fewer than 2 passes, or a result that is not finite.
@@ -56,7 +56,7 @@ def mc_dropout(restorer: Restorer, lq: torch.Tensor, passes: int, seed: int = 0,
             difference = sr - mean  # Welford's algorithm: no cancellation for any number of passes
             mean = mean + difference / (number + 1)
             squares = squares + difference * (sr - mean)
-    return mean.clamp(0, 1), (squares / (passes - 1)).mean(1)[0].clamp(min=0).sqrt()
+    return mean.clamp(0, 1), (squares / (passes - 1))[:, :3].mean(1)[0].clamp(min=0).sqrt()
 
 
 @contextlib.contextmanager

@@ -88,7 +88,7 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
               if (dataset.name, dataset.names[place]) not in observer.measured or observer.lacks(dataset, place)]
     processes.gather(None)  # no process writes before all have checked what is missing
     restorers = {one.label: Restorer(one.net, one.scale, one.multiple, device, settings.amp, settings.tile,
-                                     settings.overlap) for one in networks}
+                                     settings.overlap, one.channels) for one in networks}
     found: dict[Unit, list[Score]] = {}
     failure: UserError | None = None
     try:

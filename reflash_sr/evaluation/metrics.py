@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from reflash_sr.data.images.channels import BLACK, OF_RGB
 from reflash_sr.errors import UserError
 
-_TO_Y = np.array([65.481, 128.553, 24.966])  # of RGB; ITU-R BT.601, as in MATLAB
 _C1, _C2 = (0.01 * 255)**2, (0.03 * 255)**2
 _WINDOW = cv2.getGaussianKernel(11, 1.5)
 _INSIDE = slice(5, -5)  # where the window lies within the image
@@ -26,10 +26,10 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
 
     Args:
         metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal images), ``ssim``, ``lpips``.
-        sr: (H, W, 3) uint8 RGB.
+        sr: RGB or Y, (H, W, 3 or 1) uint8.
         gt: The same.
         crop_border: px excluded on every side.
-        y_channel: Whether to measure on Y of YCbCr instead of RGB.
+        y_channel: Whether to measure on Y of YCbCr instead of RGB; Y stays as it is.
 
     Raises:
         UserError: The images differ in size, or are too small.
@@ -42,7 +42,7 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
                         f'a side needs {smallest} px')
     inside = slice(crop_border, -crop_border or None)
     sr, gt = (image[inside, inside] for image in (sr, gt))
-    if y_channel:
+    if y_channel and gt.shape[2] == 3:
         sr, gt = to_y(sr), to_y(gt)
     return METRICS[metric](sr, gt)
 
@@ -94,14 +94,15 @@ def check_metrics(names: Collection[str]) -> None:
 
 def to_y(image: np.ndarray) -> np.ndarray:
     """Y of YCbCr, in [16, 235]: (H, W, 3) uint8 RGB to (H, W) float32, rounded as BasicSR rounds it."""
-    y = (np.dot(image.astype(np.float32) / 255, _TO_Y) + 16) / 255
+    y = (np.dot(image.astype(np.float32) / 255, OF_RGB) + BLACK) / 255
     return y.astype(np.float32) * np.float32(255)
 
 
 def bicubic_upscale(lq: np.ndarray, scale: int) -> np.ndarray:
-    """Upscale (H, W, 3) uint8 with Pillow's bicubic filter, as test sets are downscaled."""
+    """Upscale (H, W, 3 or 1) uint8 with Pillow's bicubic filter, as test sets are downscaled."""
     size = (lq.shape[1] * scale, lq.shape[0] * scale)
-    return np.asarray(Image.fromarray(lq).resize(size, Image.Resampling.BICUBIC))
+    image = Image.fromarray(lq[..., 0] if lq.shape[2] == 1 else lq)
+    return np.atleast_3d(np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
 
 
 def _blur(values: np.ndarray) -> np.ndarray:

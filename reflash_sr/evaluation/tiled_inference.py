@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from reflash_sr.data.images.channels import from_channels, to_channels
 from reflash_sr.errors import UserError
 from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
 
@@ -23,12 +24,12 @@ HELD = 2.0  # factor for tensors held by long skips and for the allocator's over
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1]."""
+    """(H, W, C) uint8 to (1, C, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / 255
 
 
 def to_image(tensor: torch.Tensor) -> np.ndarray:
-    """(1, 3, H, W) in [0, 1] to (H, W, 3) uint8: clipped, rounded half to even, as BasicSR's ``tensor2img`` does.
+    """(1, C, H, W) in [0, 1] to (H, W, C) uint8: clipped, rounded half to even, as BasicSR's ``tensor2img`` does.
 
     Raises:
         UserError: A value is not finite.
@@ -43,14 +44,18 @@ def to_image(tensor: torch.Tensor) -> np.ndarray:
 class Restorer:
     """A network on a device; restores images of any size.
 
+    RGB images become Y or RGBA for a network of 1 or 4 channels, and its results RGB again, as
+    :mod:`reflash_sr.data.images.channels` says.
+
     Args:
-        net: Network for (B, 3, H, W) in [0, 1]; is moved to the device.
+        net: Network for (B, channels, H, W) in [0, 1]; is moved to the device.
         scale: Upscaling factor.
         multiple: Both sides of its input must be multiples of this, px.
         amp: Whether to run in bfloat16 mixed precision; the output stays float32.
         tile: Side of a tile, px of the LQ image; None: tiles only if the whole image does not fit into memory; 0:
             never tiles.
         overlap: Context around a tile, px of the LQ image.
+        channels: Channels of the network: 1, 3 or 4.
 
     Attributes:
         forced_tile: Side of the smallest tile used because memory was short, px of the LQ image; 0: none.
@@ -63,6 +68,7 @@ class Restorer:
     amp: bool = False
     tile: int | None = None
     overlap: int = OVERLAP
+    channels: int = 3
 
     def __post_init__(self):
         self.net = self.net.to(self.device).to(memory_format=torch.channels_last)
@@ -71,8 +77,15 @@ class Restorer:
 
     @torch.no_grad()
     def __call__(self, lq: torch.Tensor) -> torch.Tensor:
-        """Restore (1, 3, H, W) in [0, 1]; returns (1, 3, H · scale, W · scale) float32, on the device, not clipped."""
-        lq = lq.to(self.device)
+        """Restore an image.
+
+        Args:
+            lq: RGB, or an image with the channels of the network: (1, C, H, W) in [0, 1].
+
+        Returns:
+            (1, C, H · scale, W · scale) float32, on the device, not clipped.
+        """
+        given, lq = lq, to_channels(lq, self.channels).to(self.device)
         tile = self._fitting_tile(lq) if self.tile is None else self.tile
         while True:
             try:
@@ -85,7 +98,7 @@ class Restorer:
             else:
                 if tile and self.tile is None:
                     self.forced_tile = min(self.forced_tile or tile, tile)
-                return sr
+                return from_channels(sr, given)
             release_memory(self.device)
 
     def restore(self, lq: np.ndarray) -> np.ndarray:
@@ -112,7 +125,7 @@ class Restorer:
     def _fitting_pixels(self) -> float:
         """Number of pixels of an LQ image that fit into free memory; infinite if unknown."""
         if self._bytes is None:
-            self._bytes = bytes_per_pixel(self.net, self.multiple, self.device)
+            self._bytes = bytes_per_pixel(self.net, self.multiple, self.device, self.channels)
         free = free_memory(self.device)
         return float('inf') if free is None else MEMORY_SHARE * free / self._bytes
 
@@ -172,7 +185,7 @@ def _up(side: int, multiple: int) -> int:
 
 
 @torch.no_grad()
-def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> float:
+def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device, channels: int = 3) -> float:
     """Estimate the peak memory of a forward pass, in bytes of float32 for each pixel of the LQ image.
 
     The estimate is the size of input and output of the largest layer on a small image, times :data:`HELD`.
@@ -186,7 +199,7 @@ def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device) -> floa
 
     handles = [module.register_forward_hook(note) for module in net.modules()]
     try:
-        net(torch.zeros(1, 3, side, side, device=device))
+        net(torch.zeros(1, channels, side, side, device=device))
     finally:
         for handle in handles:
             handle.remove()

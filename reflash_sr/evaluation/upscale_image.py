@@ -1,4 +1,4 @@
-"""Upscaling one image: colour channels with the network, transparency with Pillow's bicubic filter."""
+"""Upscaling one image: colours with the network, transparency with it (RGBA) or with Pillow's bicubic filter."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: i
                   name: str = '') -> tuple[FullImage, np.ndarray | None]:
     """Upscale an image with its transparency; bit depth, colour profile, EXIF and other metadata are kept.
 
+    A network of four channels upscales the transparency itself.
+
     Args:
         image: (H, W) px.
         passes: Number of MC dropout passes, at least 2; 0: dropout is off.
@@ -31,7 +33,9 @@ def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: i
     Raises:
         UserError: The network gave values that are not finite.
     """
-    lq = torch.from_numpy(np.ascontiguousarray(image.colour.transpose(2, 0, 1)))[None]
+    alpha = image.alpha
+    seen = image.colour if alpha is None or restorer.channels < 4 else np.dstack((image.colour, alpha))
+    lq = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))[None]
     deviation = None
     if passes:
         sr, std = mc_dropout(restorer, lq, passes, seed, name)
@@ -40,9 +44,11 @@ def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: i
         sr = restorer(lq)
         if not sr.isfinite().all():
             raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
-    colour = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    alpha = image.alpha
-    if alpha is not None:
+    pixels = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    colour = pixels[..., :3]
+    if pixels.shape[2] == 4:
+        alpha = pixels[..., 3]
+    elif alpha is not None:
         size = colour.shape[1], colour.shape[0]
         alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     return replace(image, colour=colour, alpha=alpha), deviation

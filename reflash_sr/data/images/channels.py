@@ -1,0 +1,57 @@
+"""RGB images in the channels of a network (Y, RGB or RGBA), and back.
+
+A network of one channel restores Y of YCbCr (ITU-R BT.601), in the range and with the rounding of BasicSR's ``color:
+y``; Cb and Cr are upscaled with the bicubic filter, as is usual for such networks. A network of four channels also sees
+alpha: 1 where an image has none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+OF_RGB = (65.481, 128.553, 24.966)  # Y is 16 plus these parts of R, G and B in [0, 1]; they add up to 219
+BLACK, WHITE = 16, 235  # Y of black and of white
+COLOURS = {1: 'Y', 3: 'RGB', 4: 'RGB'}  # what metrics compare, by the number of channels of a network
+
+
+def to_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
+    """Convert an image to the channels of a network.
+
+    Args:
+        image: RGB, (…, 3, H, W) in [0, 1], or an image that has the channels already.
+        channels: 1, 3 or 4.
+
+    Returns:
+        (…, channels, H, W) float32 in [0, 1]; Y is in [16, 235] / 255.
+    """
+    if image.shape[-3] == channels:
+        return image
+    if channels == 4:
+        return torch.cat((image, torch.ones_like(image[..., :1, :, :])), dim=-3)
+    weights = torch.tensor(OF_RGB, dtype=torch.float64, device=image.device)
+    y = torch.tensordot(image.double().movedim(-3, -1), weights, 1).unsqueeze(-3)
+    return ((y + BLACK) / 255).float()
+
+
+def from_channels(sr: torch.Tensor, lq: torch.Tensor) -> torch.Tensor:
+    """Convert the result of a network to the channels of the image that :func:`to_channels` converted.
+
+    Args:
+        sr: (1, channels, H · scale, W · scale).
+        lq: The image before its conversion, (1, 3, H, W), or the network's own channels.
+
+    Returns:
+        (1, C, H · scale, W · scale) with the C channels of ``lq``, on the device of ``sr``, not clipped.
+    """
+    if sr.shape[1] >= lq.shape[1]:
+        return sr[:, :lq.shape[1]]
+    # Grey of the same Y plus the colour's distance from it, which is linear in Cb and Cr alone. On the device of the
+    # LQ image, the CPU: not every device has this filter, which is Pillow's bicubic filter.
+    distance = lq - _grey(to_channels(lq, 1))
+    return _grey(sr) + F.interpolate(distance, sr.shape[2:], mode='bicubic', antialias=True).to(sr)
+
+
+def _grey(y: torch.Tensor) -> torch.Tensor:
+    """The R = G = B, in [0, 1], of a Y."""
+    return (y * 255 - BLACK) / (WHITE - BLACK)
