@@ -42,6 +42,7 @@ from reflash_sr.commands.notebook_inputs import (
     open_all,
     open_one,
 )
+from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
@@ -180,7 +181,7 @@ def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last
         raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px, but {opened.label} needs multiples of '
                         f'{opened.multiple} px; crop the image')
     with on_device(opened.net, where, hint='give a smaller image'):
-        return channel_saliency(opened.net, to_tensor(pixels).to(where), names)
+        return channel_saliency(opened.net, to_channels(to_tensor(pixels), opened.channels).to(where), names)
 
 
 def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', degradations: Sequence[str] = FIVE,

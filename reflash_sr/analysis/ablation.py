@@ -29,15 +29,15 @@ class Ablation:
 
     Args:
         net: The network, in eval mode.
-        lq: An image, (1, 3, H, W) in [0, 1], on the network's device.
-        gt: Its GT image, (H · scale, W · scale, 3) uint8 RGB.
+        lq: An image in the network's channels, (1, C, H, W) in [0, 1], on the network's device.
+        gt: Its GT image, RGB or Y, (H · scale, W · scale, 3 or 1) uint8. Alpha is not compared.
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
         batch: Variants per batch. Default: as many as fit into memory.
         closed_form: Whether to use :class:`reflash_sr.analysis.closed_form_ablation.ClosedForm` where possible.
 
     Attributes:
-        output: Output of the network, (1, 3, H · scale, W · scale).
-        psnr: Its PSNR, dB (8-bit RGB, no border cropped).
+        output: Output of the network, (1, C, H · scale, W · scale).
+        psnr: Its PSNR, dB (8 bits, no border cropped).
         strength: S_k, (C,) float64.
         channels: C.
         closed: Whether the closed form is used.

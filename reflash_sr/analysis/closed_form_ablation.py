@@ -25,11 +25,11 @@ class ClosedForm:
     Args:
         conv: The last convolution.
         features: Its input, (1, C, H, W).
-        response: Its output without its bias, (1, 3, h, w).
-        rest: The output of the network minus the response: base and bias, (1, 3, h, w).
+        response: Its output without its bias, (1, N, h, w): N is the number of channels of an image.
+        rest: The output of the network minus the response: base and bias, (1, N, h, w).
 
     Attributes:
-        output: The output with all channels, (1, 3, h, w).
+        output: The output with all channels, (1, N, h, w).
     """
 
     def __init__(self, conv: nn.Conv2d, features: torch.Tensor, response: torch.Tensor, rest: torch.Tensor):
@@ -46,7 +46,7 @@ class ClosedForm:
 
         Args:
             net: The network, in eval mode.
-            lq: An image, (1, 3, H, W).
+            lq: An image, (1, N, H, W).
             layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
         Returns:
@@ -90,7 +90,7 @@ class ClosedForm:
             factors: (C,): factor for the other channels.
 
         Yields:
-            The output for each channel in turn, (1, 3, h, w), float32; may be overwritten.
+            The output for each channel in turn, (1, N, h, w), float32; may be overwritten.
         """
         for begin in range(0, len(factors), CHUNK):
             channels = range(begin, min(begin + CHUNK, len(factors)))
@@ -110,7 +110,7 @@ class ClosedForm:
             factors: (C + 1,): factor for the remaining channels when 0, 1, …, C are removed.
 
         Yields:
-            The outputs with C, C − 1, …, 1 channels removed, each (1, 3, h, w), float32; may be overwritten.
+            The outputs with C, C − 1, …, 1 channels removed, each (1, N, h, w), float32; may be overwritten.
         """
         yield self.rest.clone()
         left = torch.zeros_like(self.response)  # a sum, not a difference to the whole: exact for weak channels too
@@ -122,7 +122,7 @@ class ClosedForm:
                 yield torch.add(self.rest, left, alpha=float(factors[begin + place]))
 
     def _contributions(self, channels: Sequence[int] | np.ndarray) -> torch.Tensor:
-        """The response to each of the channels alone, (k, 3, h, w)."""
+        """The response to each of the channels alone, (k, N, h, w)."""
         features = self.features[:, channels.start:channels.stop] if isinstance(channels, range) else (
             self.features[:, list(channels)])
         weight = self.conv.weight[:, list(channels)].transpose(0, 1).reshape(-1, 1, *self.conv.kernel_size)

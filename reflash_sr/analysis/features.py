@@ -86,11 +86,12 @@ def find_layers(net: nn.Module, layers: Sequence[str]) -> dict[str, Site]:
     return found
 
 
-def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[str, str]]:
+def list_layers(net: nn.Module, lq: torch.Tensor | None = None, channels: int = 3) -> list[tuple[str, str]]:
     """List the layers of a network, and the shapes of their features.
 
     Args:
-        lq: An image, (1, 3, H, W). Default: a black one of 48×48.
+        lq: An image, (1, C, H, W). Default: a black one of 48×48 px.
+        channels: Channels of the default image.
 
     Returns:
         Name and description, as in ``('B1', 'output of body.0: 64 channels of 48×48')``. For a network without the
@@ -100,7 +101,7 @@ def list_layers(net: nn.Module, lq: torch.Tensor | None = None) -> list[tuple[st
     if len(layers) < 2:
         layers = {name: Site(name, 'output') for name, _ in net.named_modules() if name} | layers
     if lq is None:
-        lq = next(net.parameters(), torch.zeros(1)).new_zeros(1, 3, PROBE, PROBE)
+        lq = next(net.parameters(), torch.zeros(1)).new_zeros(1, channels, PROBE, PROBE)
     try:
         with keep_rng(lq.device), torch.no_grad(), _watch(net, layers, strict=False) as seen:
             net(lq)
@@ -182,7 +183,7 @@ def features_until(net: nn.Module, lq: torch.Tensor, layer: str) -> torch.Tensor
     """Run a network up to a layer only.
 
     Args:
-        lq: (B, 3, H, W).
+        lq: (B, C, H, W).
         layer: As in :func:`find_layer`.
 
     Returns:

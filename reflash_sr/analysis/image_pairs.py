@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.degradations import check_name, degrade, noise_rng
 from reflash_sr.errors import UserError
-from reflash_sr.evaluation.tiled_inference import to_tensor
+from reflash_sr.evaluation.tiled_inference import to_image, to_tensor
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
 
@@ -40,13 +41,18 @@ class Pair:
     """An LQ image with its GT image.
 
     Attributes:
-        lq: (1, 3, H, W) in [0, 1].
-        gt: (H · scale, W · scale, 3) uint8 RGB.
+        lq: RGB, (1, 3, H, W) in [0, 1].
+        gt: RGB, (H · scale, W · scale, 3) uint8.
     """
 
     name: str
     lq: torch.Tensor
     gt: np.ndarray
+
+    def seen_by(self, network: TrainedNetwork) -> Pair:
+        """The pair for a network: both images as Y if it restores Y; the LQ image with opaque alpha for RGBA."""
+        gt = to_image(to_channels(to_tensor(self.gt), 1)) if network.channels == 1 else self.gt
+        return replace(self, lq=to_channels(self.lq, network.channels), gt=gt)
 
 
 def load_pairs(selection: ImageSelection, networks: Sequence[TrainedNetwork]) -> list[Pair]:

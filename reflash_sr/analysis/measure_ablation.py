@@ -14,6 +14,7 @@ from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop
 from reflash_sr.analysis.features import as_maps, features_until
 from reflash_sr.analysis.image_pairs import Pair
 from reflash_sr.analysis.on_device import CPU, on_device
+from reflash_sr.data.images.channels import COLOURS
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
@@ -64,9 +65,10 @@ class AblationPlan:
 
 @dataclass(frozen=True)
 class LayerAblation:
-    """PSNR of a network on I images without some of the C channels of a layer, dB (8-bit RGB, no border cropped).
+    """PSNR of a network on I images without some of the C channels of a layer, dB (8 bits, no border cropped).
 
     Attributes:
+        colours: What PSNR compares: ``'RGB'``, or ``'Y'`` for a network of one channel.
         closed: Whether the closed form was used.
         psnr: (I,): with all channels.
         single: (I, C): without each channel.
@@ -74,6 +76,7 @@ class LayerAblation:
     """
 
     layer: str
+    colours: str
     images: list[str]
     closed: bool
     psnr: np.ndarray
@@ -131,7 +134,7 @@ def ablate(network: TrainedNetwork, pairs: Sequence[Pair], layers: Sequence[str]
 def layer_maps(network: TrainedNetwork, pair: Pair, layer: str, device: torch.device = CPU) -> np.ndarray | None:
     """Features of a layer for an image, (C, H, W) float32; None for tokens, unless there is one for each pixel."""
     with on_device(network.net, device, hint=HINT):
-        features = features_until(network.net, pair.lq.to(device), layer)
+        features = features_until(network.net, pair.seen_by(network).lq.to(device), layer)
     maps = as_maps(features, pair.lq.shape[-2:])
     return maps if features.dim() == 4 or maps.shape[1:] == pair.lq.shape[-2:] else None
 
@@ -141,7 +144,8 @@ def _ablate_layer(network: TrainedNetwork, pairs: Sequence[Pair], layer: str, pl
     found = [_ablate_pair(network, pair, layer, plan, device, bar) for pair in pairs]
     closed, psnr, single, curves = zip(*found)
     in_turn = {name: np.stack([curve[name] for curve in curves]) for name in plan.seeded_orders}
-    return LayerAblation(layer, [pair.name for pair in pairs], closed[-1], np.array(psnr), np.stack(single), in_turn)
+    return LayerAblation(layer, COLOURS[network.channels], [pair.name for pair in pairs], closed[-1], np.array(psnr),
+                         np.stack(single), in_turn)
 
 
 def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: AblationPlan, device: torch.device,
@@ -150,6 +154,7 @@ def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: Ablation
     def progress(count: int) -> None:
         bar.update(count / ablation.channels)
 
+    pair = pair.seen_by(network)
     lq = pair.lq.to(device, memory_format=torch.channels_last)
     ablation = Ablation(network.net, lq, pair.gt, layer, plan.batch, plan.closed_form)
     single = ablation.single(progress)

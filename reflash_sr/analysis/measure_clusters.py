@@ -17,6 +17,7 @@ from reflash_sr.analysis.clusters import Clusters, Labels, check, cluster
 from reflash_sr.analysis.feature_file import FeatureFile
 from reflash_sr.analysis.features import features_until, find_layer, study_layers
 from reflash_sr.analysis.on_device import CPU, check_layers
+from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.sample_crops import check_degradations, choose_crops, make_samples
 from reflash_sr.errors import RunError, UserError
@@ -138,12 +139,13 @@ def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Labels, lay
         RunError: Memory or the disk ran out.
     """
     with FeatureFile(len(lq), scratch) as file:
-        fill(file, network.net, lq, layer or default_layer(network.net), device, amp, batch, network.label)
+        fill(file, network.net, lq, layer or default_layer(network.net), device, amp, batch, network.label,
+             network.channels)
         return cluster(file.blocks(), labels, pca, perplexity, seeds)
 
 
 def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: torch.device, amp: bool = False,
-         batch: int | None = None, label: str | None = None) -> None:
+         batch: int | None = None, label: str | None = None, channels: int = 3) -> None:
     """Run a network up to a layer on every sample, and write the features into a file, in the samples' order.
 
     Args:
@@ -154,6 +156,7 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
         amp: Whether to run in bfloat16 mixed precision.
         batch: Samples per batch; halved when memory runs out. Default: depends on the device.
         label: Text of the progress bar; None: no bar.
+        channels: Channels of the network: 1, 3 or 4.
 
     Raises:
         RunError: There is not enough memory for one sample.
@@ -168,7 +171,8 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
             part = torch.from_numpy(lq[done:done + batch]).to(device)
             try:
                 # A view of (n, h, w, 3): channels last already.
-                features = features_until(net, part.permute(0, 3, 1, 2).float() / 255, layer)
+                seen = to_channels(part.permute(0, 3, 1, 2).float() / 255, channels)
+                features = features_until(net, seen, layer)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

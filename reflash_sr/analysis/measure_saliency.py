@@ -36,7 +36,7 @@ def saliency_by_image(network: TrainedNetwork, pairs: Sequence[Pair], layers: Se
     """
     bar = tqdm(total=len(pairs) * len(layers), desc=network.label, disable=None, unit='layer')
     with on_device(network.net, device, amp, HINT), bar:
-        for pair in pairs:
+        for pair in (pair.seen_by(network) for pair in pairs):
             lq = pair.lq.to(device, memory_format=torch.channels_last)
             found = channel_saliency(network.net, lq, layers)
             for layer in layers:

@@ -57,7 +57,7 @@ def check_layers(networks: Sequence[TrainedNetwork], layers: Sequence[str]) -> l
             raise UserError(f'{network.path}: {error}') from None
         side = max(-(-TRIED // network.multiple), 2) * network.multiple
         with tap(network.net, names) as seen, torch.no_grad():
-            network.net(next(network.net.parameters()).new_zeros(1, 3, side, side))
+            network.net(next(network.net.parameters()).new_zeros(1, network.channels, side, side))
         for name in names:
             if seen[name].shape[0] != 1:
                 raise UserError(f"{network.path}: layer '{name}': holds windows of the image, not the image; give "

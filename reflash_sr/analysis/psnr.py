@@ -9,10 +9,10 @@ from reflash_sr.errors import UserError
 
 
 class Target:
-    """A GT image for comparisons: 8-bit RGB, no border cropped.
+    """A GT image for comparisons: 8 bits, no border cropped.
 
     Args:
-        gt: (H, W, 3) uint8 RGB.
+        gt: RGB or Y, (H, W, C) uint8.
         device: Device of the images to compare.
     """
 
@@ -23,7 +23,8 @@ class Target:
         """Compare images with the target, rounded to 8 bits as in BasicSR.
 
         Args:
-            images: (K, 3, H, W) float32; clipped to [0, 1]. They are overwritten.
+            images: (K, C, H, W) float32, or more channels, which are not compared; clipped to [0, 1]. They are
+                overwritten.
 
         Returns:
             (K,), dB; infinite where an image is equal to the target.
@@ -33,7 +34,7 @@ class Target:
         """
         # Image by image, to stay in the cache; the squares are integers, so float32 sums are exact enough.
         errors = [one.mul_(255).clamp_(0, 255).round_().sub_(self.levels).square_().sum((0, 2), dtype=torch.float32)
-                  for one in images]
+                  for one in images[:, :len(self.levels)]]
         mse = torch.stack(errors).cpu().double().sum(1).div_(self.levels.numel()).numpy()
         if np.isnan(mse).any():
             raise UserError('the network gave values that are not finite: its weights, or its rescaled channels, are '

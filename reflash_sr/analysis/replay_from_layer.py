@@ -27,12 +27,12 @@ class Replay:
 
     Args:
         net: The network, in eval mode. It is changed only while it runs.
-        lq: An image, (1, 3, H, W).
+        lq: An image, (1, C, H, W).
         layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
     Attributes:
         features: Features of the layer, (1, C, H, W) or (1, N, C).
-        output: Output of the network, (1, 3, H · scale, W · scale).
+        output: Output of the network, (1, C, H · scale, W · scale).
 
     Raises:
         UserError: There is no such layer, it is not reached, or it does not hold features of one image.
@@ -76,7 +76,7 @@ class Replay:
             overwrite: Whether the network may work in place on ``changed``, which saves a copy.
 
         Returns:
-            (K, 3, H · scale, W · scale).
+            (K, C, H · scale, W · scale).
         """
         if changed.shape[1:] != self.features.shape[1:]:
             raise ValueError(f'changed must be (K, {", ".join(map(str, self.features.shape[1:]))}), not '

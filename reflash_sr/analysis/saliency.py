@@ -42,8 +42,9 @@ def detail(sr: torch.Tensor) -> torch.Tensor:
     The derivative is 0 where both differences are 0.
 
     Args:
-        sr: (B, C, H, W).
+        sr: (B, C, H, W); a fourth channel, alpha, does not count.
     """
+    sr = sr[:, :3] if sr.shape[1] > 3 else sr
     down = sr[..., 1:, :-1] - sr[..., :-1, :-1]
     right = sr[..., :-1, 1:] - sr[..., :-1, :-1]
     return torch.linalg.vector_norm(torch.stack((down, right)), dim=0).sum()
@@ -54,7 +55,7 @@ def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) ->
 
     Args:
         net: The network, in eval mode.
-        lq: An image, (1, 3, H, W) in [0, 1].
+        lq: An image in the network's channels, (1, C, H, W) in [0, 1].
         layers: As in :func:`reflash_sr.analysis.features.find_layer`.
 
     Returns:

@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments. Default: those of the process. Returns the exit status."""
     parser = argparse.ArgumentParser(
         description='Remove the channels of a layer, each alone and one after the other, and measure the loss of PSNR '
-        '(paper Sec. 6.1, Fig. 6 and 8; 8-bit RGB, no border cropped). A network whose channels are equally important '
-        'can lose many of them; a network that depends on a few channels cannot.')
+        '(paper Sec. 6.1, Fig. 6 and 8; 8-bit RGB, or Y for a network of one channel; no border cropped). A network '
+        'whose channels are equally important can lose many of them; a network that depends on a few channels cannot.')
     add_network_arguments(parser)
     inputs.add_image_arguments(parser)
     parser.add_argument('--orders', nargs='*', default=['index', 'random'], metavar='ORDER',
@@ -100,7 +100,7 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
     by_layer: dict[str, dict[str, LayerAblation]] = {}
     for network, layers in zip(networks, results):
         for one in layers:
-            by_layer.setdefault(one.layer, {})[network.label] = one
+            by_layer.setdefault(one.layer, {})[network.label + _on(one.colours)] = one
     if len(by_layer) <= DETAILED:
         for layer, ablations in by_layer.items():
             _draw_layer(folder, layer, ablations)
@@ -110,16 +110,21 @@ def _write(folder: ResultFolder, networks: Sequence[TrainedNetwork], pairs: Sequ
     for label, found in ((model['label'], layer) for model in models for layer in model['layers']):
         say = {key: inputs.say(found[key]) for key in ('psnr_db', 'gini', 'gini_of_sizes', 'share_rising')}
         shares = ', '.join(f'{kind} {inputs.say(share)}' for kind, share in found['share_1db'].items())
-        print(f"{label}, {found['layer']}: {say['psnr_db']} dB; Gini of drops {say['gini']}, of their sizes "
-              f"{say['gini_of_sizes']}; PSNR rises without {say['share_rising']} of the channels; share that may go "
-              f"before 1 dB is lost: {shares or '-'}")
+        print(f"{label}, {found['layer']}: {say['psnr_db']} dB{_on(found['colours'])}; Gini of drops {say['gini']}, of "
+              f"their sizes {say['gini_of_sizes']}; PSNR rises without {say['share_rising']} of the channels; share "
+              f"that may go before 1 dB is lost: {shares or '-'}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
+
+
+def _on(colours: str) -> str:
+    """What PSNR compares, after a label or a number, if it is not RGB."""
+    return '' if colours == 'RGB' else f' (PSNR of {colours})'
 
 
 def _summary(layer: LayerAblation) -> dict[str, Any]:
     drops, mean = layer.drops, inputs.mean
-    return {'layer': layer.layer, 'channels': drops.shape[1], 'closed_form': layer.closed, 'psnr_db': mean(layer.psnr),
-            'mean_drop_db': mean(drops.ravel()), 'largest_drop_db': mean(drops.max(1)),
+    return {'layer': layer.layer, 'colours': layer.colours, 'channels': drops.shape[1], 'closed_form': layer.closed,
+            'psnr_db': mean(layer.psnr), 'mean_drop_db': mean(drops.ravel()), 'largest_drop_db': mean(drops.max(1)),
             'gini': mean(map(gini, drops)), 'gini_of_sizes': mean(map(gini, np.abs(drops))),
             'share_rising': mean(map(share_rising, drops)),
             'share_1db': {kind: mean(map(share_dispensable, curves)) for kind, curves in layer.curves().items()}}

@@ -59,7 +59,7 @@ def _print_layers(argv: Sequence[str]) -> None:
     args, _ = parser.parse_known_args(argv)
     for network in open_networks(args):
         print(f'{network.label}: {type(network.net).__name__}')
-        for name, what in list_layers(network.net):
+        for name, what in list_layers(network.net, channels=network.channels):
             print(f'  {name}: {what}')
         print(f'  {PATH_HINT}')
 

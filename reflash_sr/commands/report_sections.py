@@ -13,12 +13,14 @@ from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
+KIND = {1: ' of Y', 3: '', 4: ' of RGBA'}  # of a network, by its number of channels
+
 
 def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
     """A table of the networks and their files."""
     head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
     return Section('Networks', [Table(head, [
-        (one.label, str(one.network_g['type']), _number(one.known_p, 'g'), f'{one.parameters:,}',
+        (one.label, str(one.network_g['type']) + KIND[one.channels], _number(one.known_p, 'g'), f'{one.parameters:,}',
          f"{one.trained['iter']:,}" if one.trained.get('iter') else 'not stated', one.key, one.sha256[:12])
         for one in networks], 2)])
 
@@ -57,7 +59,7 @@ def evaluation_section(path: Path) -> Section:
 
 def ablation_section(path: Path) -> Section:
     """A table of PSNR losses, with figures."""
-    rows = [(model['label'], layer['layer'], _number(layer['psnr_db'], '.2f'), _number(layer['largest_drop_db'], '.3f'),
+    rows = [(model['label'], layer['layer'], _psnr(layer), _number(layer['largest_drop_db'], '.3f'),
              _number(layer['gini'], '.2f'), _number(layer.get('gini_of_sizes'), '.2f'),
              _number(layer.get('share_rising'), '.0%'),
              *(_number(share, '.0%') for share in layer['share_1db'].values()))
@@ -71,6 +73,11 @@ def ablation_section(path: Path) -> Section:
         Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'of their sizes',
                'PSNR rises without', 'may go (index)', 'may go (random)'), rows, 2),
         *_figures(path)])
+
+
+def _psnr(layer: Mapping[str, Any]) -> str:
+    of = layer.get('colours', 'RGB')
+    return _number(layer['psnr_db'], '.2f') + ('' if of == 'RGB' else f' (of {of})')
 
 
 def saliency_section(path: Path) -> Section:

@@ -13,9 +13,10 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.metrics import SMALLEST, check_metrics
 from reflash_sr.evaluation.tiled_inference import OVERLAP
-from reflash_sr.weights.network_from_file import TrainedNetwork
+from reflash_sr.weights.network_from_file import CHANNELS, TrainedNetwork
 
 BICUBIC = 'bicubic'
+_ON = {3: '', 1: ' of Y (Cb and Cr: bicubic)', 4: f' of {CHANNELS[4]} (opaque)'}  # by number of channels
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
     if isinstance(done, int):
         trained = f'trained for {done:,}' + (f' of {total:,}' if isinstance(total, int) else '') + ' iterations'
     p = 'p not stated' if one.known_p is None else f'p = {one.known_p:g}'
-    note = f"{one.network_g['type']}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), {trained}"
+    note = (f"{one.network_g['type']}{_ON[one.channels]}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
+            f'{trained}')
     return Method(one.label, one.parameters, one.known_p, baselines.get(one.label), note)
 
 

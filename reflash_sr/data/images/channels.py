@@ -29,9 +29,9 @@ def to_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
         return image
     if channels == 4:
         return torch.cat((image, torch.ones_like(image[..., :1, :, :])), dim=-3)
-    weights = torch.tensor(OF_RGB, dtype=torch.float64, device=image.device)
-    y = torch.tensordot(image.double().movedim(-3, -1), weights, 1).unsqueeze(-3)
-    return ((y + BLACK) / 255).float()
+    weights = torch.tensor(OF_RGB, dtype=torch.float64)  # on the CPU: not every device has this type
+    y = torch.tensordot(image.cpu().double().movedim(-3, -1), weights, 1).unsqueeze(-3)
+    return ((y + BLACK) / 255).float().to(image.device)
 
 
 def from_channels(sr: torch.Tensor, lq: torch.Tensor) -> torch.Tensor:
@@ -46,10 +46,10 @@ def from_channels(sr: torch.Tensor, lq: torch.Tensor) -> torch.Tensor:
     """
     if sr.shape[1] >= lq.shape[1]:
         return sr[:, :lq.shape[1]]
-    # Grey of the same Y plus the colour's distance from it, which is linear in Cb and Cr alone. On the device of the
-    # LQ image, the CPU: not every device has this filter, which is Pillow's bicubic filter.
-    distance = lq - _grey(to_channels(lq, 1))
-    return _grey(sr) + F.interpolate(distance, sr.shape[2:], mode='bicubic', antialias=True).to(sr)
+    # Grey of the same Y, plus the colour's distance from it, which depends on Cb and Cr alone, and linearly.
+    lq = lq.cpu()  # not every device has this filter, which is Pillow's bicubic
+    distance = F.interpolate(lq - _grey(to_channels(lq, 1)), sr.shape[2:], mode='bicubic', antialias=True)
+    return _grey(sr) + distance.to(sr.device)
 
 
 def _grey(y: torch.Tensor) -> torch.Tensor:
