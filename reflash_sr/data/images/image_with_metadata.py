@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageFile
 
+from reflash_sr.data.images.deep_colour import ORIENTATION, UPRIGHT, has_deep_colour, read_deep_colour
+from reflash_sr.data.images.open_image import TooLarge, open_image
 from reflash_sr.data.images.read_image import unreadable
 from reflash_sr.data.images.write_png_tiff import write_png, write_tiff
 from reflash_sr.errors import UserError
@@ -22,15 +22,12 @@ FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.jpe': 'JPEG', '.jfi
            '.tiff': 'TIFF', '.webp': 'WEBP'}
 LONGEST = {'JPEG': 65535, 'WEBP': 16383}  # px: longest side that the format allows
 MOST_BYTES = 2**31  # more than 178 megapixels of 16 bits need
-ORIENTATION, EXIF_IFD, GPS_IFD = 0x0112, 0x8769, 0x8825
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 SIZE_TAGS = (0xA002, 0xA003)  # in the EXIF directory: px
 _OPTIONS: dict[str, dict[str, Any]] = {'PNG': {}, 'JPEG': {'quality': 95, 'subsampling': 0},
                                        'WEBP': {'quality': 95, 'method': 4}}
 # TIFF tags that describe the photograph. Other tags describe the stored pixels, and are not EXIF data.
 _TIFF_KEPT = {270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, EXIF_IFD, GPS_IFD, *range(40091, 40096)}
-_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.swapaxes(0, 1),
-    6: lambda x: np.rot90(x, -1), 7: lambda x: np.rot90(x, 2).swapaxes(0, 1), 8: np.rot90}  # yapf: disable
 
 
 @dataclass(frozen=True)
@@ -55,31 +52,33 @@ def read_full_image(path: str | os.PathLike) -> FullImage:
     orientation is applied and removed.
 
     Raises:
-        UserError: The file is missing, truncated, not an image, larger than Pillow opens (178 megapixels), or of
-            more than 16 bits.
+        UserError: The file is missing, truncated, not an image, too large, or of more than 16 bits.
     """
     check_regular(path, 'image')
     try:
         if os.path.getsize(path) > MOST_BYTES:
             raise UserError(f'has more than {MOST_BYTES:,} bytes')
         data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             return _read(image, data)
+    except TooLarge as error:
+        raise unreadable(path, error) from error
     except UserError as error:
         raise UserError(f'{path}: {error}') from error
     except Exception as error:  # the decoders of Pillow and OpenCV may raise anything on damaged files
         raise unreadable(path, error) from error
 
 
-def _read(image: Image.Image, data: bytes) -> FullImage:
+def _read(image: ImageFile.ImageFile, data: bytes) -> FullImage:
     frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a JPEG file and its preview
     notes = [f'first of {frames} frames'] if frames > 1 else []
+    is_deep = has_deep_colour(image)
     image.load()
     icc: bytes | None = image.info.get('icc_profile')
     exif = image.getexif()
     orientation = exif.get(ORIENTATION, 1)
     depth, grey = 8, False
-    levels = _deep_colour(image, data)
+    levels = read_deep_colour(data) if is_deep else None
     if levels is not None:
         depth, grey = 16, image.format == 'PNG' and data[25] == 4  # grey with alpha, which Pillow opens as RGBA
         orientation = 1 if image.format == 'TIFF' else orientation  # OpenCV has already applied it
@@ -90,7 +89,8 @@ def _read(image: Image.Image, data: bytes) -> FullImage:
     else:
         image, icc = _simple(image, icc, notes)
         grey, levels = image.mode in ('L', 'LA'), np.asarray(image)
-    levels = np.atleast_3d(_UPRIGHT.get(orientation, np.asarray)(levels)).astype(np.float32) / np.float32(2**depth - 1)
+    levels = np.atleast_3d(UPRIGHT.get(orientation, np.asarray)(levels)).astype(np.float32)
+    levels /= np.float32(2**depth - 1)
     channels = levels.shape[2]
     colour = levels[..., :3] if channels > 2 else np.repeat(levels[..., :1], 3, axis=2)
     dpi = image.info.get('dpi')
@@ -99,20 +99,6 @@ def _read(image: Image.Image, data: bytes) -> FullImage:
     exif_bytes = _exif_bytes(exif, image.format == 'TIFF' or data[:2] in (b'II', b'MM'))
     return FullImage(np.ascontiguousarray(colour), alpha, depth, grey, icc, exif_bytes,
                      dpi[::-1] if dpi and orientation >= 5 else dpi, tuple(notes))
-
-
-def _deep_colour(image: Image.Image, data: bytes) -> np.ndarray | None:
-    """Decode a 16-bit image that Pillow would reduce to 8 bits: (H, W, 3 or 4) uint16, RGB or RGBA, else None."""
-    if image.format not in ('PNG', 'TIFF', 'PPM') or image.mode not in ('RGB', 'RGBA', 'LA'):
-        return None
-    if image.format == 'PNG' and data[24] != 16:
-        return None
-    if image.format == 'TIFF' and max(image.tag_v2.get(258, (8,))) != 16:  # type: ignore[attr-defined]  # TiffImageFile
-        return None
-    levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
-        return None
-    return levels[..., [2, 1, 0, 3][:levels.shape[2]]]
 
 
 def _simple(image: Image.Image, icc: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:

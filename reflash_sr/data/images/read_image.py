@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,14 +12,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from reflash_sr.data.images.deep_colour import (
+    IMAGE_WIDTH,
+    ORIENTATION,
+    UPRIGHT,
+    has_deep_colour,
+    read_deep_colour,
+    to_eight_bits,
+)
+from reflash_sr.data.images.open_image import TooLarge, open_image, suffixes
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import check_regular
 
-# Pillow warns of large images and damaged EXIF data, which are no problem here. Real problems are errors.
-warnings.filterwarnings('ignore', module=r'PIL\.')
-
-SUFFIXES = frozenset({'.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm',
-                      '.pbm', '.pnm', '.gif', '.jp2', '.tga'})
 _IGNORED = frozenset({'thumbs.db', 'desktop.ini'})  # written by file managers, not by the user
 _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
@@ -28,41 +31,49 @@ _SIXTEEN_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 def read_image(source: str | os.PathLike | bytes, name: str | None = None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB.
 
-    Grey and palette images become RGB; 16 bits become 8 (grey images are rounded; in colour images Pillow drops the
-    lower 8 bits); transparency is dropped; the EXIF orientation is applied.
+    Grey and palette images become RGB; 16 bits are rounded to 8; transparency is dropped; the EXIF orientation is
+    applied.
 
     Args:
         source: A path, or the bytes of a file.
         name: Name of the image in an error. Default: the path.
 
     Raises:
-        UserError: The file is missing, truncated, not an image, or of more than 16 bits.
+        UserError: The file is missing, truncated, not an image, too large, or of more than 16 bits.
     """
     name = name or ('image' if isinstance(source, bytes) else str(source))
     if not isinstance(source, bytes):
         check_regular(source, 'image')
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        with open_image(io.BytesIO(data)) as image:
+            is_deep = has_deep_colour(image)
             image.load()
             if image.mode == 'F':
                 raise ValueError('floating-point values, whose range is not known; convert it to 16 bits')
+            deep = read_deep_colour(data) if is_deep else None
+            if deep is not None:  # in TIFF files OpenCV has already applied the orientation
+                orientation = 1 if image.format == 'TIFF' else image.getexif().get(ORIENTATION, 1)
+                return to_eight_bits(UPRIGHT.get(orientation, np.asarray)(deep[..., :3]))
             upright = ImageOps.exif_transpose(image)
             if upright.mode not in _SIXTEEN_BIT:
                 return np.asarray(upright.convert('RGB'))
             levels = np.asarray(upright)
             if levels.min() < 0 or levels.max() > 65535:
                 raise ValueError('more than 16 bits; convert it to 16 bits')
-            grey = np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
+            return np.repeat(to_eight_bits(levels)[..., None], 3, axis=2)
     except Exception as error:  # Pillow's decoders may raise anything on damaged files
         raise unreadable(name, error) from error
 
 
 def unreadable(name: object, error: Exception) -> UserError:
     """Convert the error of a decoder to the ``UserError`` for an image that cannot be read."""
+    if isinstance(error, TooLarge):
+        return UserError(f'{name}: cannot be read as an image ({error.reason}); {error.remedy}')
+    if isinstance(error, Image.DecompressionBombError):  # some of Pillow's decoders have its limit built in
+        return UserError(f'{name}: cannot be read as an image (Pillow reads no files of this format above 178 '
+                         'megapixels); convert it to PNG')
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    if isinstance(error, Image.UnidentifiedImageError):
-        reason = 'no known image format'
     return UserError(f'{name}: cannot be read as an image ({reason}); replace or remove it')
 
 
@@ -70,8 +81,8 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
     """List the images in a folder and its subfolders; a folder that several links lead to is listed once.
 
     Returns:
-        The files with the suffix of an image, and the other files, both in natural order (``img2`` before ``img10``);
-        without hidden files and files of file managers, such as ``Thumbs.db``.
+        The files with the suffix of an image that Pillow reads, and the other files, both in natural order (``img2``
+        before ``img10``); without hidden files and files of file managers, such as ``Thumbs.db``.
 
     Raises:
         UserError: The folder does not exist, a subfolder cannot be read, there is no image, or the name of an image is
@@ -96,14 +107,16 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         files += [Path(folder, name) for name in names if not name.startswith('.') and name.lower() not in _IGNORED]
     files.sort(key=lambda path: natural_key(str(path.relative_to(root))))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    known = suffixes()
+    images = [path for path in files if path.suffix.lower() in known]
     if not images:
-        raise UserError(f'{root}: no image in this folder ({len(files)} other files); known endings: '
-                        f'{" ".join(sorted(SUFFIXES))}')
+        others = f'{len(files)} other files, such as {files[0].name}' if files else 'it is empty'
+        raise UserError(f'{root}: no image in this folder ({others}); an image is a file that Pillow reads, such as '
+                        '.png, .jpg, .tif, .webp or .avif')
     for path in images:
         if not str(path).isprintable() and any('\ud800' <= letter <= '\udfff' for letter in str(path)):
             raise UserError(f'{path}: its name is not UTF-8, and could not be written into a table; rename it')
-    return images, [path for path in files if path.suffix.lower() not in SUFFIXES]
+    return images, [path for path in files if path.suffix.lower() not in known]
 
 
 def natural_key(text: str) -> list:
@@ -119,10 +132,14 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """
     check_regular(path, 'image')
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
-            # EXIF orientations 5 to 8 swap the sides. A PNG file may hold its EXIF data after the pixels: not read.
-            turned = image.format != 'PNG' and image.getexif().get(0x0112, 1) >= 5
+            # EXIF orientations 5 to 8 swap the sides; new versions of Pillow do so themselves in TIFF files. EXIF data
+            # after the pixels of a PNG file are not found, because that needs decoding.
+            known = image.format != 'PNG' or 'exif' in image.info
+            turned = known and image.getexif().get(ORIENTATION, 1) >= 5
+            if image.format == 'TIFF':
+                turned &= width == image.tag_v2[IMAGE_WIDTH]  # type: ignore[attr-defined]  # TiffImageFile
     except Exception as error:  # as in read_image
         raise unreadable(path, error) from error
     return (width, height) if turned else (height, width)

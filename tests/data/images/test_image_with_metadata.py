@@ -197,8 +197,8 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path):
 
 def test_a_bomb_is_refused(tmp_path, monkeypatch):
     Image.fromarray(smooth_image(0, 64, 64)).save(tmp_path / 'x.png')
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
-    with pytest.raises(UserError, match='exceeds limit'):
+    monkeypatch.setenv('REFLASH_SR_MAX_MEGAPIXELS', '0.001')
+    with pytest.raises(UserError, match=r'more than the limit of 0\.001 megapixels'):
         read_full_image(tmp_path / 'x.png')
 
 
