@@ -209,7 +209,9 @@ def _run(net: nn.Module, image: torch.Tensor) -> tuple[str, int] | None:
     try:
         net.eval()
         with Watch():
-            net(image)
+            output = net(image)
+        if isinstance(output, torch.Tensor) and output.dim() != 4:
+            raise ValueError(f'it returns {tuple(output.shape)}, not an image')
     finally:
         for hook in hooks:
             hook.remove()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,10 @@ from reflash_sr.options.registry import registered
 from reflash_sr.options.value_rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
+from reflash_sr.weights.recognise import recognise
 from reflash_sr.weights.size_limit import Bounded
-from reflash_sr.weights.state_dict import Weights, check_fit, load_weights
+from reflash_sr.weights.spandrel_networks import Described
+from reflash_sr.weights.state_dict import Weights, check_fit, differences, load_weights
 
 SMALL = 48  # px: side of the test image that finds the scale; a multiple of every usual window size
 CHANNELS = {3: 'RGB', 1: 'Y', 4: 'RGBA'}  # what a network may restore, by number of channels; tried in this order
@@ -61,7 +62,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     """Build a network and load its weights.
 
     The options of the network come from the file (files of this package have them), else from ``network_g``, else from
-    the shapes of the weights: an ``MSRResNet`` or ``RRDBNet`` of any size is recognised.
+    the weights themselves (:func:`reflash_sr.weights.recognise.recognise`).
 
     Args:
         path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package.
@@ -77,13 +78,16 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     if key is not None and loaded.key != key:
         raise UserError(f"{path}: has no '{key}' weights, only '{loaded.key}'")
     own = loaded.network_g if isinstance((loaded.network_g or {}).get('type'), str) else None
-    section = dict(own or network_g or _recognise(loaded))
-    section = translate_network(section) or section
+    if own or network_g:
+        section = dict(own or network_g or {})
+        section = translate_network(section) or section
+    else:
+        section, loaded = recognise(loaded, _fits)
     net = build_network(section)
     check_fit(net, loaded)
     net.load_state_dict(loaded.state_dict)
     net.eval().requires_grad_(False)
-    multiple = size_multiple(section)
+    multiple = size_multiple(section, net)
     channels, scale = _try(net, multiple, str(path))
     return TrainedNetwork(
         label=label or label_of(path, loaded.trained), path=str(path), key=loaded.key, net=net, network_g=section,
@@ -108,8 +112,13 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
         raise UserError(f'network_g: {cls.__name__} does not accept these options: {error}') from error
 
 
-def size_multiple(network_g: Mapping[str, Any]) -> int:
-    """Both sides of a network's input must be multiples of this, px: its window size, or its pixel-unshuffle factor."""
+def size_multiple(network_g: Mapping[str, Any], net: nn.Module | None = None) -> int:
+    """Both sides of a network's input must be multiples of this, px: its window size, or its pixel-unshuffle factor.
+
+    A network of spandrel takes every size: it pads. With ``net``, the multiple at which it does not.
+    """
+    if isinstance(net, Described):
+        return int(net.description.size.multiple_of)
     section = network_g.get('base', network_g)
     name = section.get('type')
     if 'RRDBNet' in str(name):
@@ -136,6 +145,10 @@ def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]
              'trained': network.trained} for network in networks]
 
 
+def _fits(section: Mapping[str, Any], loaded: Weights) -> bool:
+    return not differences(build_network(section).state_dict(), loaded.state_dict)
+
+
 def _try(net: nn.Module, multiple: int, path: str) -> tuple[int, int]:
     """Run the network on small images of 3, 1 and 4 channels, and return the channels that it takes, and its scale."""
     side = -(-SMALL // multiple) * multiple
@@ -154,23 +167,3 @@ def _try(net: nn.Module, multiple: int, path: str) -> tuple[int, int]:
         return channels, shape[2] // side
     raise UserError(f'{path}: {type(net).__name__} does not take an image of 3, 1 or 4 channels: '
                     f'{errors[0]}') from errors[0]
-
-
-def _recognise(loaded: Weights) -> dict[str, Any]:
-    """Infer the options of an MSRResNet or an RRDBNet from the shapes of its weights."""
-    shapes = {name: tuple(value.shape) for name, value in loaded.state_dict.items()}
-    growth, up = shapes.get('body.0.rdb1.conv1.weight', ()), shapes.get('upconv1.weight', ())
-    if not (growth or up) or not {'conv_first.weight', 'conv_last.weight'} <= shapes.keys():
-        raise UserError(f'{loaded.path}: does not say what network it holds, and is neither an MSRResNet nor an '
-                        'RRDBNet; give its option file with --opt, or its class with --arch')
-    num_feat, num_in_ch = shapes['conv_first.weight'][:2]
-    num_out_ch = shapes['conv_last.weight'][0]
-    blocks = [int(name.split('.')[1]) for name in shapes if re.match(r'body\.\d+\.', name)]
-    found = {'num_in_ch': num_in_ch, 'num_out_ch': num_out_ch, 'num_feat': num_feat,
-             'num_block': 1 + max(blocks, default=0)}
-    if growth:
-        scale = {1: 4, 4: 2, 16: 1}.get(num_in_ch // num_out_ch, 4)  # below 4, pixels are folded into channels
-        return {'type': 'RRDBNet', **found, 'num_in_ch': num_out_ch if scale < 4 else num_in_ch,
-                'num_grow_ch': growth[0], 'scale': scale}
-    upscale = 4 if 'upconv2.weight' in shapes else 3 if up[0] == 9 * num_feat else 2
-    return {'type': 'MSRResNet', **found, 'upscale': upscale}
