@@ -63,6 +63,7 @@ setup(
                  'nbformat', 'ipykernel', 'tifffile'],
         'cluster': ['submitit'],
         'lpips': ['lpips'],
+        'models': ['spandrel'],  # networks of other projects, recognised by their weights
     },
     entry_points={
         'console_scripts': ['basicsr = reflash_sr.cli:main', 'reflash-sr = reflash_sr.commands.console:main'],

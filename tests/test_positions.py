@@ -154,10 +154,20 @@ def test_a_transposed_convolution_is_a_convolution():
     assert modules(find_sites(up_first, 'every-conv')) == ['0', '1']
 
 
+class Spectral(nn.Module):
+    """Its last convolution is over rows of pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.tail = nn.Conv2d(3, 8, 1), nn.Conv1d(8, 3, 1)
+
+    def forward(self, x):
+        return self.tail(self.head(x).flatten(2)).view_as(x)
+
+
 def test_a_last_convolution_that_is_not_over_an_image_is_not_passed_over():
-    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Flatten(2), nn.Conv1d(8, 3, 1))
-    with pytest.raises(UserError, match=r"the last convolution of Sequential, '2', has 1 dimensions, not 2"):
-        find_sites(net, 'last-conv')
+    with pytest.raises(UserError, match="the last convolution of Spectral, 'tail', has 1 dimensions, not 2"):
+        find_sites(Spectral(), 'last-conv')
 
 
 class Windowed(nn.Module):
