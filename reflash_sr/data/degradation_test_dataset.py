@@ -9,6 +9,7 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
+from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
 from reflash_sr.data.images.read_image import check_all
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet
@@ -27,13 +28,15 @@ class DegradationTestDataset(Dataset):
             ``clean blur noise jpeg b+n b+j n+j b+n+j nearest``, or chosen strengths such as ``blur:3``,
             ``noise:30+jpeg:30``, ``down:matlab``; default ``clean``) or ``degradations`` (a list of them, or ``all``:
             the eight of Table 1). ``noise_seed`` (default 0) seeds the noise of each image and degradation. The run's
-            ``manual_seed`` does not, so runs with different seeds are compared on the same images.
+            ``manual_seed`` does not, so runs with different seeds are compared on the same images. ``color: y`` turns
+            both images into Y, as in :class:`~reflash_sr.data.training_dataset.TrainingDataset`.
 
     Raises:
         UserError: No images, an unknown degradation, or an image that cannot be read: a test set must be complete.
     """
 
-    OPTIONS = {**source.OPTIONS, 'scale': POSITIVE_INT, 'degradation': TEXT, 'degradations': ANY, 'noise_seed': COUNT}
+    OPTIONS = {**source.OPTIONS, **channels.OPTIONS, 'scale': POSITIVE_INT, 'degradation': TEXT, 'degradations': ANY,
+               'noise_seed': COUNT}
 
     def __init__(self, opt: Mapping[str, Any]):
         self.opt, self.scale = opt, opt['scale']
@@ -51,13 +54,14 @@ class DegradationTestDataset(Dataset):
         """Make one pair.
 
         Returns:
-            ``lq`` (3, H / scale, W / scale) and ``gt`` (3, H, W), float32 RGB in [0, 1], GT cropped to a multiple of
-            the scale; ``gt_path``; ``lq_path``, a different name for each pair; ``degradation``.
+            ``lq`` (C, H / scale, W / scale) and ``gt`` (C, H, W), float32 RGB or Y in [0, 1], GT cropped to a multiple
+            of the scale; ``gt_path``; ``lq_path``, a different name for each pair; ``degradation``.
         """
         place, which = divmod(index, len(self.degradations))
         name, degradation = self.source.names[place], self.degradations[which]
-        lq, gt = self.set.pair(place, degradation)
-        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'gt_path': str(self.source.paths[place]),
+        lq, gt = (channels.to_channels(to_tensor(image), channels.channels_of(self.opt))
+                  for image in self.set.pair(place, degradation))
+        return {'lq': lq, 'gt': gt, 'gt_path': str(self.source.paths[place]),
                 'lq_path': str(Path(degradation, f'{name}_{degradation}.png')), 'degradation': degradation}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.lq_cache import PairsCache, key_of
@@ -31,7 +32,8 @@ class TrainingDataset(Dataset, ABC):
     """Training pairs from GT images; a subclass makes the LQ image.
 
     Args:
-        opt: Section of an option file, with the keys of ``OPTIONS``.
+        opt: Section of an option file, with the keys of ``OPTIONS``. With ``color: y``, images become Y after the
+            degradation, for a network of one channel; the default is RGB.
 
     Attributes:
         pairs: Cache of LQ patches in the folder ``pairs_cache``, or None.
@@ -40,8 +42,8 @@ class TrainingDataset(Dataset, ABC):
         UserError: No images, or images smaller than ``gt_size``.
     """
 
-    OPTIONS = {**source.OPTIONS, 'scale': POSITIVE_INT, 'gt_size': POSITIVE_INT, 'use_hflip': BOOL, 'use_rot': BOOL,
-               'manual_seed': COUNT, 'pairs_cache': TEXT_OR_NONE}
+    OPTIONS = {**source.OPTIONS, **channels.OPTIONS, 'scale': POSITIVE_INT, 'gt_size': POSITIVE_INT, 'use_hflip': BOOL,
+               'use_rot': BOOL, 'manual_seed': COUNT, 'pairs_cache': TEXT_OR_NONE}
 
     def __init__(self, opt: Mapping[str, Any]):
         self.opt, self.scale, self.gt_size = opt, opt['scale'], opt['gt_size']
@@ -72,9 +74,16 @@ class TrainingDataset(Dataset, ABC):
             index: Index of the image; a ``Draw`` makes the sample reproducible.
 
         Returns:
-            ``lq`` (3, gt_size / scale, gt_size / scale) and ``gt`` (3, gt_size, gt_size), float32 RGB in [0, 1];
+            ``lq`` (C, gt_size / scale, gt_size / scale) and ``gt`` (C, gt_size, gt_size), float32 RGB or Y in [0, 1];
             ``gt_path`` and ``lq_path``, both the file of the GT image.
         """
+        gt, lq, path = self.draw(index)
+        count = channels.channels_of(self.opt)
+        return {'lq': channels.to_channels(to_tensor(lq), count), 'gt': channels.to_channels(to_tensor(gt), count),
+                'lq_path': str(path), 'gt_path': str(path)}
+
+    def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, Path]:
+        """Make GT and LQ patch of a draw, RGB, as in :meth:`make_pair`; returns the file of the GT image too."""
         _one_opencv_thread()
         rng = draw_rng(index, self.seed)
         image, path = self._read(int(index))
@@ -85,8 +94,7 @@ class TrainingDataset(Dataset, ABC):
         if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn independently
             image = image[::-1] if vflip else image
             image = image.transpose(1, 0, 2) if transpose else image
-        gt, lq = self.make_pair(image, rng, cached)
-        return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': str(path), 'gt_path': str(path)}
+        return (*self.make_pair(image, rng, cached), path)
 
     @abstractmethod
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reflash_sr.data.lq_cache import BLOCK, PairsCache
 from reflash_sr.data.seeded_sampler import DrawStream
+from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
 from reflash_sr.system.signals import ignore_signals
 
@@ -73,7 +74,7 @@ class _Blocks(Dataset):
             with cache.making(block) as mine:
                 if mine:
                     draws = DrawStream(len(self.dataset), BLOCK, block + 1, block, self.dataset.seed)
-                    patches = [self.dataset[draw]['lq'].numpy().transpose(1, 2, 0) * 255 for draw in draws]
+                    patches = [to_tensor(self.dataset.draw(draw)[1]).numpy().transpose(1, 2, 0) * 255 for draw in draws]
                     cache.save(block, np.rint(patches).astype(np.uint8))
         except UserError as error:  # if raised, torch would turn it into several lines
             return str(error)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.data import build_dataset
+from basicsr.utils import bgr2ycbcr
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -232,3 +233,16 @@ def test_a_broken_file_is_refused_in_testing(image_folder, name):
     (image_folder / name).write_text('no image')
     with pytest.raises(UserError, match=name):
         DegradationTestDataset(options(image_folder, DegradationTestDataset))
+
+
+@pytest.mark.parametrize('cls', [*TRAINING, DegradationTestDataset])
+def test_color_y_is_basicsrs_y_of_the_same_pair(image_folder, cls):
+    given = options(image_folder, cls)
+    if cls is DegradationTestDataset:
+        given = {key: given[key] for key in ('name', 'dataroot_gt', 'scale')} | {'degradations': ['clean', 'b+n+j']}
+    rgb, grey = cls({**given, 'color': 'rgb'}), cls({**given, 'color': 'y'})
+    for draw in DrawStream(len(rgb), 4, 1):
+        for name in ('lq', 'gt'):
+            image = rgb[draw][name].permute(1, 2, 0).numpy()[..., ::-1]
+            assert np.array_equal(grey[draw][name].numpy(), bgr2ycbcr(image, y_only=True)[None])
+            assert torch.equal(rgb[draw][name], cls(given)[draw][name])

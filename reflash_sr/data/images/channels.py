@@ -7,12 +7,23 @@ alpha: 1 where an image has none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
+from reflash_sr.options.value_rules import one_of
+
+OPTIONS = {'color': one_of('y', 'rgb', None)}  # of a dataset
 OF_RGB = (65.481, 128.553, 24.966)  # Y is 16 plus these parts of R, G and B in [0, 1]; they add up to 219
 BLACK, WHITE = 16, 235  # Y of black and of white
 COLOURS = {1: 'Y', 3: 'RGB', 4: 'RGB'}  # what metrics compare, by the number of channels of a network
+
+
+def channels_of(opt: Mapping[str, Any]) -> int:
+    """Channels of the images of a dataset with these options: 1 with ``color: y``, as in BasicSR's datasets, else 3."""
+    return 1 if opt.get('color') == 'y' else 3
 
 
 def to_channels(image: torch.Tensor, channels: int) -> torch.Tensor:
