@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import sys
 import types
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,16 @@ def _alias_distutils() -> None:
             sys.modules[name] = importlib.import_module(f'setuptools._{name}')
 
 
+def repair_wandb() -> None:
+    """BasicSR's ``init_wandb_logger`` calls ``wandb.util.generate_id``, which newer versions of wandb do not have.
+
+    Needed if wandb lacks it; must be called before wandb is started. Delete it once BasicSR lets wandb choose the id.
+    """
+    util = importlib.import_module('wandb').util
+    if not hasattr(util, 'generate_id'):
+        util.generate_id = lambda: uuid.uuid4().hex[:8]
+
+
 @contextlib.contextmanager
 def several_validation_sets() -> Iterator[None]:
     """Hide a false warning of BasicSR's ``train_pipeline``: that only ``SRModel`` can validate on several datasets.
@@ -62,15 +73,17 @@ def several_validation_sets() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replaced(module: types.ModuleType, **names: Any) -> Iterator[None]:
-    """Replace names in a module, and restore them at the end: changes a helper of a pipeline without a copy of it.
+def replaced(module: types.ModuleType | type, **names: Any) -> Iterator[None]:
+    """Replace names in a module or a class, and restore them at the end: changes a helper without a copy of its caller.
 
     Raises:
-        AttributeError: The module has no such name; this version of BasicSR is not supported.
+        AttributeError: There is no such name; this version of BasicSR is not supported.
     """
     before = {name: getattr(module, name) for name in names}
     try:
-        vars(module).update(names)
+        for name, value in names.items():
+            setattr(module, name, value)
         yield
     finally:
-        vars(module).update(before)
+        for name, value in before.items():
+            setattr(module, name, value)

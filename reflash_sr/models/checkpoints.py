@@ -11,6 +11,9 @@ from typing import Any
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.weights import state_dict as weights
 
+# Of BasicSR's metrics; other metrics say in their section of the option file which values are better.
+BETTER = {'calculate_psnr': 'higher', 'calculate_ssim': 'higher', 'calculate_niqe': 'lower'}
+
 
 def write(content: Any, path: Path) -> None:
     """Write a checkpoint atomically.
@@ -55,7 +58,8 @@ class Best:
     """The best value of every metric so far, and the weights that reached it: ``net_g_best_{metric}``.
 
     Args:
-        opt: The run's options; ``val: metrics: NAME: better`` is ``'higher'`` or ``'lower'``.
+        opt: The run's options; ``val: metrics: NAME: better`` is ``'higher'`` or ``'lower'`` (default: as in
+            :data:`BETTER`, else ``'higher'``).
         save: Function that saves the network under a label, and its second argument in the file's ``trained``.
 
     Attributes:
@@ -65,7 +69,8 @@ class Best:
     def __init__(self, opt: Mapping[str, Any], save: Callable[[str, dict[str, Any]], None]):
         section = opt.get('val') or {}
         self.keep = bool(section.get('keep_best'))
-        self._lower = {name: metric.get('better') == 'lower' for name, metric in (section.get('metrics') or {}).items()}
+        self._lower = {name: metric.get('better', BETTER.get(metric['type'])) == 'lower'
+                       for name, metric in (section.get('metrics') or {}).items()}
         self._save = save
         self._folder = Path(opt['path'].get('models', ''))
         self._suffix = weights.suffix_of(opt)

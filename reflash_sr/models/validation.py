@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
@@ -17,6 +20,7 @@ from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
 from reflash_sr.evaluation.scores import Score, format_table, mean_cells, write_csv
 from reflash_sr.evaluation.tiled_inference import to_image
+from reflash_sr.options.registry import registered
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 
@@ -54,7 +58,8 @@ class Validation:
 
         Args:
             model: A model with ``feed_data``, ``test``, ``output``.
-            dataset: Items have ``lq`` and ``lq_path``, and optionally ``gt`` and ``degradation``.
+            dataset: Items have ``lq`` and ``lq_path``, and optionally ``gt`` and ``degradation``. Without a GT, only
+                metrics that need none are measured.
             current_iter: Iteration, or the name of a test.
             tb_logger: TensorBoard's writer, or None.
             save_img: Whether to write the SR images.
@@ -70,7 +75,7 @@ class Validation:
         if name in self._scores:
             return
         self._scores[name] = self._measure(model, dataset, name, current_iter, save_img)
-        if set(self._scores) >= set(self.sets) and any(self._scores.values()):
+        if set(self._scores) >= set(self.sets) and self.metrics:
             processes.on_rank_0(lambda: self._report(current_iter, tb_logger))
 
     def is_done(self, iteration: int) -> bool:
@@ -98,13 +103,11 @@ class Validation:
             sr = to_image(model.output)
             if save_img:
                 imwrite(sr[..., ::-1], str(self._image_path(name, image, current_iter)))
-            if 'gt' not in item:
-                continue
-            gt = to_image(item['gt'])
+            gt = to_image(item['gt']) if 'gt' in item else None
             network[place] = self._score('network', name, degradation, image, sr, gt)
             if with_bicubic:
                 lq = to_image(item['lq'])
-                scale = gt.shape[0] // lq.shape[0]
+                scale = sr.shape[0] // lq.shape[0]
                 bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
         if any(processes.gather(bool(self.stop_asked()))):  # all ranks stop together; nothing of this round is kept
             self._round = None
@@ -114,9 +117,10 @@ class Validation:
         return _gather(network)
 
     def _score(self, method: str, dataset: str, degradation: str, image: str, sr: np.ndarray,
-               gt: np.ndarray) -> list[Score]:
+               gt: np.ndarray | None) -> list[Score]:
         try:
-            values = {metric: _value(opt, sr, gt) for metric, opt in self.metrics.items()}
+            values = {metric: value_of(opt, sr, gt) for metric, opt in self.metrics.items()
+                      if gt is not None or not needs_gt(opt)}
         except UserError as error:
             raise UserError(f'{dataset}: {image}: {method}: {error}') from error
         return [Score(method, dataset, degradation, image, metric, float(value)) for metric, value in values.items()]
@@ -129,12 +133,17 @@ class Validation:
 
     def _report(self, current_iter: int | str, tb_logger: Any) -> None:
         cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
+        measured = {cell.metric for cell in cells}
+        for metric in self.metrics.keys() - measured:
+            get_root_logger().warning('val: metrics: %s: is not measured, because no validation set has a GT', metric)
+        if not measured:
+            return
         at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
         tables = [format_table(cells, metric, _note(opt), DECIMALS.get(OURS.get(opt['type'], ''), 4))
-                  for metric, opt in self.metrics.items()]
+                  for metric, opt in self.metrics.items() if metric in measured]
         path = self.table_path(current_iter)
         network = [cell for cell in cells if cell.method == 'network']
-        values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in self.metrics}
+        values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in measured}
         self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
             write_csv(cells, path)  # last, because the file marks the round as complete
@@ -153,7 +162,29 @@ class Validation:
         return Path(paths['results_root'], 'table.csv')
 
 
-def _value(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray) -> float:
+def needs_gt(opt: Mapping[str, Any]) -> bool:
+    """Whether a metric of an option file compares with a GT: then its function has an argument ``img2``."""
+    return 'img2' in signature(registered(METRIC_REGISTRY, opt['type'], 'val: metrics: type')).parameters
+
+
+def value_of(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray | None) -> float:
+    """Measure one image with a metric of an option file.
+
+    Args:
+        opt: Section of the metric: ``type``, and the arguments of its function.
+        sr: (H, W, 3) uint8 RGB.
+        gt: The same; not used by a metric that needs none.
+
+    Returns:
+        The value; NaN where a metric without reference has none, such as NIQE of an image without any structure.
+    """
+    if gt is None or not needs_gt(opt):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', RuntimeWarning)  # of NumPy, about blocks of one colour
+            try:
+                return calculate_metric({'img': sr[..., ::-1]}, dict(opt))
+            except np.linalg.LinAlgError:
+                return float('nan')
     if opt['type'] in OURS:
         return measure(OURS[opt['type']], sr, gt, opt.get('crop_border', 0), opt.get('test_y_channel', False))
     return calculate_metric({'img': sr[..., ::-1], 'img2': gt[..., ::-1]}, dict(opt))
@@ -166,6 +197,8 @@ def _gather(found: dict[int, list[Score]]) -> list[Score]:
 
 
 def _note(opt: Mapping[str, Any]) -> str:
-    colours = 'Y of YCbCr' if opt.get('test_y_channel') else 'RGB'
+    on_y = opt.get('test_y_channel') or (opt['type'] == 'calculate_niqe' and opt.get('convert_to', 'y') == 'y')
     unit = UNITS.get(OURS.get(opt['type'], ''))
-    return f"{unit + ', ' if unit else ''}8-bit {colours}, {opt.get('crop_border', 0)} px border cropped"
+    parts = [unit, f"8-bit {'Y of YCbCr' if on_y else 'RGB'}", f"{opt.get('crop_border', 0)} px border cropped",
+             'lower is better' if opt.get('better') == 'lower' else None]
+    return ', '.join(part for part in parts if part)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import basicsr.test
 import basicsr.train
+from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
 from reflash_sr.compat import replaced, several_validation_sets
+from reflash_sr.models.load_network import load_network
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
+from reflash_sr.training.loggers import start_wandb
 from reflash_sr.training.run import Run
 from reflash_sr.weights.state_dict import suffix_of
 
@@ -45,7 +48,9 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
             copy_opt_file=run.copy_opt_file,
             create_train_val_dataloader=run.create_train_val_dataloader,
             build_model=run.build_model,
-            MessageLogger=run.message_logger), run.cleanup, processes.named_losses(), several_validation_sets():
+            init_wandb_logger=start_wandb,
+            MessageLogger=run.message_logger), replaced(BaseModel, load_network=load_network), run.cleanup, \
+            processes.named_losses(), several_validation_sets():
         basicsr.train.train_pipeline(str(root))
     processes.stop()
     path = Path(run.opt['path']['models'], f'net_g_latest{suffix_of(run.opt)}')
@@ -67,7 +72,8 @@ def test(opt_file: str, launcher: str = 'none', debug: bool = False, force_yml: 
         UserError: Something in the options, the data or the weights is wrong; nothing was written.
     """
     run = Run(opt_file, False, launcher, False, debug, force_yml, root)
-    with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset):
+    with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset), \
+            replaced(BaseModel, load_network=load_network):
         basicsr.test.test_pipeline(str(root))
     processes.stop()
     folder = Path(run.opt['path']['results_root'])

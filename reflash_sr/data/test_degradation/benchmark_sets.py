@@ -52,7 +52,7 @@ class DegradedSet(_BenchmarkSet):
         self.degradations = list(degradations)
         for degradation in degradations:
             parse(degradation)  # raises UserError
-        self.names, self.roots, self._files = source.names, [source.root], [(path,) for path in source.paths]
+        self.names, self.roots, self._files = source.names, source.roots, [(path,) for path in source.paths]
         if source.others:
             raise UserError(f'{source.others[0]}: not an image; a test set must be complete, so remove this file (in '
                             'an option file, meta_info can list the images)')

@@ -1,0 +1,157 @@
+"""Checks of the LQ and GT files of BasicSR's datasets: their names before the dataset is built, then their sizes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.single_image_dataset import SingleImageDataset
+from basicsr.utils import scandir
+
+from reflash_sr.data.images.image_source import lmdb_keys, read_list
+from reflash_sr.data.images.read_image import check_all, image_size
+from reflash_sr.errors import UserError
+
+Size = tuple[int, int]  # height and width, px
+BASICSR = (PairedImageDataset, SingleImageDataset)
+
+
+def check_names(cls: type, section: Mapping[str, Any]) -> None:
+    """Compare the names in the two folders of a ``PairedImageDataset``; check that LMDBs are whole.
+
+    Raises:
+        UserError: A folder is missing, an image has no counterpart, or an LMDB is damaged.
+    """
+    roots = _roots(section)
+    if _backend(section) == 'lmdb' and issubclass(cls, BASICSR):
+        for root in roots:
+            lmdb_keys(root)
+    if _backend(section) != 'disk' or not issubclass(cls, PairedImageDataset) or len(roots) < 2:
+        return
+    missing = next((root for root in roots if not root.is_dir()), None)
+    if missing is not None:
+        raise UserError(f'{missing}: no such folder; write the folder that holds the images')
+    if section.get('meta_info_file'):
+        return
+    lq, gt = (sorted(scandir(root)) for root in roots)
+    template = section.get('filename_tmpl', '{}')
+    wanted = {_counterpart(name, template): name for name in gt}
+    alone = next((name for name in wanted if name not in lq), None)
+    if alone is not None:
+        fitting = _template(gt, lq)
+        raise UserError(f"{roots[1] / wanted[alone]}: has no counterpart {roots[0] / alone} (filename_tmpl: "
+                        f"'{template}'); " + (f"write filename_tmpl: '{fitting}'" if fitting else
+                                              'add it, with the same ending, or remove the GT'))
+    alone = next((name for name in lq if name not in wanted), None)
+    if alone is not None:
+        raise UserError(f'{roots[0] / alone}: has no counterpart in {roots[1]}; remove it, or add its GT')
+
+
+def check_pairs(dataset: Any, section: Mapping[str, Any], scale: int) -> dict[Path, Size]:
+    """Compare the sizes of all pairs of a dataset with ``paths``, as BasicSR's have it; reads headers only.
+
+    In a test set, a GT may be larger than ``scale`` times the LQ image by less than ``scale`` px, which BasicSR crops.
+    The images of a test set are also decoded once, because it must be complete.
+
+    Returns:
+        The size of the SR image for each LQ file; empty for datasets of other kinds.
+
+    Raises:
+        UserError: A file is missing or cannot be read, or two sizes do not fit each other or ``gt_size``.
+    """
+    is_train = section['phase'] == 'train'
+    lmdbs = _roots(section) if _backend(section) == 'lmdb' else []
+    pairs = _pairs_of(dataset, lmdbs)
+    files = [path for pair in pairs for path in pair]
+    sizes = _sizes_in(lmdbs) if lmdbs else _sizes_of(files, isinstance(dataset, BASICSR))
+    found = {}
+    for lq_path, *gt_paths in pairs:
+        lq = sizes[lq_path]
+        found[lq_path] = (lq[0] * scale, lq[1] * scale)
+        for gt_path in gt_paths:
+            _check_pair(lq_path, lq, gt_path, sizes[gt_path], scale, 1 if is_train else scale)
+        if is_train and min(lq) * scale < section.get('gt_size', 0):
+            raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px is smaller than gt_size / scale, '
+                            f"{section['gt_size'] // scale}; remove it or lower gt_size")
+    if not is_train and not lmdbs:
+        check_all(files, 1, 'empty')
+    return found
+
+
+def _check_pair(lq_path: Path, lq: Size, gt_path: Path, gt: Size, scale: int, slack: int) -> None:
+    over = [large - small * scale for small, large in zip(lq, gt)]
+    if all(0 <= px < slack for px in over):
+        return
+    ratio = gt[0] // lq[0]
+    hint = 'crop the GT' if all(0 <= px < scale for px in over) else 'make the LQ image from this GT'
+    if ratio != scale and gt == (lq[0] * ratio, lq[1] * ratio):
+        hint = f'they match at scale {ratio}: correct scale, or the folder'
+    raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px does not match {gt_path}: {gt[1]}×{gt[0]} px at scale {scale}, '
+                    f'which needs {lq[1] * scale}×{lq[0] * scale} px; {hint}')
+
+
+def _backend(section: Mapping[str, Any]) -> str | None:
+    return (section.get('io_backend') or {}).get('type')
+
+
+def _roots(section: Mapping[str, Any]) -> list[Path]:
+    """The folders of a dataset, LQ first."""
+    return [Path(section[key]) for key in ('dataroot_lq', 'dataroot_gt') if section.get(key)]
+
+
+def _pairs_of(dataset: Any, lmdbs: Sequence[Path]) -> list[list[Path]]:
+    """The files of each pair, LQ first, or of each LQ image without GT; in an LMDB, its folder and key."""
+    entries: list[Any] = getattr(dataset, 'paths', [])
+    if isinstance(dataset, SingleImageDataset):
+        files = [[entry] for entry in entries]
+    elif all(isinstance(entry, dict) and {'lq_path', 'gt_path'} <= entry.keys() for entry in entries):
+        files = [[entry['lq_path'], entry['gt_path']] for entry in entries]
+    else:
+        return []
+    folders = lmdbs or [Path()] * 2
+    return [[folder / file for folder, file in zip(folders, pair)] for pair in files]
+
+
+def _sizes_in(lmdbs: Sequence[Path]) -> dict[Path, Size]:
+    """Sizes from the ``meta_info.txt`` of LMDBs; BasicSR's keys end at the first dot."""
+    sizes = {}
+    for root in lmdbs:
+        for name, size in read_list(root / 'meta_info.txt'):
+            if size is None:
+                raise UserError(f"{root / 'meta_info.txt'}: {name}: its size is missing; write lines such as "
+                                f"'{name} (480,480,3) 1', as BasicSR's create_lmdb.py does")
+            sizes[root / name.split('.')[0]] = size
+    return sizes
+
+
+def _sizes_of(files: Sequence[Path], by_opencv: bool) -> dict[Path, Size]:
+    def size_of(path: Path) -> Size:
+        size = image_size(path)
+        if by_opencv and not cv2.haveImageReader(str(path)):
+            raise UserError(f'{path}: BasicSR reads images with OpenCV, which does not know this format; convert it to '
+                            'PNG')
+        return size
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(files, pool.map(size_of, files)))
+
+
+def _counterpart(gt: str, template: str) -> str:
+    """Name of the LQ file of a GT file, as BasicSR forms it."""
+    stem, ending = os.path.splitext(gt)
+    return template.format(stem) + ending
+
+
+def _template(gt: Sequence[str], lq: Sequence[str]) -> str | None:
+    """The ``filename_tmpl`` with which every GT has a counterpart, if there is one."""
+    for name in lq if gt else ():
+        before, found, after = Path(name).stem.partition(Path(gt[0]).stem)
+        template = f'{before}{{}}{after}'
+        if found and {_counterpart(one, template) for one in gt} <= set(lq):
+            return template
+    return None

@@ -1,0 +1,62 @@
+"""TensorBoard and Weights & Biases (wandb): they are checked before anything is written, and wandb is started."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from basicsr.utils import init_wandb_logger
+
+from reflash_sr.compat import repair_wandb
+from reflash_sr.errors import UserError, suggest
+
+WANDB = ('project', 'resume_id')  # the keys that BasicSR reads
+
+
+def check_loggers(opt: Mapping[str, Any]) -> None:
+    """Check that the loggers of an option file can be used. In debug mode, BasicSR uses none of them.
+
+    Raises:
+        UserError: A key is not known, a package is not installed, or wandb has no API key.
+    """
+    section = opt['logger']
+    wandb = section.get('wandb') or {}
+    for key in wandb.keys() - set(WANDB):
+        raise UserError(f'logger: wandb: {key}: is not a known key{suggest(key, WANDB)}')
+    project = wandb.get('project') if 'debug' not in opt['name'] else None
+    if project is not None and not section.get('use_tb_logger'):
+        raise UserError('logger: wandb: project: wandb shows what TensorBoard writes; write use_tb_logger: true, or '
+                        'project: ~')
+    if section.get('use_tb_logger') and 'debug' not in opt['name']:
+        _load('torch.utils.tensorboard', 'tensorboard', 'use_tb_logger', 'use_tb_logger: false')
+    if project is not None:
+        _use_wandb(_load('wandb', 'wandb', 'wandb: project', 'project: ~').login)
+
+
+def start_wandb(opt: Mapping[str, Any]) -> None:
+    """Start wandb as BasicSR does, on rank 0.
+
+    Raises:
+        UserError: wandb cannot be started, for example because its server is not reached.
+    """
+    repair_wandb()
+    _use_wandb(init_wandb_logger, opt)
+
+
+def _load(module: str, package: str, key: str, without: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # packages that do not fit each other raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f'logger: {key}: {package} cannot be used ({reason}); pip install {package}, or write '
+                        f'{without}') from error
+
+
+def _use_wandb(call: Callable, *args: Any) -> None:
+    try:
+        call(*args)
+    except Exception as error:  # of wandb
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
+        raise UserError(f'logger: wandb: project: wandb cannot be started ({reason}); run wandb login, or set '
+                        'WANDB_MODE=offline, or write project: ~') from error
