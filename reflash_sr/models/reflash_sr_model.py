@@ -16,18 +16,18 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.evaluation.tiled_inference import tiled
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
+from reflash_sr.models.load_network import load_network
 from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import follow_file
-from reflash_sr.models.schedulers import build_scheduler, end_warmup_step, with_progress
+from reflash_sr.models.schedulers import build_scheduler, end_warmup_step, follow_schedule
+from reflash_sr.models.tiling import Tiling
 from reflash_sr.models.validation import Validation
 from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
 from reflash_sr.system.devices import bf16_warning, select_device
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.network_from_file import size_multiple
 
 
 @MODEL_REGISTRY.register()
@@ -40,7 +40,8 @@ class ReflashSRModel(SRModel):
             ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` limits the norm of
             the gradient; ``accumulate: N`` processes every batch in N parts, for one optimiser step (same result, less
             memory); ``detect_anomaly`` finds the layer whose gradient is not finite, but is slow. ``logger: keep_last:
-            N`` keeps the newest N checkpoints; ``val: keep_best`` keeps the best weights for each metric.
+            N`` keeps the newest N checkpoints; ``val: keep_best`` keeps the best weights for each metric; ``val: tile``
+            and ``tile_overlap`` are those of :class:`~reflash_sr.models.tiling.Tiling`.
 
     Attributes:
         stream: What determines the training samples, for the state file: ``images``, ``batch`` and ``seed``.
@@ -50,6 +51,7 @@ class ReflashSRModel(SRModel):
 
     def __init__(self, opt: dict[str, Any]):
         self._memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
+        self._tiling = Tiling(opt, self._memory_format)
         self._validation = Validation(opt)
         self._iteration = 0
         self._not_loaded: list[str] = []
@@ -106,23 +108,8 @@ class ReflashSRModel(SRModel):
 
     def load_network(self, net: torch.nn.Module, load_path: str, strict: bool = True,
                      param_key: str | None = 'params') -> None:
-        """Load weights from a BasicSR, Real-ESRGAN or bare file, and log which key of the file was used.
-
-        Raises:
-            UserError: ``strict``, and the weights do not fit the network.
-        """
-        net = self.get_bare_model(net)
-        loaded = weights.load_weights(load_path, param_key)
-        logger = get_root_logger()
-        logger.info('Loading %s from %s, key [%s].', type(net).__name__, load_path, loaded.key)
-        if strict:
-            weights.check_fit(net, loaded)
-        for difference in weights.differences(net.state_dict(), loaded.state_dict):
-            logger.warning('strict_load_g is off: %s', difference)
-        own = net.state_dict()
-        fitting = {k: v for k, v in loaded.state_dict.items() if k in own and own[k].shape == v.shape}
-        net.load_state_dict(fitting, strict=strict)
-        self._not_loaded = [name for name in own if name not in fitting]
+        """Load weights, as :func:`reflash_sr.models.load_network.load_network` does."""
+        self._not_loaded = load_network(self, net, load_path, strict, param_key)
 
     @torch.no_grad()
     def _complete_ema(self) -> None:
@@ -207,12 +194,11 @@ class ReflashSRModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``lq`` in float32, with EMA weights if they exist; pads if the network needs it."""
+        """Restore ``lq`` in float32, with EMA weights if they exist; pads or tiles it if necessary."""
         net: Any = getattr(self, 'net_g_ema', self.net_g)
         training = net.training
         net.eval()
-        multiple = size_multiple(self.opt['network_g'])
-        self.output = tiled(self.get_bare_model(net), self.lq, self.opt.get('scale', 1), multiple)
+        self.output = self._tiling.restore(self.get_bare_model(net), self.lq)
         net.train(training)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
@@ -288,9 +274,9 @@ class ReflashSRModel(SRModel):
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Reload optimisers and schedulers; settings in the option file override those of the state."""
         as_in_file = [dict(group) for group in self.optimizer_g.param_groups]
-        schedulers = [with_progress(*both) for both in zip(self.schedulers, resume_state['schedulers'])]
-        super().resume_training({**resume_state, 'schedulers': schedulers})
-        follow_file(self.optimizer_g, self.schedulers[0], self.opt['train']['optim_g'], as_in_file)
+        super().resume_training({**resume_state, 'schedulers': [one.state_dict() for one in self.schedulers]})
+        follow_file(self.optimizer_g, self.opt['train']['optim_g'], as_in_file)
+        follow_schedule(self.schedulers[0], resume_state['schedulers'][0], as_in_file)
         iteration = self._iteration = resume_state['iter']
         if resume_state.get('windows'):
             window = shares(resume_state['windows'], self.opt['world_size'])[self.opt['rank']]

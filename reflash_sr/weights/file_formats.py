@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,14 @@ import torch
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, check_regular
 from reflash_sr.weights import checksums
+from reflash_sr.weights.file_kinds import TORCH, is_safetensors, other_kind
+from reflash_sr.weights.safe_pickle import load, not_allowed
 
 KEYS = ('params_ema', 'params')
 SAFETENSORS = '.safetensors'
 MOST_VALUES = 1_000_000  # entries of all lists and dicts; the training state of an RRDBNet has about 10,000
 MOST_LEVELS = 50
+_HEAD = 256  # bytes that tell the kind of a file
 _PLAIN = (str, bytes, int, float, bool, complex, type(None), torch.dtype, torch.device)
 
 
@@ -31,24 +35,45 @@ def suffix_of(opt: Mapping[str, Any]) -> str:
 
 
 def load_file(path: str | os.PathLike) -> Any:
-    """Read a ``.pth``, ``.state`` or ``.safetensors`` file onto the CPU, without running any code in it.
+    """Read a file of ``torch.save`` or safetensors, whatever its ending, onto the CPU, without running any code in it.
 
-    A ``.safetensors`` file is returned in the layout of a ``.pth`` file: ``params`` and ``params_ema`` with
-    ``network_g`` and ``trained``, or a bare state dict if its metadata do not name the weights.
+    A safetensors file is returned in the layout of a ``.pth`` file: ``params`` and ``params_ema`` with ``network_g``
+    and ``trained``, or a bare state dict if its metadata do not name the weights. NumPy scalars become plain numbers.
 
     Raises:
-        UserError: The file is missing, not a regular file or damaged; it contains anything but weights and plain
-            values; or a tensor is larger than the file.
+        UserError: The file is missing, not a regular file, of another kind or damaged; it contains anything but weights
+            and plain values; or a tensor is larger than the file.
     """
     check_regular(path, 'weights file')
-    read = _read_safetensors if Path(path).suffix.lower() == SAFETENSORS else _read_torch
     try:
-        return read(path)
+        with open(path, 'rb') as file:
+            head = file.read(_HEAD)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror})') from error
+    is_st = is_safetensors(head, os.path.getsize(path))
+    if not is_st and (what := other_kind(path, head)):
+        raise UserError(f'{path}: {what}')
+    is_torch = head.startswith(TORCH) or not (is_st or Path(path).suffix.lower() == SAFETENSORS)
+    try:
+        return _read_torch(path) if is_torch else _read_safetensors(path)
     except UserError:
         raise
     except Exception as error:  # torch may raise anything on a file that it did not write
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f'{path}: not a weights file that can be read safely, or damaged ({reason})') from error
+        raise UserError(f'{path}: {_reason(path, error)}') from error
+
+
+def _reason(path: str | os.PathLike, error: Exception) -> str:
+    what = 'not a weights file that can be read safely'
+    again = "; where it was made, save the weights alone: torch.save(net.state_dict(), 'weights.pth')"
+    objects = not_allowed(path)
+    if objects:
+        more = f' and {len(objects) - 4} more' if len(objects) > 4 else ''
+        return (f'{what}: it holds Python objects ({", ".join(name[:80] for name in objects[:4])}{more}), which may '
+                f'run code{again}')
+    if isinstance(error, pickle.UnpicklingError):  # torch's text is advice for programmers, in several lines
+        return f'{what}, or damaged{again}'
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f'{what}, or damaged ({reason[:200]})'
 
 
 def save(content: Any, path: str | os.PathLike) -> None:
@@ -77,8 +102,8 @@ def _read_torch(path: str | os.PathLike) -> Any:
     if not checksums.check_zip(path) and zipfile.is_zipfile(path):
         _check_archive(path)
     # First load without memory for values: the shapes in the file may be false.
-    _check_claims(path, torch.load(path, map_location='meta', weights_only=True), os.path.getsize(path))
-    return torch.load(path, map_location='cpu', weights_only=True)
+    _check_claims(path, load(path, 'meta'), os.path.getsize(path))
+    return load(path, 'cpu')
 
 
 def _check_archive(path: str | os.PathLike) -> None:

@@ -2,30 +2,80 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from reflash_sr.errors import UserError
 
-MOST_PARAMETERS = 2**29  # about 30 times the largest SwinIR and RRDBNet
+MOST_BYTES = 2**31  # about 30 times the largest SwinIR and RRDBNet
 MOST_TENSORS = 10_000  # the largest SwinIR has 2,000; a network of a million blocks takes minutes to build
 
 
 class Bounded(TorchDispatchMode):
-    """While active, raises a ``UserError`` before the parameters of a new ``nn.Module`` exceed the limits."""
+    """While active, raises a ``UserError`` before the tensors of a new ``nn.Module`` exceed the limits.
+
+    Every operation that makes a tensor is first done without memory, on torch's ``meta`` device, which tells the size
+    of its result. What has been freed does not count.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._values = self._tensors = 0
+        self._alive: list[tuple[StorageWeakRef, int]] = []
+        self._bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func is torch.ops.aten.empty.memory_format:
-            self._values += math.prod(max(int(side), 0) for side in args[0])
-            self._tensors += 1
-            if self._values > MOST_PARAMETERS or self._tensors > MOST_TENSORS:
-                raise UserError(f'is larger than any network for super-resolution (more than {MOST_PARAMETERS:,} '
-                                f'parameters or {MOST_TENSORS:,} tensors); lower its widths and depths')
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if not _makes_tensors(func):
+            return func(*args, **kwargs)
+        self._check(sum(_size(tensor) for tensor in _tensors(_on_meta(func, args, kwargs))))
+        result = func(*args, **kwargs)
+        for tensor in _tensors(result):
+            self._alive.append((StorageWeakRef(tensor.untyped_storage()), _size(tensor)))
+            self._bytes += _size(tensor)
+        self._check(0)  # the size of some results depends on the values
+        return result
+
+    def _check(self, more: int) -> None:
+        if self._is_too_much(more):
+            self._alive = [(storage, size) for storage, size in self._alive if not storage.expired()]
+            self._bytes = sum(size for _, size in self._alive)
+        if self._is_too_much(more):
+            raise UserError(f'is larger than any network for super-resolution (more than {MOST_BYTES // 2**30} GiB or '
+                            f'{MOST_TENSORS:,} tensors); lower its widths, depths or img_size')
+
+    def _is_too_much(self, more: int) -> bool:
+        return self._bytes + more > MOST_BYTES or len(self._alive) > MOST_TENSORS
+
+
+def _makes_tensors(func: Any) -> bool:
+    """Whether an operation allocates memory: its result is no view of its input, and not the input itself."""
+    return 'resize' in func._schema.name or any(result.alias_info is None for result in func._schema.returns)
+
+
+def _on_meta(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """The result of an operation, without memory; None if the operation needs values."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device='meta')
+        return torch.device('meta') if isinstance(value, torch.device) else value
+
+    args, kwargs = tree_map(moved, (args, kwargs))
+    if any(argument.name == 'device' for argument in func._schema.arguments):
+        kwargs['device'] = torch.device('meta')
+    try:
+        return func(*args, **{**kwargs, 'pin_memory': False} if 'pin_memory' in kwargs else kwargs)
+    except Exception:  # no implementation without values
+        return None
+
+
+def _tensors(result: Any) -> list[torch.Tensor]:
+    return [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
+
+
+def _size(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().nbytes()

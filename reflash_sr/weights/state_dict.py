@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.weights.choose_weights import choose
 from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
+from reflash_sr.weights.key_names import other_layout, plain_names
 
-__all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_weights', 'save', 'suffix_of']
+__all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_into', 'load_pretrained', 'load_weights',
+           'save', 'suffix_of', 'unlike']
 
-_AUTHORS_BLOCK = re.compile(r'^body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[123]\.)')
+# Buffers that follow from a network's options, such as SwinIR's training size: they are no weights.
+_RECOMPUTED = re.compile(r'(?:.*\.)?(?:attn_mask(?:_\d+)?|(?:aligned_)?relative_position_index(?:_\w+)?|'
+                         r'relative_coords_table|rpe_biases)')
 
 
 @dataclass(frozen=True)
@@ -23,35 +28,33 @@ class Weights:
     """Content of a weights file."""
 
     path: str
-    key: str  # 'params_ema', 'params', or 'bare' if the file is the state dict itself
-    state_dict: dict[str, torch.Tensor]  # names without DDP's 'module.', and translated from the authors' names
+    key: str  # 'params_ema', 'params', 'state_dict.net_g', …, or 'bare' if the file is the state dict itself
+    state_dict: dict[str, torch.Tensor]  # by plain names, see key_names
     network_g: dict[str, Any] | None  # options of the network; None if the file has none: it needs an option file
     trained: dict[str, Any] = field(default_factory=dict)  # experiment, iter, total_iter, manual_seed; may be empty
 
 
-def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
+def load_weights(path: str | os.PathLike, key: str | Iterable[str] | None = None, named: str | None = None) -> Weights:
     """Read the weights of one network.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file of BasicSR, Real-ESRGAN or this package, or a bare state dict.
-        key: The preferred key, ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any. The key of the
+        path: A file of BasicSR, Real-ESRGAN, KAIR, Lightning or this package, or a bare state dict.
+        key: The preferred key or keys, such as ``'params'``. Default: EMA weights if there are any. The key of the
             result may differ.
+        named: A key that must exist if ``key`` does not.
 
     Raises:
-        UserError: As for :func:`load_file`, or the file holds no state dict of finite real numbers.
+        UserError: As for :func:`load_file`; the file holds no state dict of finite real numbers, no ``named`` weights,
+            or several networks and no name.
     """
     content = load_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f'{path}: holds a {type(content).__name__}, not weights')
-    taken = next((name for name in (key, *KEYS) if name in KEYS and isinstance(content.get(name), Mapping)), 'bare')
-    state_dict = content if taken == 'bare' else content[taken]
-    names = translate_keys([str(name).removeprefix('module.') for name in state_dict])
+    taken, state = choose(path, content, (key,) if isinstance(key, str) else key or (), named)
+    names = plain_names([*state])
     if len(set(names)) < len(names):
         raise UserError(f"{path}: a weight occurs twice, with and without 'module.'; save one of them")
-    state_dict = dict(zip(names, state_dict.values()))
-    if not state_dict or not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
-        raise UserError(f'{path}: no weights found: neither {" nor ".join(KEYS)} nor a state dict; it holds '
-                        f'{", ".join(str(name)[:40] for name in list(content)[:6])}')
+    state_dict = dict(zip(names, state.values()))
     for name, value in state_dict.items():
         if value.is_meta:
             raise UserError(f'{path}: {name} has a shape, but no values; save the weights themselves')
@@ -63,14 +66,25 @@ def load_weights(path: str | os.PathLike, key: str | None = None) -> Weights:
                    trained if isinstance(trained, dict) else {})
 
 
-def translate_keys(names: list[str]) -> list[str]:
-    """Translate the keys of the paper's authors, in order: ``body1.0.conv1.weight`` becomes ``body.0.conv1.weight``.
+def load_pretrained(section: Mapping[str, Any], label: str = 'g', key: str | None = None) -> Weights:
+    """Read ``pretrain_network_{label}`` of an option file's ``path`` section.
 
-    All keys stay as they are if any ``body1``, ``body2``, … contains anything but one residual block.
+    Its ``param_key_{label}``, if it is written there, must exist, or be ``params_ema`` in a file of ``params``: BasicSR
+    then takes those, and so do many option files.
+
+    Args:
+        section: The ``path`` section.
+        label: Which network.
+        key: Preferred key, for the EMA network ``'params_ema'``. Default: ``param_key_{label}``, or ``'params'``.
+
+    Raises:
+        UserError: As for :func:`load_weights`.
     """
-    if not all(_AUTHORS_BLOCK.match(name) for name in names if re.match(r'body\d+\.', name)):
-        return list(names)
-    return [_AUTHORS_BLOCK.sub(lambda match: f"body.{int(match['number']) - 1}.", name) for name in names]
+    path, named = section[f'pretrain_network_{label}'], section.get(f'param_key_{label}')
+    key = section.get(f'param_key_{label}', 'params') if key is None else key
+    keys = [one for one in (key, named, 'params' if named == 'params_ema' else None) if one is not None]
+    loaded = load_weights(path, keys)
+    return loaded if named is None or loaded.key in keys else load_weights(path, named=named)
 
 
 def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
@@ -87,14 +101,65 @@ def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Te
               if a.is_floating_point() and not b.is_floating_point())]
 
 
-def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6) -> None:
-    """Check that weights fit a network in every key and shape.
+def unlike(net: torch.nn.Module, weights: Weights) -> list[str]:
+    """List the differences between a network and weights, as :func:`differences` does; without computed buffers."""
+    return differences(*_compared(net, weights))
+
+
+def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6, strict: bool = True) -> None:
+    """Check that weights fit a network in every key and shape; if not ``strict``, that any of them do.
 
     Raises:
         UserError: They do not; the message lists at most ``shown`` differences.
     """
-    found = differences(net.state_dict(), weights.state_dict)
-    if found:
-        more = f' and {len(found) - shown} more' if len(found) > shown else ''
-        raise UserError(f'{weights.path} [{weights.key}]: does not fit {type(net).__name__}: '
-                        f'{", ".join(found[:shown])}{more}; give the weights of this network, or change network_g')
+    own, given = _compared(net, weights)
+    found = differences(own, given)
+    if not found or (not strict and _fitting(own, given)):
+        return
+    more = f' and {len(found) - shown} more' if len(found) > shown else ''
+    what = 'does not fit' if strict else f'not one of its {len(given):,} tensors fits'
+    reason = 'give the weights of this network, or change network_g'
+    if other := other_layout(weights.state_dict):
+        reason = f'{other}; pip install -e ".[models]" adds the networks of other projects'
+    raise UserError(f'{weights.path} [{weights.key}]: {what} {type(net).__name__}: {", ".join(found[:shown])}{more}; '
+                    f'{reason}')
+
+
+def load_into(net: torch.nn.Module, weights: Weights, strict: bool = True) -> tuple[list[str], list[str]]:
+    """Load weights into a network, by its own names; buffers that the network computes stay as they are.
+
+    Args:
+        strict: All of them must fit; else those that do are loaded.
+
+    Returns:
+        The names of the network's tensors that were loaded, and of those that were not (none if ``strict``).
+
+    Raises:
+        UserError: As for :func:`check_fit`.
+    """
+    check_fit(net, weights, strict=strict)
+    own, given = _compared(net, weights)
+    fitting = _fitting(own, given)
+    net.load_state_dict(fitting, strict=False)
+    return [*fitting], [name for name in own if name not in fitting]
+
+
+def _compared(net: torch.nn.Module, weights: Weights) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The tensors of a network and of a file that are compared, both by the names of the network."""
+    own = net.state_dict()
+    names = dict(zip(plain_names([*own]), own))
+    if len(names) < len(own):
+        names = {}
+    given = {names.get(name, name): value for name, value in weights.state_dict.items()}
+    parameters = {name for name, _ in net.named_parameters()}
+    left_out = {name for name in (*own, *given) if _RECOMPUTED.fullmatch(name)} - parameters
+    return _without(own, left_out), _without(given, left_out)
+
+
+def _without(state: Mapping[str, torch.Tensor], names: Set[str]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in state.items() if name not in names}
+
+
+def _fitting(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in given.items()
+            if name in own and not differences({name: own[name]}, {name: value})}
