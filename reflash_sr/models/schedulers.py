@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,26 @@ def build_scheduler(optimiser: torch.optim.Optimizer, section: Mapping[str, Any]
     return SCHEDULERS[arguments.pop('type')](optimiser, **arguments)
 
 
-def with_progress(scheduler: LRScheduler, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a new scheduler, whose settings are those of the option file, with the progress of a saved one."""
-    return scheduler.state_dict() | {key: state[key] for key in PROGRESS if key in state}
+def follow_schedule(scheduler: LRScheduler, state: Mapping[str, Any], as_in_file: Sequence[Mapping[str, Any]]) -> None:
+    """Bring a new scheduler to where a saved one was; its settings are those of the option file.
+
+    If the settings are those of the saved one, its progress is taken. Otherwise the schedule of the file is run through
+    from its start, since most schedulers compute a learning rate from the one before.
+
+    Args:
+        scheduler: New scheduler, whose optimiser has the state of the continued run.
+        state: State of the saved scheduler.
+        as_in_file: Parameter groups of the optimiser as the option file builds them.
+    """
+    if all(value == state.get(key) for key, value in scheduler.state_dict().items() if key not in PROGRESS):
+        vars(scheduler).update({key: state[key] for key in PROGRESS if key in state})
+        return
+    for group, fresh in zip(scheduler.optimizer.param_groups, as_in_file):
+        group['lr'] = fresh['lr']
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Detected call of `lr_scheduler.step', UserWarning)  # no optimiser step yet
+        for _ in range(state['last_epoch']):
+            scheduler.step()
 
 
 def end_warmup_step(schedulers: Sequence[LRScheduler]) -> None:

@@ -103,6 +103,18 @@ def test_a_new_rate_holds_after_a_warm_up_that_was_continued(opt):
     assert rates == pytest.approx([LR / 5] + [LR / 4] * 4 + [LR / 8] * 4)
 
 
+@pytest.mark.parametrize('scheduled', SCHEDULERS, indirect=True)
+def test_a_run_continued_with_another_schedule_follows_the_new_one(scheduled):
+    before = copy.deepcopy(scheduled)
+    before['train']['scheduler'] = {'type': 'MultiStepLR', 'milestones': [2, 3], 'gamma': 0.1}
+    before['train']['optim_g']['lr'] = LR / 7
+    first = build(before)
+    rates_of(first, range(1, 5))
+    again = build(scheduled)
+    again.resume_training(state_of(first, 4))
+    assert rates_of(again, range(5, TOTAL + 1)) == rates_of(build(scheduled), range(1, TOTAL + 1))[4:]
+
+
 @pytest.mark.parametrize('scheduled', ['MultiStepLR', 'CosineAnnealingRestartLR'], indirect=True)
 def test_basicsrs_own_model_returns_to_its_schedule_too(scheduled):
     name = scheduled['train']['scheduler']['type']
