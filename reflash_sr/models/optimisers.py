@@ -32,7 +32,8 @@ def follow_file(optimiser: torch.optim.Optimizer, section: Mapping[str, Any],
             value, before = _plain(fresh.get(key)), _plain(group.get(key))
             if key not in fresh or key == 'lr' or key in cycled or before == value:
                 continue
-            logger.warning('train: optim_g: %s: %s from here on; it was %s.', key.replace('initial_', ''), value, before)
+            name = key.removeprefix('initial_')
+            logger.warning('train: optim_g: %s: %s from here on; it was %s.', name, value, before)
             group[key] = value
 
 
