@@ -15,6 +15,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
+from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
@@ -139,7 +140,7 @@ class Validation:
         if not measured:
             return
         at = f'iteration {current_iter:,}' if isinstance(current_iter, int) else current_iter
-        tables = [format_table(cells, metric, _note(opt), DECIMALS.get(OURS.get(opt['type'], ''), 4))
+        tables = [format_table(cells, metric, self._note(opt), DECIMALS.get(OURS.get(opt['type'], ''), 4))
                   for metric, opt in self.metrics.items() if metric in measured]
         path = self.table_path(current_iter)
         network = [cell for cell in cells if cell.method == 'network']
@@ -153,6 +154,14 @@ class Validation:
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
         for cell in network if tb_logger else ():
             tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
+
+    def _note(self, opt: Mapping[str, Any]) -> str:
+        on_y = opt.get('test_y_channel') or (opt['type'] == 'calculate_niqe' and opt.get('convert_to', 'y') == 'y')
+        on_y = on_y or any(channels_of(section) == 1 for section in self.opt['datasets'].values())
+        unit = UNITS.get(OURS.get(opt['type'], ''))
+        parts = [unit, f"8-bit {'Y of YCbCr' if on_y else 'RGB'}", f"{opt.get('crop_border', 0)} px border cropped",
+                 'lower is better' if opt.get('better') == 'lower' else None]
+        return ', '.join(part for part in parts if part)
 
     def table_path(self, current_iter: int | str) -> Path:
         """Path of the table of a round."""
@@ -172,7 +181,7 @@ def value_of(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray | None) -> f
 
     Args:
         opt: Section of the metric: ``type``, and the arguments of its function.
-        sr: (H, W, 3) uint8 RGB.
+        sr: RGB or Y, (H, W, 3 or 1) uint8.
         gt: The same; not used by a metric that needs none.
 
     Returns:
@@ -194,11 +203,3 @@ def _gather(found: dict[int, list[Score]]) -> list[Score]:
     """Merge the scores of all processes, in the order of the dataset."""
     merged = {place: scores for part in processes.gather(found) for place, scores in part.items()}
     return [score for place in sorted(merged) for score in merged[place]]
-
-
-def _note(opt: Mapping[str, Any]) -> str:
-    on_y = opt.get('test_y_channel') or (opt['type'] == 'calculate_niqe' and opt.get('convert_to', 'y') == 'y')
-    unit = UNITS.get(OURS.get(opt['type'], ''))
-    parts = [unit, f"8-bit {'Y of YCbCr' if on_y else 'RGB'}", f"{opt.get('crop_border', 0)} px border cropped",
-             'lower is better' if opt.get('better') == 'lower' else None]
-    return ', '.join(part for part in parts if part)
