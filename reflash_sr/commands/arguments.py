@@ -17,9 +17,9 @@ from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
 from reflash_sr.system.devices import NAMES, bf16_warning, keep_freed_memory, select_device
 from reflash_sr.weights.network_from_file import TrainedNetwork, build_network, open_network
-from reflash_sr.weights.state_dict import Weights, check_fit
+from reflash_sr.weights.state_dict import Weights, load_into
 
-KEYS = {'auto': (None,), 'params': ('params',), 'params_ema': ('params_ema',), 'both': ('params', 'params_ema')}
+KEYS: dict[str, tuple[str | None, ...]] = {'auto': (None,), 'both': ('params', 'params_ema')}
 
 
 def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True) -> None:
@@ -38,9 +38,9 @@ def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True)
                        help='instead of --opt: the class and its arguments, as in MSRResNet:num_feat=32,num_block=8; '
                        'not needed for MSRResNet and RRDBNet' +
                        ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
-    group.add_argument('--param_key', choices=[key for key in KEYS if several or key != 'both'], default='auto',
-                       help='key of the weights in a file (default: params_ema if it exists)' +
-                       ('; both: as two networks' if several else ''))
+    group.add_argument('--param_key', default='auto', metavar='KEY',
+                       help='key of the weights in a file: params, params_ema, state_dict, … (default: auto, averaged '
+                       'weights if there are any' + ('; both: params, params_ema as two networks)' if several else ')'))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
@@ -80,7 +80,7 @@ def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
         raise UserError('--labels: a label occurs twice; give each network its own')
     found = []
     for place, path in enumerate(args.weights):
-        for key in KEYS[args.param_key]:
+        for key in KEYS.get(args.param_key, (args.param_key,)):
             network = (_open_as if one_each else open_network)(path, key, described[place])
             label = args.labels[place] if args.labels else network.label
             found.append(replace(network, label=f'{label} [{key}]' if args.param_key == 'both' else label))
@@ -98,7 +98,10 @@ def open_network_of(args: argparse.Namespace) -> TrainedNetwork:
     Raises:
         UserError: As for :func:`reflash_sr.weights.network_from_file.open_network`.
     """
-    [path], [key], [described] = args.weights, KEYS[args.param_key], _descriptions(args)
+    if args.param_key == 'both':
+        raise UserError('--param_key: both is for tools that compare networks; name one key')
+    [path], [described] = args.weights, _descriptions(args)
+    [key] = KEYS.get(args.param_key, (args.param_key,))
     return _open_as(path, key, described)
 
 
@@ -121,9 +124,7 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
     if section == network.network_g:
         return network
     net = build_network(section)
-    state_dict = network.net.state_dict()
-    check_fit(net, Weights(str(path), network.key, state_dict, section))
-    net.load_state_dict(state_dict)
+    load_into(net, Weights(str(path), network.key, network.net.state_dict(), section))
     net.eval().requires_grad_(False)
     return replace(network, net=net, network_g=section)
 

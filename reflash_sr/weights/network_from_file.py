@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ from reflash_sr.options.value_rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
 from reflash_sr.weights.recognise import recognise
-from reflash_sr.weights.size_limit import Bounded
+from reflash_sr.weights.size_limit import Bounded, check_arguments
 from reflash_sr.weights.spandrel_networks import Described
-from reflash_sr.weights.state_dict import Weights, check_fit, differences, load_weights
+from reflash_sr.weights.state_dict import Weights, load_into, load_weights, unlike
 
 SMALL = 48  # px: side of the test image that finds the scale; a multiple of every usual window size
 CHANNELS = {3: 'RGB', 1: 'Y', 4: 'RGBA'}  # what a network may restore, by number of channels; tried in this order
@@ -66,7 +66,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
 
     Args:
         path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package.
-        key: ``'params'`` or ``'params_ema'``. Default: EMA weights if there are any.
+        key: Key of the weights in the file, such as ``'params'``. Default: EMA weights if there are any.
         network_g: ``type`` and arguments, for a file without options.
         label: Default: the name of the experiment, or of the file.
 
@@ -74,9 +74,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
         UserError: There is no such file or key, the network is not known, the weights do not fit, or the network does
             not map images of 3, 1 or 4 channels to images with as many channels.
     """
-    loaded = load_weights(path, key)
-    if key is not None and loaded.key != key:
-        raise UserError(f"{path}: has no '{key}' weights, only '{loaded.key}'")
+    loaded = load_weights(path, named=key)
     own = loaded.network_g if isinstance((loaded.network_g or {}).get('type'), str) else None
     if own or network_g:
         section = dict(own or network_g or {})
@@ -84,8 +82,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     else:
         section, loaded = recognise(loaded, _fits)
     net = build_network(section)
-    check_fit(net, loaded)
-    net.load_state_dict(loaded.state_dict)
+    load_into(net, loaded)
     net.eval().requires_grad_(False)
     multiple = size_multiple(section, net)
     channels, scale = _try(net, multiple, str(path))
@@ -104,12 +101,35 @@ def build_network(network_g: Mapping[str, Any]) -> nn.Module:
     section = dict(network_g)
     cls = registered(ARCH_REGISTRY, section.pop('type', None), 'network_g: type')
     try:
+        check_arguments(cls, section)
         with keep_rng(), Bounded():
             return cls(**section)
     except UserError as error:
         raise UserError(f'network_g: {error}') from error
     except Exception as error:  # the class of another project may raise anything
         raise UserError(f'network_g: {cls.__name__} does not accept these options: {error}') from error
+
+
+def open_base(path: str | os.PathLike) -> TrainedNetwork:
+    """Open the network of a weights file, without its dropout if it has any: other dropout goes into it.
+
+    Args:
+        path: As for :func:`open_network`; ``~`` is the user's folder.
+
+    Raises:
+        UserError: As for :func:`open_network`.
+    """
+    network = open_network(Path(path).expanduser())
+    section = network.network_g
+    if section['type'] == 'WithDropout':
+        section = dict(section['base'])
+    elif network.dropout_p:
+        section = {**section, 'dropout_p': 0}
+    if section == network.network_g:
+        return network
+    net = build_network(section)
+    net.load_state_dict(network.net.state_dict())
+    return replace(network, net=net.eval().requires_grad_(False), network_g=section)
 
 
 def size_multiple(network_g: Mapping[str, Any], net: nn.Module | None = None) -> int:
@@ -120,6 +140,8 @@ def size_multiple(network_g: Mapping[str, Any], net: nn.Module | None = None) ->
     if isinstance(net, Described):
         return int(net.description.size.multiple_of)
     section = network_g.get('base', network_g)
+    if isinstance(section, (str, os.PathLike)):
+        return open_base(section).multiple
     name = section.get('type')
     if 'RRDBNet' in str(name):
         return {2: 2, 1: 4}.get(section.get('scale', 4), 1)
@@ -146,7 +168,7 @@ def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]
 
 
 def _fits(section: Mapping[str, Any], loaded: Weights) -> bool:
-    return not differences(build_network(section).state_dict(), loaded.state_dict)
+    return not unlike(build_network(section), loaded)
 
 
 def _try(net: nn.Module, multiple: int, path: str) -> tuple[int, int]:

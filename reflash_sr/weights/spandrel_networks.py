@@ -92,11 +92,11 @@ def recognise(loaded: Weights) -> tuple[dict[str, Any], Weights] | None:
     try:
         with _building():
             descriptor = architecture.load(state)
-            image = _image_for(descriptor)
-            theirs = descriptor.eval()(image.clone())
-            net = describe(descriptor.model, descriptor)
-            with torch.no_grad():
-                ours = net(image).clamp(0, 1)
+        image = _image_for(descriptor)
+        theirs = descriptor.eval()(image.clone())
+        net = describe(descriptor.model, descriptor)
+        with torch.no_grad():
+            ours = net(image).clamp(0, 1)
     except Exception as error:  # of any class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f'{found}, but cannot build or run it: {reason}') from error

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -21,6 +21,14 @@ __all__ = ['KEYS', 'Weights', 'check_fit', 'differences', 'load_file', 'load_int
 # Buffers that follow from a network's options, such as SwinIR's training size: they are no weights.
 _RECOMPUTED = re.compile(r'(?:.*\.)?(?:attn_mask(?:_\d+)?|(?:aligned_)?relative_position_index(?:_\w+)?|'
                          r'relative_coords_table|rpe_biases)')
+
+
+@runtime_checkable
+class OwnNames(Protocol):
+    """A network that knows more layouts of its weights than :mod:`reflash_sr.weights.key_names`."""
+
+    def in_own_names(self, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of such a network by the names of this one; as they are if that fails."""
 
 
 @dataclass(frozen=True)
@@ -146,11 +154,13 @@ def load_into(net: torch.nn.Module, weights: Weights, strict: bool = True) -> tu
 
 def _compared(net: torch.nn.Module, weights: Weights) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The tensors of a network and of a file that are compared, both by the names of the network."""
-    own = net.state_dict()
+    own, given = net.state_dict(), weights.state_dict
+    if isinstance(net, OwnNames):
+        given = net.in_own_names(given)
     names = dict(zip(plain_names([*own]), own))
     if len(names) < len(own):
         names = {}
-    given = {names.get(name, name): value for name, value in weights.state_dict.items()}
+    given = {names.get(name, name): value for name, value in given.items()}
     parameters = {name for name, _ in net.named_parameters()}
     left_out = {name for name in (*own, *given) if _RECOMPUTED.fullmatch(name)} - parameters
     return _without(own, left_out), _without(given, left_out)
