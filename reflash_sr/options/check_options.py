@@ -16,8 +16,8 @@ import torch
 from basicsr.utils import registry
 
 from reflash_sr.errors import UserError, suggest
-from reflash_sr.options import known_keys
-from reflash_sr.options.author_networks import translate_network
+from reflash_sr.options import known_keys, real_esrgan
+from reflash_sr.options.author_networks import describe_change, translate_network
 from reflash_sr.options.known_keys import BASICSR_SCHEDULERS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.value_rules import ANY, SECTION, Rule
@@ -41,9 +41,16 @@ def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
 
 
 def _check(opt: dict[str, Any], is_train: bool) -> None:
+    for key, project in known_keys.OTHER_PROJECTS.items():
+        if key in opt:
+            raise UserError(f'{key}: is a key of {project}, whose option files describe other classes; '
+                            'docs/coming-from.md says what to write instead')
     for key, what in known_keys.REQUIRED.items():
         if key not in opt:
             raise UserError(f"{key}: is missing; write '{key}: …' ({what})")
+    changes = real_esrgan.translate(opt, is_train)
+    if changes:
+        logging.getLogger('basicsr').warning('%s', changes)
     for key in ('train', 'logger') if is_train else ():
         if not isinstance(opt.get(key), dict):
             raise UserError(f'{key}: is missing; training needs this section')
@@ -59,9 +66,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         theirs = opt[key]
         ours = translate_network(theirs) if isinstance(theirs, dict) else None
         if ours:
-            changes = ', '.join(f'{name}: {value}' for name, value in ours.items() if theirs.get(name) != value)
-            logging.getLogger('basicsr').warning("%s: type: %s is a name of the paper's authors; changed to %s", key,
-                                                 theirs['type'], changes)
+            logging.getLogger('basicsr').warning('%s: %s', key, describe_change(theirs, ours))
             opt[key] = ours
         _check_network(opt[key], key, opt['scale'])
     _check_datasets(opt['datasets'], is_train)
@@ -81,7 +86,8 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
 
 def _check_sections(opt: dict[str, Any], model: type, networks: list[str]) -> None:
     """Check the keys at the top of the file and in the sections of the table."""
-    known = known_keys.TOP | dict.fromkeys(networks, SECTION) | _options_of(model)
+    unread = dict.fromkeys(known_keys.UNREAD_AT_TOP, ANY)
+    known = known_keys.TOP | dict.fromkeys(networks, SECTION) | _options_of(model) | unread
     read = _read_keys(model)
     data = opt['datasets'].get('train') if isinstance(opt['datasets'], dict) else None
     name = data.get('type') if isinstance(data, dict) else None
@@ -91,7 +97,7 @@ def _check_sections(opt: dict[str, Any], model: type, networks: list[str]) -> No
             raise UserError(f'{key}: is not a key here; {known_keys.REAL_ESRGAN[key]}')
         if key in _options_of(of_data):
             raise UserError(f'{key}: is a key of the dataset; write it under datasets: train')
-    _check_keys(opt, known, '', read)
+    _check_keys(opt, known, '', read | _options_of(of_data).keys() | known_keys.REAL_ESRGAN.keys())
     of_networks = {key.replace('network_', start, 1): rule for start, rule in known_keys.NETWORK_PATHS.items()
                    for key in networks}
     for name, known in known_keys.SECTIONS.items():
@@ -139,7 +145,8 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
         names.add(name)
         cls = registered(registry.DATASET_REGISTRY, section.get('type'), f'{where}: type')
         if is_owned(cls):
-            _check_keys(section, known_keys.DATASET | _options_of(cls), where, _read_keys(cls))
+            unread = known_keys.UNREAD.get(cls.__name__, ())
+            _check_keys(section, known_keys.DATASET | _options_of(cls), where, _read_keys(cls) | {*unread})
     if is_train and 'train' not in datasets:
         raise UserError('datasets: train: is missing; training needs this dataset')
 
@@ -159,7 +166,7 @@ def _check_train(train: dict[str, Any], model: type) -> None:
         raise UserError("train: optim_g: lr: is missing; write the learning rate, as in 'lr: 2e-4'")
     scheduler = train['scheduler']
     name = scheduler.get('type') if isinstance(scheduler, dict) else None
-    if name in SCHEDULERS and name not in BASICSR_SCHEDULERS and model.__module__.startswith('basicsr'):
+    if str(name) in SCHEDULERS.keys() - BASICSR_SCHEDULERS and model.__module__.startswith('basicsr'):
         raise UserError(f"train: scheduler: type: {model.__name__} knows only {', '.join(BASICSR_SCHEDULERS)}; for "
                         f'{name} of torch, write model_type: ReflashSRModel')
     cls = _check_class(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})

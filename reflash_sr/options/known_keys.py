@@ -41,6 +41,9 @@ SIDES = Rule('one or two whole numbers, 1 to 1024',
              lambda v: all(map(up_to(1024).holds, v if isinstance(v, list) else [v])))
 RATIO = Rule('a number above 0, at most 64', lambda v: POSITIVE.holds(v) and v <= 64)
 SECTION_OR_NONE = or_none(SECTION)
+ENLARGE = Rule('a number above 0, or auto', lambda v: v == 'auto' or POSITIVE.holds(v))
+# The datasets of this package have a rule of their own for dataroot_gt.
+ONE_FOLDER = Rule('one folder (only the datasets of this package take a list, in dataroot_gt)', TEXT.holds)
 
 TOP = {
     'name': NAME, 'model_type': TEXT, 'scale': up_to(16), 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
@@ -49,6 +52,9 @@ TOP = {
 }  # yapf: disable
 REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
             'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable
+# Keys at the top of option files of other projects, which have the sections of BasicSR's, but not its classes.
+OTHER_PROJECTS = dict.fromkeys(('netG', 'gpu_ids'), 'KAIR') | dict.fromkeys(
+    ('use_amp', 'use_channels_last', 'fast_matmul', 'use_compile'), 'traiNNer-redux and neosr')
 SECTIONS = {
     'path': {
         'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': NETWORKS, 'experiments_root': ANY, 'results_root': ANY,
@@ -60,7 +66,7 @@ SECTIONS = {
     },
     'val': {
         'val_freq': WHOLE, 'save_img': BOOL, 'suffix': or_none(NAME), 'metrics': SECTION_OR_NONE, 'pbar': BOOL,
-        'keep_best': BOOL,
+        'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT,
     },
     'logger': {
         'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
@@ -69,13 +75,13 @@ SECTIONS = {
     'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': up_to(65535), 'timeout': POSITIVE},
 }  # yapf: disable
 # Keys that only ReflashSRModel reads; BasicSR's models would silently ignore them.
-OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'), 'val': ('keep_best',),
+OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'), 'val': ('keep_best', 'tile', 'tile_overlap'),
         'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
 DATASET = {
-    'name': TEXT, 'type': TEXT, 'scale': up_to(16), 'phase': TEXT, 'dataroot_gt': TEXT, 'dataroot_lq': TEXT,
+    'name': TEXT, 'type': TEXT, 'scale': up_to(16), 'phase': TEXT, 'dataroot_gt': ONE_FOLDER, 'dataroot_lq': ONE_FOLDER,
     'io_backend': SECTION, 'num_worker_per_gpu': up_to(512, least=0), 'batch_size_per_gpu': up_to(65536),
-    'total_batch_size': up_to(65536), 'dataset_enlarge_ratio': POSITIVE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
+    'total_batch_size': up_to(65536), 'dataset_enlarge_ratio': ENLARGE, 'use_shuffle': BOOL, 'pin_memory': BOOL,
     'persistent_workers': BOOL, 'prefetch_mode': one_of(None, 'cpu', 'cuda'), 'num_prefetch_queue': up_to(1024),
 }  # yapf: disable
 # Arguments of networks, losses, metrics, optimisers and schedulers; their classes do not check them, or too late.
@@ -95,11 +101,16 @@ BASICSR_SCHEDULERS['MultiStepLR'] = BASICSR_SCHEDULERS['MultiStepRestartLR']
 SCHEDULERS = BASICSR_SCHEDULERS | {name: getattr(torch.optim.lr_scheduler, name) for name in (
     'ConstantLR', 'CosineAnnealingLR', 'CosineAnnealingWarmRestarts', 'CyclicLR', 'ExponentialLR', 'LinearLR',
     'OneCycleLR', 'PolynomialLR', 'StepLR')}
+# Keys that stand in published option files of BasicSR and Real-ESRGAN, although the class does not read them.
+UNREAD = {'RealESRGANDataset': ('gt_size',), 'Vimeo90KRecurrentDataset': ('interval_list',),
+          'VideoTestVimeo90KDataset': ('padding',), 'REDSRecurrentDataset': ('dataroot_flow',)}  # yapf: disable
+UNREAD_AT_TOP = ('crop_border', 'save_img')
 # Keys at the top of Real-ESRGAN's option files that cannot be moved under datasets: train as they are.
 REAL_ESRGAN = {'queue_size': 'remove it: every sample is degraded on its own'} | dict.fromkeys(
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')
 # Models whose network maps one image to one image; other models of BasicSR use a clip, a latent code or a pair.
 IMAGE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')
+GAN_MODELS = ('SRGANModel', 'ESRGANModel', 'RealESRGANModel')  # likewise, with a discriminator
 # Keys, as section:key, that change neither the weights nor the measured values of a run.
 WITHOUT_EFFECT = re.compile(
     r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|path:(experiments|results)_root|'

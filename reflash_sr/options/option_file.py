@@ -12,6 +12,8 @@ from reflash_sr.options.safe_yaml import MOST_BYTES, parse
 from reflash_sr.options.value_rules import is_number
 from reflash_sr.system.files import check_regular
 
+OTHER_FORMATS = {'.json': 'an option file of KAIR', '.toml': 'an option file of neosr'}
+
 
 def load(path: str | os.PathLike) -> dict[str, Any]:
     """Read an option file without running any code in it.
@@ -20,6 +22,9 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         UserError: The file is missing, not YAML, has a tag that would build an object, or does not hold keys.
     """
     check_regular(path, 'option file')
+    if Path(path).suffix.lower() in OTHER_FORMATS:
+        raise UserError(f'{path}: is not YAML; {OTHER_FORMATS[Path(path).suffix.lower()]} describes other classes. '
+                        'docs/coming-from.md says what to write instead')
     try:
         with open(path, 'rb') as file:
             data = file.read(MOST_BYTES + 1)
@@ -32,6 +37,10 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f'{path}: not an option file, or not UTF-8 (byte {error.start}); save it as UTF-8') from error
     if not isinstance(opt, dict):
         raise UserError(f"{path}: not an option file: it must hold 'key: value' lines")
+    paths = opt.get('path')
+    for key, value in paths.items() if isinstance(paths, dict) else ():
+        if isinstance(value, str) and value.lower() in ('none', 'null', ''):  # words of Python and JSON for YAML's ~
+            paths[key] = None
     return opt
 
 
@@ -59,7 +68,7 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
         before = section.get(last)
         if is_number(before) and isinstance(value, str):
             raise UserError(f"{where}: {entry}: '{keys.strip()}' is a number ({before}), not '{value}'")
-        if isinstance(before, dict) and not isinstance(value, dict):
+        if isinstance(before, dict) and not isinstance(value, dict) and value is not None:
             raise UserError(f"{where}: {entry}: '{keys.strip()}' is a section; name one of its keys: "
                             f'{", ".join(f"{keys.strip()}:{key}" for key in before)}')
         section[last] = value

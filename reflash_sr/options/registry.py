@@ -12,7 +12,7 @@ from basicsr.utils.registry import Registry
 from reflash_sr.errors import UserError, suggest
 
 # Popular classes of other projects: the module that registers each.
-ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'GFPGAN': 'gfpgan', 'RealESRGANPairedDataset': 'realesrgan'}
+ELSEWHERE = {'HAT': 'hat', 'HATModel': 'hat', 'RealHATMSEModel': 'hat', 'RealHATGANModel': 'hat', 'GFPGAN': 'gfpgan'}
 
 
 def registered(registry: Registry, name: Any, where: str) -> Any:

@@ -8,13 +8,14 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.options import check_options as checks
-from reflash_sr.options.author_networks import translate_network
+from reflash_sr.options.author_networks import describe_change, translate_network
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.state_dict import translate_keys
+from reflash_sr.weights.key_names import translate_keys
 
 
 @pytest.mark.parametrize(('theirs', 'ours', 'dim', 'p'), [
     ('MSRResNet_details', 'MSRResNet', None, None),
+    ('MSRResNet_detailss', 'MSRResNet', None, None),  # as in their train_realsrresnet.yml
     ('MSRResNet_details_dropoutlast_channel07', 'DropoutMSRResNet', 'channel', 0.7),
     ('MSRResNet_dropoutlast_element07', 'DropoutMSRResNet', 'element', 0.7),
     ('MSRResNet_dropoutlast_channel01', 'DropoutMSRResNet', 'channel', 0.1),
@@ -72,3 +73,15 @@ def test_other_keys_are_left_alone():
                                    ['body1.0.weight', 'body2.0.weight'], ['body1.0.conv1.weight', 'body2.bias']])
 def test_other_networks_may_call_their_parts_body1(names):
     assert translate_keys(names) == names
+
+
+@pytest.mark.parametrize(('name', 'is_another_elsewhere'), [
+    ('MSRResNet_details_dropoutlast_channel07', True), ('MSRResNet_dropoutlast_channel07', False),
+    ('RRDBNet_dropoutlast_element05', False), ('MSRResNet_detailss', False)])
+def test_the_log_says_whose_class_a_name_was_taken_for(name, is_another_elsewhere):
+    """Adaptive Dropout has a class of the same name that is another network."""
+    section = {'type': name, 'num_feat': 8}
+    said = describe_change(section, translate_network(section))
+    assert said.startswith(f'type: {name} is taken for the class of this name in the code of Reflash Dropout')
+    assert ('in the code of Adaptive Dropout (CVPR 2025) is another network' in said) == is_another_elsewhere
+    assert 'changed to type: ' in said
