@@ -33,7 +33,8 @@ def suggest(name: object, known: Iterable[str]) -> str:
         ``"; did you mean 'x'?"``, or the first 12 known words if none is similar; empty if ``known`` is.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    in_lower_case = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(str(name).lower(), in_lower_case, n=1, cutoff=0.5)
     if near:
-        return f"; did you mean '{near[0]}'?"
+        return f"; did you mean '{in_lower_case[near[0]]}'?"
     return f'; known: {", ".join(known[:12])}{", …" if len(known) > 12 else ""}' if known else ''

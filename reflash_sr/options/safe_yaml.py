@@ -14,6 +14,8 @@ MOST_VALUES = 10_000  # after aliases are expanded
 MOST_LEVELS = 20
 _TOO_DEEP = f'more than {MOST_LEVELS} sections or lists inside one another'
 _TAG = 'tag:yaml.org,2002:'
+_HINTS = {'could not determine a constructor': '; an option file holds plain values only',
+          'unknown escape character': '; write / instead of \\ in a path'}
 
 
 class _Loader(yaml.SafeLoader):
@@ -72,7 +74,7 @@ def parse(text: str, where: str) -> Any:
         line = f'line {mark.line + 1}: ' if mark else ''
         reason = getattr(error, 'problem', None) or f'a value that does not fit its tag ({error})'
         reason = _TOO_DEEP if isinstance(error, RecursionError) else reason
-        hint = '; an option file holds plain values only' if 'could not determine a constructor' in reason else ''
+        hint = next((hint for start, hint in _HINTS.items() if start in reason), '')
         raise UserError(f'{where}: {line}{reason[:300]}{hint}') from error
     return _tree(value, where, [MOST_VALUES], 0)
 

@@ -72,16 +72,16 @@ def read(path: str | os.PathLike, opt: Mapping[str, Any]) -> dict[str, Any]:
     if opt['model_type'] in IMAGE_MODELS:
         net = build_network(deepcopy(opt['network_g']))
         if 'network_g' not in ignored:
-            _check_weights(net, iteration, opt)
+            _check_weights(net, iteration, opt, path)
         _check_optimiser(net, state['optimizers'], opt['train']['optim_g'], path)
     else:
         for key in (key for key in opt if key.startswith('network_') and key not in ignored):
-            weights.load_weights(weights_of(opt, iteration, f'net_{key[8:]}'))
+            weights.load_weights(weights_of(path, iteration, opt, f'net_{key[8:]}'))
     return dict(state)
 
 
-def _check_weights(net: torch.nn.Module, iteration: int, opt: Mapping[str, Any]) -> None:
-    path = weights_of(opt, iteration)
+def _check_weights(net: torch.nn.Module, iteration: int, opt: Mapping[str, Any], state: str | os.PathLike) -> None:
+    path = weights_of(state, iteration, opt)
     for key in ('params', 'params_ema') if opt['train'].get('ema_decay') else ('params',):
         loaded = weights.load_weights(path, key)
         if loaded.key != key:
@@ -126,10 +126,13 @@ def _misfit(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Paramete
     return None
 
 
-def weights_of(opt: Mapping[str, Any], iteration: int, label: str = 'net_g') -> Path:
-    """The weights file of a state, ``.pth`` or ``.safetensors``."""
+def weights_of(state: str | os.PathLike, iteration: int, opt: Mapping[str, Any], label: str = 'net_g') -> Path:
+    """The weights file of a state, ``.pth`` or ``.safetensors``: in the experiment of the state, else in the run's."""
+    folder = Path(state).parent.parent / 'models'
+    if not (Path(state).parent.name == 'training_states' and folder.is_dir()):
+        folder = Path(relative(opt['path']['models']))
     endings = dict.fromkeys((weights.suffix_of(opt), '.pth', '.safetensors'))
-    paths = [Path(relative(opt['path']['models']), f'{label}_{iteration}{ending}') for ending in endings]
+    paths = [folder / f'{label}_{iteration}{ending}' for ending in endings]
     return next((path for path in paths if path.is_file()), paths[0])
 
 

@@ -150,6 +150,15 @@ def test_meta_info_with_spaces_and_sizes(image_folder, tmp_path):
         RealDegradationDataset(opt)
 
 
+def test_lists_of_images_of_other_programs(image_folder, tmp_path):
+    opt = options(image_folder, meta_info=str(tmp_path / 'meta.txt'))
+    (tmp_path / 'meta.txt').write_text('inner folder\\d 10.bmp\r\na 1.png (72, 96, 3) 1  \r\n')  # made on Windows
+    assert [path.name for path in RealDegradationDataset(opt).source.paths] == ['d 10.bmp', 'a 1.png']
+    (tmp_path / 'meta.txt').write_text('a 1.png, a 1.png\n')
+    with pytest.raises(UserError, match=r'lists it; a list of pairs \(GT, LQ\) is for RealESRGANPairedDataset'):
+        RealDegradationDataset(opt)
+
+
 def test_lmdb(image_folder, tmp_path):
     root = tmp_path / 'set.lmdb'
     with lmdb.open(str(root), map_size=2**24) as env, env.begin(write=True) as txn:

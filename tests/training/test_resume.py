@@ -219,6 +219,16 @@ def test_a_state_of_basicsr_is_continued_to_the_end(options, left_alone, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_state_of_another_experiment_is_continued_with_its_weights(options, tmp_path):
+    folder = forked.write(tmp_path / 'of another', {**options, 'path': {}})
+    assert forked.train(folder, '--force_yml', 'train:total_iter=20')[0] == 0
+    status, said = forked.train(folder, '--force_yml', 'name=other', 'train:total_iter=24',
+                                'path:resume_state=experiments/tiny/training_states/20.state')
+    assert status == 0, said
+    assert (folder / 'experiments/other/models/net_g_24.pth').is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(('change', 'message'), [
     ('train:optim_g:betas=[2, 3]', 'train: optim_g: Adam does not accept these options'),
     ('network_g:num_in_ch=x', 'network_g: '),

@@ -76,10 +76,11 @@ class ImageSource:
             return photo_paths(root[len(SCHEME):]), []
         if not listed:
             return find_images(root)
-        paths = [Path(root).expanduser() / name for name, _ in read_list(listed)]
+        paths = [_path_of(Path(root).expanduser(), name) for name, _ in read_list(listed)]
         missing = next((path for path in paths if not path.is_file()), None)
         if missing is not None:
-            raise UserError(f'{missing}: no such file, but {listed} lists it')
+            pairs = '; a list of pairs (GT, LQ) is for RealESRGANPairedDataset' if ', ' in missing.name else ''
+            raise UserError(f'{missing}: no such file, but {listed} lists it{pairs}')
         return paths, []
 
     def __len__(self) -> int:
@@ -102,6 +103,11 @@ class ImageSource:
         """Keep only the images whose entry of ``good`` is True."""
         self.paths = [path for path, is_good in zip(self.paths, good) if is_good]
         self.names = [name for name, is_good in zip(self.names, good) if is_good]
+
+
+def _path_of(root: Path, name: str) -> Path:
+    path = root / name
+    return path if path.is_file() or '\\' not in name else root / name.replace('\\', '/')  # a list made on Windows
 
 
 def _listed(value: str | Sequence[str]) -> list[str]:
