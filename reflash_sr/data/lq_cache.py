@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,12 +24,12 @@ import scipy
 from reflash_sr.data.images.image_source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.errors import UserError
-from reflash_sr.system.files import atomic_write, sha256
+from reflash_sr.system.files import atomic_write, check_writable, sha256
 from reflash_sr.system.locks import lock
 
 BLOCK = 256  # patches per file
 KEY = 'key.json'
-_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache'}  # the contents of the images count, not their paths
+_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache', 'color'}  # the contents of images count, not paths; patches are RGB
 _CHECKSUM = 4  # bytes
 
 
@@ -115,11 +114,8 @@ class PairsCache:
 
     def check(self) -> None:
         """Check that the folder can be created or written to, without creating it; raises ``UserError`` otherwise."""
-        existing = self.folder
-        while not os.path.lexists(existing) and existing != existing.parent:
-            existing = existing.parent
         with self._writing(self.folder):
-            tempfile.TemporaryFile(dir=existing).close()
+            check_writable(self.folder)
 
     def open(self) -> None:
         """Create the folder if it does not exist, and write the key into it; raises ``UserError`` if that fails."""
@@ -152,8 +148,9 @@ def key_of(kind: str, options: Mapping[str, Any], seed: int, source: ImageSource
     Raises:
         UserError: An image cannot be read.
     """
-    root = Path(source.root).expanduser()
-    files = source.paths if source.on_disk else [root / 'data.mdb', root / 'meta_info.txt']
+    files = source.paths
+    if not source.on_disk:
+        files = [Path(root).expanduser() / name for root in source.roots for name in ('data.mdb', 'meta_info.txt')]
     return {
         'dataset': kind,
         'options': {name: value for name, value in options.items() if name not in _NOT_IN_KEY},

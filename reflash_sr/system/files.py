@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -37,6 +38,19 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def existing_part(path: str | os.PathLike) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = Path(path).absolute()
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Check that a folder can be created or written to, without creating it; raises ``OSError`` otherwise."""
+    tempfile.TemporaryFile(dir=existing_part(folder)).close()
 
 
 def sha256(path: str | os.PathLike) -> str:

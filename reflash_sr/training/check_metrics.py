@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.errors import UserError
 from reflash_sr.models.checkpoints import BETTER
@@ -21,6 +22,7 @@ from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.training.check_pairs import Size
 
 LARGEST = 512  # px: a metric that accepts such an image, inside the border, is taken to accept any larger one
+NEEDS = {'calculate_niqe': 'it needs two blocks of 96×96 px'}  # where the error of BasicSR's function does not say so
 
 
 def check_metrics(opt: Mapping[str, Any], sets: Mapping[str, tuple[bool, Mapping[Path, Size]]]) -> None:
@@ -52,7 +54,7 @@ def check_metrics(opt: Mapping[str, Any], sets: Mapping[str, tuple[bool, Mapping
                                                  ', '.join(without))
         for key, (_, sizes) in sets.items():
             if key not in without:
-                _check_sizes(where, metric, function, sizes)
+                _check_sizes(where, metric, function, sizes, channels_of(opt['datasets'][key]))
 
 
 def sr_sizes(dataset: Any, scale: int) -> dict[Path, Size]:
@@ -63,11 +65,12 @@ def sr_sizes(dataset: Any, scale: int) -> dict[Path, Size]:
                 for path, (height, width) in zip(paths, pool.map(image_size, paths))}
 
 
-def _check_sizes(where: str, metric: Mapping[str, Any], function: Any, sizes: Mapping[Path, Size]) -> None:
+def _check_sizes(where: str, metric: Mapping[str, Any], function: Any, sizes: Mapping[Path, Size],
+                 channels: int) -> None:
     """Measure noise images of the smallest sizes, because some metrics do not accept every size."""
     largest = LARGEST + 2 * metric.get('crop_border', 0)
     for path, (height, width) in _smallest(sizes):
-        shape = min(height, largest), min(width, largest), 3
+        shape = min(height, largest), min(width, largest), channels
         sr, gt = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
         try:
             with warnings.catch_warnings():
@@ -79,8 +82,9 @@ def _check_sizes(where: str, metric: Mapping[str, Any], function: Any, sizes: Ma
                 raise
             problem = str(error) or type(error).__name__
         if problem:
-            raise UserError(f'{where}: does not accept images of {width}×{height} px, such as {path} ({problem}); '
-                            'remove the image or the metric, or lower crop_border')
+            raise UserError(f'{where}: does not accept images of {width}×{height} px, such as {path} '
+                            f"({NEEDS.get(metric['type'], problem)}); remove the image or the metric, or lower "
+                            'crop_border')
 
 
 def _smallest(sizes: Mapping[Path, Size]) -> Iterable[tuple[Path, Size]]:

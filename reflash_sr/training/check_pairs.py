@@ -27,10 +27,11 @@ def check_names(cls: type, section: Mapping[str, Any]) -> None:
     Raises:
         UserError: A folder is missing, an image has no counterpart, or an LMDB is damaged.
     """
+    if not issubclass(cls, BASICSR):
+        return
     roots = _roots(section)
-    if _backend(section) == 'lmdb' and issubclass(cls, BASICSR):
-        for root in roots:
-            lmdb_keys(root)
+    for root in roots if _backend(section) == 'lmdb' else ():
+        lmdb_keys(root)
     if _backend(section) != 'disk' or not issubclass(cls, PairedImageDataset) or len(roots) < 2:
         return
     missing = next((root for root in roots if not root.is_dir()), None)
@@ -40,10 +41,10 @@ def check_names(cls: type, section: Mapping[str, Any]) -> None:
         return
     lq, gt = (sorted(scandir(root)) for root in roots)
     template = section.get('filename_tmpl', '{}')
-    wanted = {_counterpart(name, template): name for name in gt}
-    alone = next((name for name in wanted if name not in lq), None)
+    wanted, there = {_counterpart(name, template): name for name in gt}, set(lq)
+    alone = next((name for name in wanted if name not in there), None)
     if alone is not None:
-        fitting = _template(gt, lq)
+        fitting = _template(gt, there)
         raise UserError(f"{roots[1] / wanted[alone]}: has no counterpart {roots[0] / alone} (filename_tmpl: "
                         f"'{template}'); " + (f"write filename_tmpl: '{fitting}'" if fitting else
                                               'add it, with the same ending, or remove the GT'))
@@ -64,9 +65,10 @@ def check_pairs(dataset: Any, section: Mapping[str, Any], scale: int) -> dict[Pa
     Raises:
         UserError: A file is missing or cannot be read, or two sizes do not fit each other or ``gt_size``.
     """
-    is_train = section['phase'] == 'train'
-    lmdbs = _roots(section) if _backend(section) == 'lmdb' else []
+    is_train, lmdbs = section['phase'] == 'train', _roots(section) if _backend(section) == 'lmdb' else []
     pairs = _pairs_of(dataset, lmdbs)
+    if not pairs:
+        return {}
     files = [path for pair in pairs for path in pair]
     sizes = _sizes_in(lmdbs) if lmdbs else _sizes_of(files, isinstance(dataset, BASICSR))
     found = {}
@@ -147,11 +149,11 @@ def _counterpart(gt: str, template: str) -> str:
     return template.format(stem) + ending
 
 
-def _template(gt: Sequence[str], lq: Sequence[str]) -> str | None:
+def _template(gt: Sequence[str], lq: set[str]) -> str | None:
     """The ``filename_tmpl`` with which every GT has a counterpart, if there is one."""
-    for name in lq if gt else ():
+    for name in sorted(lq) if gt else ():
         before, found, after = Path(name).stem.partition(Path(gt[0]).stem)
         template = f'{before}{{}}{after}'
-        if found and {_counterpart(one, template) for one in gt} <= set(lq):
+        if found and {_counterpart(one, template) for one in gt} <= lq:
             return template
     return None

@@ -9,7 +9,7 @@ from typing import Any
 from basicsr.utils import init_wandb_logger
 
 from reflash_sr.compat import repair_wandb
-from reflash_sr.errors import UserError, suggest
+from reflash_sr.errors import RunError, UserError, suggest
 
 WANDB = ('project', 'resume_id')  # the keys that BasicSR reads
 
@@ -31,17 +31,17 @@ def check_loggers(opt: Mapping[str, Any]) -> None:
     if section.get('use_tb_logger') and 'debug' not in opt['name']:
         _load('torch.utils.tensorboard', 'tensorboard', 'use_tb_logger', 'use_tb_logger: false')
     if project is not None:
-        _use_wandb(_load('wandb', 'wandb', 'wandb: project', 'project: ~').login)
+        _use_wandb(UserError, _load('wandb', 'wandb', 'wandb: project', 'project: ~').login)
 
 
 def start_wandb(opt: Mapping[str, Any]) -> None:
     """Start wandb as BasicSR does, on rank 0.
 
     Raises:
-        UserError: wandb cannot be started, for example because its server is not reached.
+        RunError: wandb cannot be started, for example because its server is not reached.
     """
     repair_wandb()
-    _use_wandb(init_wandb_logger, opt)
+    _use_wandb(RunError, init_wandb_logger, opt)
 
 
 def _load(module: str, package: str, key: str, without: str) -> Any:
@@ -53,10 +53,10 @@ def _load(module: str, package: str, key: str, without: str) -> Any:
                         f'{without}') from error
 
 
-def _use_wandb(call: Callable, *args: Any) -> None:
+def _use_wandb(kind: type[Exception], call: Callable, *args: Any) -> None:
     try:
         call(*args)
     except Exception as error:  # of wandb
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip('.')
-        raise UserError(f'logger: wandb: project: wandb cannot be started ({reason}); run wandb login, or set '
-                        'WANDB_MODE=offline, or write project: ~') from error
+        raise kind(f'logger: wandb: project: wandb cannot be started ({reason}); run wandb login, or set '
+                   'WANDB_MODE=offline, or write project: ~') from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections.abc import Mapping
@@ -12,18 +13,22 @@ import numpy as np
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
+from reflash_sr.data.images.channels import channels_of
 from reflash_sr.errors import UserError
 from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.training.attempt import attempt
 from reflash_sr.training.check_metrics import check_metrics, sr_sizes
+from reflash_sr.training.check_output import check_room
 from reflash_sr.training.check_pairs import check_names, check_pairs
 from reflash_sr.weights import state_dict as weights
-from reflash_sr.weights.network_from_file import size_multiple
+from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
 from reflash_sr.weights.size_limit import Bounded
 
 SMALL = 32  # px
+# What to write if a network takes so many channels, and the datasets do not give them.
+_OTHERWISE = {1: ', or color: y in every dataset', 3: ', or leave out color: y', 4: '; no dataset gives alpha'}
 
 
 def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +43,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: A dataset cannot be built, is empty, contradicts its options, or cannot be measured.
     """
+    _check_colours(opt)
     datasets, val_sets = {}, {}
     for key, section in opt['datasets'].items():
         where = f'datasets: {key}'
@@ -61,6 +67,16 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         logging.getLogger('basicsr').warning('No validation: the option file has %s.', 'no section val' if val_sets else
                                              'a section val, but no validation set under datasets')
     return datasets
+
+
+def _check_colours(opt: Mapping[str, Any]) -> None:
+    """Check that all datasets of this package and of BasicSR give Y, or that all give RGB."""
+    of = {key: section.get('color') == 'y' for key, section in opt['datasets'].items()
+          if is_owned(registered(DATASET_REGISTRY, section['type'], f'datasets: {key}: type'))}
+    if opt['model_type'] in IMAGE_MODELS + GAN_MODELS and len({*of.values()}) > 1:
+        y, rgb = (next(key for key in of if of[key] is wanted) for wanted in (True, False))
+        raise UserError(f'datasets: {rgb}: gives RGB images, but {y} gives Y (color: y), and the network takes one '
+                        'kind; write color: y in every dataset, or in none')
 
 
 def _check_batch(section: dict[str, Any], images: int, world_size: int) -> None:
@@ -121,9 +137,9 @@ def check_network(opt: Mapping[str, Any]) -> None:
     cls = registered(ARCH_REGISTRY, section.pop('type'), 'network_g: type')
     with keep_rng(), Bounded():
         net = attempt('network_g', cls, cls, **section)
+    channels = min(map(channels_of, opt['datasets'].values()))
     if opt['model_type'] in IMAGE_MODELS + GAN_MODELS:
-        grey = any(options.get('color') == 'y' for options in opt['datasets'].values())  # BasicSR's paired datasets
-        _check_image(net, opt['scale'], 1 if grey else 3, size_multiple(opt['network_g']))
+        _check_image(net, opt['scale'], channels, size_multiple(opt['network_g']))
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_pretrained(opt['path'])
@@ -131,14 +147,32 @@ def check_network(opt: Mapping[str, Any]) -> None:
     elif not opt['is_train']:
         raise UserError('path: pretrain_network_g: is empty; write the weights file to test')
     if opt['is_train']:
-        _check_training(opt['train'], net)
+        _check_training(opt['train'], net, channels)
+        check_room(opt, net)
 
 
 def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int) -> None:
     """Run the network once on a small image: its output must be ``scale`` times as large."""
     side = -(-SMALL // multiple) * multiple
-    with keep_rng(), torch.no_grad():
-        sr = attempt('network_g', type(net), net.eval(), torch.zeros(1, channels, side, side))
+
+    def run(count: int) -> Any:
+        with keep_rng(), torch.no_grad():
+            return attempt('network_g', type(net), net.eval(), torch.zeros(1, count, side, side))
+
+    def runs(count: int) -> bool:
+        with contextlib.suppress(UserError):
+            return run(count) is not None
+        return False
+
+    try:
+        sr = run(channels)
+    except UserError as error:
+        takes = next((count for count in CHANNELS if count != channels and runs(count)), None)
+        if takes is None:
+            raise
+        raise UserError(f'network_g: {type(net).__name__} does not accept the {CHANNELS[channels]} images of the '
+                        f'datasets, but {CHANNELS[takes]}; write {channels} for its channels (num_in_ch and '
+                        f'num_out_ch, or in_chans){_OTHERWISE[takes]}') from error
     wanted = (1, channels, side * scale, side * scale)
     if getattr(sr, 'shape', None) != wanted:
         made = tuple(getattr(sr, 'shape', ()))
@@ -146,7 +180,7 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int)
                         f'needs {wanted}. Check upscale or scale, upsampler, num_in_ch and num_out_ch')
 
 
-def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
+def _check_training(train: Mapping[str, Any], net: torch.nn.Module, channels: int) -> None:
     optim, scheduler = dict(train['optim_g']), dict(train['scheduler'])
     cls = getattr(torch.optim, optim.pop('type'))
     optimiser = attempt('train: optim_g', cls, cls, net.parameters(), **optim)
@@ -162,6 +196,6 @@ def _check_training(train: Mapping[str, Any], net: torch.nn.Module) -> None:
         if loss:
             cls = registered(LOSS_REGISTRY, loss.pop('type'), f'train: {key}: type')
             criterion = attempt(f'train: {key}', cls, cls, **loss)
-            value = attempt(f'train: {key}', cls, criterion, *torch.zeros(2, 1, 3, SMALL, SMALL))
+            value = attempt(f'train: {key}', cls, criterion, *torch.zeros(2, 1, channels, SMALL, SMALL))
             if key == 'pixel_opt' and value.dim() != 0:
                 raise UserError('train: pixel_opt: reduction: must be mean or sum: the loss must be one number')

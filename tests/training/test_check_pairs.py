@@ -1,0 +1,121 @@
+"""Pairs of LQ and GT files are compared before a run writes anything."""
+
+from pathlib import Path
+
+import cv2
+import lmdb
+import pytest
+
+from reflash_sr.errors import UserError
+from tests.image_sets import paired, single
+
+TRAIN = {'gt_size': 16, 'use_hflip': True, 'use_rot': True, 'total_batch_size': 1, 'num_worker_per_gpu': 0}
+
+
+@pytest.mark.parametrize('is_train', [True, False])
+@pytest.mark.parametrize(('gt', 'hint'), [
+    ((64, 64), 'they match at scale 2: '),  # the wrong folder: the first validation would fail
+    ((256, 256), 'they match at scale 8: '),  # its top left corner would be measured
+    ((132, 128), 'make the LQ image from this GT'),
+    ((127, 128), 'make the LQ image from this GT'),
+])
+def test_validation_pairs_of_another_scale_are_refused(open_sets, is_train, gt, hint):
+    section = paired('pairs', [(128, 128), gt], [(32, 32), (32, 32)])
+    with pytest.raises(UserError, match=rf'datasets: \w+_0: pairs/lq/1\.png: 32×32 px does not match pairs/gt/1\.png: '
+                                        rf'{gt[1]}×{gt[0]} px at scale 4, which needs 128×128 px; {hint}'):
+        open_sets(section, is_train=is_train)
+
+
+def test_a_few_pixels_beyond_a_multiple_of_the_scale_are_cut_as_basicsr_does(open_sets):
+    section = paired('pairs', [(255, 253)], [(63, 63)])
+    _, sets = open_sets(section)
+    assert sets['val_0'][0]['gt'].shape[1:] == (252, 252)
+    with pytest.raises(UserError, match=r'0\.png: 63×63 px does not match .*; crop the GT$'):  # BasicSR refuses them
+        open_sets(train={**section, **TRAIN})
+
+
+def test_training_pairs_smaller_than_a_patch_are_named(open_sets):
+    with pytest.raises(UserError, match=r'train: pairs/lq/1\.png: 16×3 px is smaller than gt_size / scale, 4;'):
+        open_sets(train=paired('pairs', [(64, 64), (12, 64)], [(16, 16), (3, 16)], **TRAIN))
+
+
+@pytest.mark.parametrize(('names', 'message'), [
+    (['0x4.png', '1x4.png'], r"gt/0\.png: has no counterpart pairs/lq/0\.png \(filename_tmpl: '\{\}'\); write "
+                             r"filename_tmpl: '\{\}x4'"),
+    (['0.png', '1.bmp'], r'gt/1\.png: has no counterpart pairs/lq/1\.png .*add it, with the same ending'),
+    (['0.png', '7.png'], r'gt/1\.png: has no counterpart pairs/lq/1\.png'),
+    (['0.png', '1.png', '2.png'], r'lq/2\.png: has no counterpart in pairs/gt; remove it'),
+])
+def test_names_that_do_not_fit(open_sets, names, message):
+    section = paired('pairs', [(64, 64)] * 2, [(16, 16)] * len(names), names)
+    with pytest.raises(UserError, match=rf'datasets: val_0: .*{message}'):
+        open_sets(section)
+
+
+def test_the_template_that_is_suggested_works(open_sets):
+    open_sets(paired('pairs', [(64, 64)] * 2, [(16, 16)] * 2, ['0x4.png', '1x4.png'], filename_tmpl='{}x4'))
+
+
+@pytest.mark.parametrize('key', ['dataroot_gt', 'dataroot_lq'])
+def test_a_folder_that_is_missing_is_named(open_sets, key):
+    with pytest.raises(UserError, match='datasets: val_0: elsewhere: no such folder'):
+        open_sets({**paired('pairs', [(64, 64)], [(16, 16)]), key: 'elsewhere'})
+
+
+def test_every_file_of_a_list_is_looked_for(open_sets):
+    Path('list.txt').write_text('0.png (64,64,3)\n7.png (64,64,3)\n', encoding='utf-8')
+    with pytest.raises(UserError, match=r'pairs/lq/7\.png: no such image'):
+        open_sets(paired('pairs', [(64, 64)], [(16, 16)], meta_info_file='list.txt'))
+
+
+@pytest.mark.parametrize('kind', ['lq', 'gt', 'no GT'])
+def test_a_damaged_validation_image_is_found_before_the_run(open_sets, kind):
+    section = single('images', [(64, 64)] * 2) if kind == 'no GT' else paired('images', [(64, 64)] * 2, [(16, 16)] * 2)
+    path = Path('images', '' if kind == 'no GT' else kind, '1.png')
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(UserError, match=rf'datasets: val_0: {path}: cannot be read as an image'):
+        open_sets(section, metrics={})
+
+
+def test_a_file_that_is_no_image_is_named(open_sets):
+    section = single('images', [(64, 64)])
+    Path('images/Thumbs.db').write_bytes(b'of a file manager')
+    with pytest.raises(UserError, match=r'images/Thumbs\.db: cannot be read as an image'):
+        open_sets(section, metrics={})
+
+
+def as_lmdb(folder, sizes=True):
+    """An LMDB of a folder's images, as BasicSR's tool makes it."""
+    lines = []
+    with lmdb.open(f'{folder}.lmdb', map_size=1 << 24) as env, env.begin(write=True) as transaction:
+        for path in sorted(Path(folder).iterdir()):
+            transaction.put(path.stem.encode(), path.read_bytes())
+            height, width = cv2.imread(str(path)).shape[:2]
+            lines.append(f'{path.name} ({height},{width},3) 1' if sizes else path.name)
+    Path(f'{folder}.lmdb', 'meta_info.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return f'{folder}.lmdb'
+
+
+@pytest.mark.parametrize('phase', ['train', 'val'])
+def test_pairs_in_an_lmdb_are_compared_too(open_sets, phase):
+    for name, gt, message in (('good', (64, 64), None), ('bad', (64, 32), r'lq\.lmdb/1: 16×16 px does not match')):
+        section = {**paired(name, [(64, 64), gt], [(16, 16)] * 2), 'io_backend': {'type': 'lmdb'},
+                   'dataroot_gt': as_lmdb(f'{name}/gt'), 'dataroot_lq': as_lmdb(f'{name}/lq')}
+        sets = {'train': {**section, **TRAIN}} if phase == 'train' else {}
+        val = [section] if phase == 'val' else []
+        if message:
+            with pytest.raises(UserError, match=message):
+                open_sets(*val, **sets)
+        else:
+            open_sets(*val, **sets)
+
+
+@pytest.mark.parametrize('what', ['truncated', 'without sizes'])
+def test_an_lmdb_that_cannot_be_used_is_named(open_sets, what):
+    section = {**paired('pairs', [(64, 64)] * 3, [(16, 16)] * 3), 'io_backend': {'type': 'lmdb'},
+               'dataroot_gt': as_lmdb('pairs/gt', sizes=what == 'truncated'), 'dataroot_lq': as_lmdb('pairs/lq')}
+    data = Path('pairs/gt.lmdb/data.mdb')
+    if what == 'truncated':  # reading beyond its end would kill the process
+        data.write_bytes(data.read_bytes()[:8192])
+    with pytest.raises(UserError, match='data.mdb: is truncated' if what == 'truncated' else r'0\.png: its size is'):
+        open_sets(section)
