@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError
-from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int, one_of
+from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int
 from reflash_sr.system.result_folder import SUMMARY
-from reflash_sr.weights.file_formats import KEYS
 
 USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
-_NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': one_of(*KEYS, 'bare'), 'network_g': SECTION,
+_NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': TEXT, 'network_g': SECTION,
             'dropout_p': DROP_RATE}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from reflash_sr.errors import UserError
 from reflash_sr.weights import spandrel_networks
+from reflash_sr.weights.key_names import other_layout
 from reflash_sr.weights.state_dict import Weights
 
 Section = dict[str, Any]
@@ -30,7 +31,8 @@ def recognise(loaded: Weights, fits: Callable[[Section, Weights], bool]) -> tupl
     """
     shapes = {name: tuple(value.shape) for name, value in loaded.state_dict.items()}
     try:
-        section = next(filter(None, (options_of(shapes) for options_of in FAMILIES.values())), None)
+        other = other_layout(shapes)  # a network of a family below, but not as BasicSR has it
+        section = None if other else next(filter(None, (options_of(shapes) for options_of in FAMILIES.values())), None)
     except UserError as error:
         raise UserError(f'{loaded.path}: {error}') from error
     if section is not None and (fits(section, loaded) or not spandrel_networks.available()):
@@ -42,6 +44,8 @@ def recognise(loaded: Weights, fits: Callable[[Section, Weights], bool]) -> tupl
         return section, loaded  # what does not fit is said when the weights are loaded
     others = ('nor one that spandrel knows' if spandrel_networks.available() else
               f'and the networks of other projects need {spandrel_networks.INSTALL}')
+    if other:
+        raise UserError(f'{loaded.path}: {other}, {others}')
     raise UserError(f"{loaded.path}: does not say what network it holds, and is neither an {', an '.join(FAMILIES)} "
                     f'{others}; give its option file with --opt, or its class with --arch')
 

@@ -64,8 +64,8 @@ _NAMES: dict[str, Any] = {
 
 def load(path: str | os.PathLike, device: str) -> Any:
     """``torch.load`` of weights and plain values, without running code of the file; raises what torch raises."""
-    with open(path, 'rb') as file, torch.serialization.safe_globals([(value, name) for name, value in _NAMES.items()]), \
-            warnings.catch_warnings():
+    allowed = torch.serialization.safe_globals([(value, name) for name, value in _NAMES.items()])
+    with open(path, 'rb') as file, allowed, warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about the version of a damaged file
         return torch.load(file, map_location=device, weights_only=True)
 

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from reflash_sr.errors import UserError
+from reflash_sr.options.known_keys import ARGUMENTS
+from reflash_sr.options.registry import is_owned, registered
 
 MOST_BYTES = 2**31  # about 30 times the largest SwinIR and RRDBNet
 MOST_TENSORS = 10_000  # the largest SwinIR has 2,000; a network of a million blocks takes minutes to build
+
+
+def check_arguments(cls: Any, arguments: Mapping[str, Any]) -> None:
+    """Check the arguments of a network by the rules of an option file; its class knows which arguments exist.
+
+    Args:
+        cls: The class, or the function that builds it.
+        arguments: Its arguments; a section ``base`` describes another network.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+    for name, value in arguments.items() if is_owned(cls) else ():
+        rule = ARGUMENTS.get(name)
+        if rule and not rule.holds(value):
+            raise UserError(f'{name}: must be {rule.wanted}, not {str(value)[:80]}')
+        if name == 'base' and isinstance(value, Mapping):
+            check_arguments(registered(ARCH_REGISTRY, value.get('type'), 'base: type'), value)
 
 
 class Bounded(TorchDispatchMode):
@@ -51,6 +74,7 @@ class Bounded(TorchDispatchMode):
         return self._bytes + more > MOST_BYTES or len(self._alive) > MOST_TENSORS
 
 
+@functools.cache
 def _makes_tensors(func: Any) -> bool:
     """Whether an operation allocates memory: its result is no view of its input, and not the input itself."""
     return 'resize' in func._schema.name or any(result.alias_info is None for result in func._schema.returns)
@@ -58,23 +82,31 @@ def _makes_tensors(func: Any) -> bool:
 
 def _on_meta(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of an operation, without memory; None if the operation needs values."""
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device='meta')
-        return torch.device('meta') if isinstance(value, torch.device) else value
-
-    args, kwargs = tree_map(moved, (args, kwargs))
-    if any(argument.name == 'device' for argument in func._schema.arguments):
-        kwargs['device'] = torch.device('meta')
+    kwargs = {name: _moved(value) for name, value in kwargs.items()} | _meta_arguments(func)
     try:
-        return func(*args, **{**kwargs, 'pin_memory': False} if 'pin_memory' in kwargs else kwargs)
+        return func(*map(_moved, args), **kwargs)
     except Exception:  # no implementation without values
         return None
 
 
+@functools.cache
+def _meta_arguments(func: Any) -> dict[str, Any]:
+    names = {argument.name for argument in func._schema.arguments}
+    wanted = {'device': torch.device('meta'), 'pin_memory': False}
+    return {name: value for name, value in wanted.items() if name in names}
+
+
+def _moved(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device='meta')
+    if isinstance(value, (list, tuple)) and any(isinstance(one, torch.Tensor) for one in value):
+        return [_moved(one) for one in value]
+    return value
+
+
 def _tensors(result: Any) -> list[torch.Tensor]:
-    return [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
+    found = [result] if isinstance(result, torch.Tensor) else tree_leaves(result)
+    return [value for value in found if isinstance(value, torch.Tensor)]
 
 
 def _size(tensor: torch.Tensor) -> int:

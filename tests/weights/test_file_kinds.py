@@ -67,11 +67,11 @@ OTHERS = {
     'packed npz': (lambda path: numpy_bytes(path, np.savez_compressed), 'is an archive of NumPy arrays'),
     'npy': (lambda path: b'\x93NUMPY\x01\x00' + bytes(60), 'is a NumPy array'),
     'pickle': (lambda path: pickle.dumps({'params': 3}), r'is a Python pickle, .*torch\.save\(net\.state_dict\('),
-    'zip of weights': (lambda path: zip_bytes(path, net_pth=torch_bytes(STATE, path)), r'is a zip archive of net\.pth;'),
+    'zip of weights': (lambda path: zip_bytes(path, net_pth=torch_bytes(STATE, path)), r'a zip archive of net\.pth;'),
     'zip': (lambda path: zip_bytes(path, readme_txt=b'x'), 'is a zip archive, not weights; unpack it'),
     'JSON': (lambda path: b'{"metadata": {}, "weight_map": {}}', 'is JSON, not weights'),
     'network': (lambda path: torch_bytes(MSRResNet(num_feat=4, num_block=1), path),
-                r'it holds Python objects \(.*, basicsr\.archs\.srresnet_arch\.MSRResNet, .*\), which may run code; where '
+                r'it holds Python objects \(.*, basicsr\.archs\.srresnet_arch\.MSRResNet, .* may run code; where '
                 r"it was made, save the weights alone: torch\.save\(net\.state_dict\(\), 'weights\.pth'\)"),
     'network in a dict': (lambda path: torch_bytes({'model': torch.nn.Conv2d(3, 3, 1), 'epoch': 2}, path),
                           r'it holds Python objects \(.*torch\.nn\.modules\.conv\.Conv2d.*save the weights alone'),
