@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ def check_folders(opt: Mapping[str, Any]) -> None:
             except OSError as error:
                 raise UserError(f'{one}: cannot be written ({error.strerror}); remove whatever blocks this path, or '
                                 'start in another folder') from error
+
+
+def check_result_names(opt: Mapping[str, Any], sets: Mapping[str, Iterable[Path]]) -> None:
+    """Warn if two images that ``val: save_img`` writes have one name; ``sets`` are the LQ files of validation sets."""
+    seen: dict[Path, Path] = {}
+    for key, paths in sets.items() if (opt.get('val') or {}).get('save_img') else ():
+        for path in paths:
+            name = Path('' if opt['is_train'] else key, path.stem)  # in training, one folder for all sets
+            if seen.setdefault(name, path) != path:
+                logging.getLogger('basicsr').warning(
+                    'val: save_img: the result of %s replaces that of %s; give them different names', path, seen[name])
+                return
 
 
 def check_room(opt: Mapping[str, Any], net: torch.nn.Module) -> None:

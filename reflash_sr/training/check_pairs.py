@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 from basicsr.data.paired_image_dataset import PairedImageDataset
+from basicsr.data.realesrgan_paired_dataset import RealESRGANPairedDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils import scandir
 
@@ -18,11 +19,12 @@ from reflash_sr.data.images.read_image import check_all, image_size
 from reflash_sr.errors import UserError
 
 Size = tuple[int, int]  # height and width, px
-BASICSR = (PairedImageDataset, SingleImageDataset)
+PAIRED = (PairedImageDataset, RealESRGANPairedDataset)
+BASICSR = (*PAIRED, SingleImageDataset)
 
 
 def check_names(cls: type, section: Mapping[str, Any]) -> None:
-    """Compare the names in the two folders of a ``PairedImageDataset``; check that LMDBs are whole.
+    """Compare the names in the two folders of a dataset of pairs of BasicSR; check that LMDBs are whole.
 
     Raises:
         UserError: A folder is missing, an image has no counterpart, or an LMDB is damaged.
@@ -32,12 +34,12 @@ def check_names(cls: type, section: Mapping[str, Any]) -> None:
     roots = _roots(section)
     for root in roots if _backend(section) == 'lmdb' else ():
         lmdb_keys(root)
-    if _backend(section) != 'disk' or not issubclass(cls, PairedImageDataset) or len(roots) < 2:
+    if _backend(section) != 'disk' or not issubclass(cls, PAIRED) or len(roots) < 2:
         return
     missing = next((root for root in roots if not root.is_dir()), None)
     if missing is not None:
         raise UserError(f'{missing}: no such folder; write the folder that holds the images')
-    if section.get('meta_info_file'):
+    if section.get('meta_info_file') or section.get('meta_info'):
         return
     lq, gt = (sorted(scandir(root)) for root in roots)
     template = section.get('filename_tmpl', '{}')

@@ -20,7 +20,7 @@ from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.training.attempt import attempt
 from reflash_sr.training.check_metrics import check_metrics, sr_sizes
-from reflash_sr.training.check_output import check_room
+from reflash_sr.training.check_output import check_result_names, check_room
 from reflash_sr.training.check_pairs import check_names, check_pairs
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
@@ -44,7 +44,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         UserError: A dataset cannot be built, is empty, contradicts its options, or cannot be measured.
     """
     _check_colours(opt)
-    datasets, val_sets = {}, {}
+    datasets, val_sets, lq_files = {}, {}, {}
     for key, section in opt['datasets'].items():
         where = f'datasets: {key}'
         cls = registered(DATASET_REGISTRY, section['type'], f'{where}: type')
@@ -57,10 +57,12 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
             _check_batch(section, len(dataset), opt['world_size'])
             _check_cache(dataset, opt['manual_seed'])
             _draw_one(cls, dataset, where)
-        elif cls.__module__.startswith('reflash_sr'):  # our test sets have read all of their images
+        elif hasattr(dataset, 'source'):  # our test sets have read all of their images
             val_sets[key] = True, sr_sizes(dataset, opt['scale'])
         else:
             val_sets[key] = 'gt' in _draw_one(cls, dataset, where), sizes
+            lq_files[key] = sizes
+    check_result_names(opt, lq_files)
     if val_sets and opt.get('val'):
         check_metrics(opt, val_sets)
     elif bool(val_sets) != bool(opt.get('val')):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from reflash_sr import cli
+from tests.image_sets import single
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
 
@@ -36,3 +37,10 @@ def test_a_disk_without_room_for_one_checkpoint_is_refused(training_options, cap
     assert cli.main(['train', '-opt', 'x.yml']) == 2
     assert ': 0.0 MB are free, and the weights of one checkpoint take 0.1 MB; make room' in capsys.readouterr().err
     assert sorted(Path.cwd().rglob('*')) == before
+
+
+@pytest.mark.parametrize(('is_train', 'save_img', 'is_said'), [(True, True, True), (False, True, False),
+                                                               (True, False, False)])
+def test_results_that_would_replace_each_other_are_said(open_sets, caplog, is_train, save_img, is_said):
+    open_sets(single('a', [(64, 64)]), single('b', [(64, 64)]), metrics={}, is_train=is_train, save_img=save_img)
+    assert ('val: save_img: the result of b/0.png replaces that of a/0.png' in caplog.text) == is_said

@@ -52,8 +52,12 @@ def test_names_that_do_not_fit(open_sets, names, message):
         open_sets(section)
 
 
-def test_the_template_that_is_suggested_works(open_sets):
-    open_sets(paired('pairs', [(64, 64)] * 2, [(16, 16)] * 2, ['0x4.png', '1x4.png'], filename_tmpl='{}x4'))
+@pytest.mark.parametrize('kind', ['PairedImageDataset', 'RealESRGANPairedDataset'])
+def test_the_template_that_is_suggested_works(open_sets, kind):
+    section = paired('pairs', [(64, 64)] * 2, [(16, 16)] * 2, ['0x4.png', '1x4.png'])
+    with pytest.raises(UserError, match=r"write filename_tmpl: '\{\}x4'"):
+        open_sets({**section, 'type': kind})
+    open_sets({**section, 'type': kind, 'filename_tmpl': '{}x4'})
 
 
 @pytest.mark.parametrize('key', ['dataroot_gt', 'dataroot_lq'])

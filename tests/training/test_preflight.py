@@ -86,3 +86,19 @@ def test_networks_of_grey_images_are_accepted_with_grey_data(training_options, t
         preflight.check_network(opt)
     opt['datasets']['train']['color'] = 'y'
     preflight.check_network(opt)
+
+
+@pytest.mark.parametrize(('batch', 'ratio'), [(2, 1), (4, 1), (5, 2), (13, 4)])
+def test_enlarge_ratio_auto_is_as_much_as_a_batch_needs(training_options, tmp_path, batch, ratio):
+    section = training_options['datasets']['train']  # 4 images
+    section.update(total_batch_size=batch, dataset_enlarge_ratio='auto')
+    preflight.open_datasets(expanded(training_options, tmp_path))
+    assert section['dataset_enlarge_ratio'] == ratio
+
+
+@pytest.mark.parametrize('key', ['dataroot_gt', 'dataroot_lq'])
+def test_datasets_of_basicsr_take_one_folder(training_options, tmp_path, key):
+    section = {'type': 'PairedImageDataset', 'dataroot_gt': 'gt', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}
+    training_options['datasets']['val'] = {**section, key: ['a', 'b']}
+    with pytest.raises(UserError, match=f'datasets: val: {key}: must be one folder .only the datasets of this package'):
+        expanded(training_options, tmp_path)
