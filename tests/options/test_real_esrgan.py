@@ -3,6 +3,7 @@
 import collections
 import copy
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from reflash_sr.options import check_options as checks
 from reflash_sr.options import option_file, real_esrgan
 from tests.options.real_esrgan_files import BLUR, BLUR2, FILES, FIRST, GANS, SECOND, TRAINING
 
+SHIPPED = Path(__file__).parents[2] / 'options'
 NETS = [name for name in TRAINING if name not in GANS]
 DEGRADATION = {**FIRST, **SECOND, **BLUR, **BLUR2, 'final_sinc_prob': 0.7}
 
@@ -225,3 +227,15 @@ def test_each_file_has_its_own_values():
     for opt in opts:
         count(opt)
     assert max(ids.values()) == 1
+
+
+def test_the_recipe_for_a_gan_has_the_keys_of_their_files():
+    """Its keys are those of the files to fine-tune from, so that a user finds each of them."""
+    recipe = option_file.load(SHIPPED / 'finetune_gan_dropout.yml')
+    theirs = options('finetune_realesrgan_x4plus')
+    for section in ((), ('train',), ('path',), ('datasets', 'train'), ('network_d',)):
+        ours, other = recipe, theirs
+        for key in section:
+            ours, other = ours[key], other[key]
+        missing = other.keys() - ours.keys() - {'dist_params', 'dataset_enlarge_ratio', 'prefetch_mode', 'use_shuffle'}
+        assert missing <= {'gt_size'}  # of the dataset, which does not read it
