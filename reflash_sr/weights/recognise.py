@@ -84,7 +84,7 @@ def _srvggnetcompact(shapes: Shapes) -> Section | None:
              'upscale': math.isqrt(shapes[f'body.{last}.weight'][0] // channels)}
     if activation is None:
         words = ','.join(f'{key}={value}' for key, value in found.items())
-        raise UserError('holds an SRVGGNetCompact whose activation, relu or leakyrelu, cannot be told from its weights; '
+        raise UserError('holds an SRVGGNetCompact whose activation, relu or leakyrelu, its weights do not tell; '
                         f'give --arch SRVGGNetCompact:{words},act_type=relu')
     return {'type': 'SRVGGNetCompact', **found, 'act_type': 'prelu'}
 

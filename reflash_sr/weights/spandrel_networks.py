@@ -1,7 +1,7 @@
 """Networks that the library spandrel knows: recognised by their weights alone, and built again from a description.
 
-spandrel, the extra ``models``, holds the networks of other projects: ESRGAN, SwinIR, HAT, DAT, SPAN and dozens more. It is
-given weights that were read safely; it never opens a file itself.
+spandrel, the extra ``models``, holds the networks of other projects: ESRGAN, SwinIR, HAT, DAT, SPAN and dozens more.
+It is given weights that were read safely; it never opens a file itself.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Described(nn.Module):
     """A mixin over a class of spandrel: takes images of any size, leaves them as they are, and returns one tensor."""
 
     description: Description
+    hyperparameters: dict[str, Any]  # arguments of the class; spandrel keeps them
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) to (B, C, H · scale, W · scale), in [0, 1]."""
@@ -77,7 +78,7 @@ def recognise(loaded: Weights) -> tuple[dict[str, Any], Weights] | None:
     """Find out what network the weights belong to.
 
     Returns:
-        ``network_g`` of the network, and its weights by the names that it gives them; None if spandrel does not know it.
+        ``network_g`` of the network, and its weights by its own names; None if spandrel does not know it.
 
     Raises:
         UserError: spandrel is not installed; or it knows the network, but cannot build it, or runs it on more than an
@@ -135,9 +136,11 @@ def build(architecture: str, arguments: Mapping[str, Any], network: str | None =
     return describe(net, descriptor)
 
 
-def describe(net: nn.Module, descriptor: Any) -> nn.Module:
+def describe(net: nn.Module, descriptor: Any) -> Described:
     """Add spandrel's description to a network, which then takes images of any size; returns the network."""
-    net.__class__ = _described(type(net))
+    cls: Any = type(net)
+    net.__class__ = _described(cls)
+    assert isinstance(net, Described)
     net.description = Description(descriptor.architecture.id, descriptor.scale, descriptor.size_requirements,
                                   descriptor.tiling.name.lower())
     return net
