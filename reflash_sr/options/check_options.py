@@ -20,7 +20,7 @@ from reflash_sr.options import known_keys, real_esrgan
 from reflash_sr.options.author_networks import describe_change, translate_network
 from reflash_sr.options.known_keys import BASICSR_SCHEDULERS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
-from reflash_sr.options.value_rules import ANY, SECTION, Rule
+from reflash_sr.options.value_rules import ANY, COLOR, SECTION, Rule
 
 # How source code reads a key: ['key'], .get('key'), 'key' in …
 _READ = re.compile(r'''\[['"](\w+)['"]\]|\.\w+\(['"](\w+)['"][,)]|['"](\w+)['"] (?:not in|in|==|!=|is) ''')
@@ -146,7 +146,9 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
         cls = registered(registry.DATASET_REGISTRY, section.get('type'), f'{where}: type')
         if is_owned(cls):
             unread = known_keys.UNREAD.get(cls.__name__, ())
-            _check_keys(section, known_keys.DATASET | _options_of(cls), where, _read_keys(cls) | {*unread})
+            read = _read_keys(cls) | {*unread}
+            known = known_keys.DATASET | _options_of(cls) | ({'color': COLOR} if 'color' in read else {})
+            _check_keys(section, known, where, read)
     if is_train and 'train' not in datasets:
         raise UserError('datasets: train: is missing; training needs this dataset')
 

@@ -30,6 +30,9 @@ def one_of(*choices: object) -> Rule:
     return Rule('one of ' + ', '.join(map(str, choices)), lambda v: v in choices)
 
 
+COLOR = one_of('y', 'rgb', None)  # of the images of a dataset; BasicSR's datasets take anything but y for RGB
+
+
 def up_to(most: int, least: int = 1) -> Rule:
     """The rule that a value is a whole number from ``least`` to ``most``; larger ones would fill the memory."""
     return Rule(f'a whole number, {least} to {most:,}', lambda v: is_int(v) and least <= v <= most)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
+from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
 from reflash_sr.errors import UserError
 from reflash_sr.options import real_esrgan
@@ -88,7 +89,8 @@ def check_gan(opt: Mapping[str, Any]) -> None:
     data = opt['datasets']['train']
     side = opt.get('gt_size') or data['gt_size']
     with keep_rng(), torch.no_grad():
-        score = attempt(f'network_d, for GT patches of {side} px', cls, net.eval(), torch.zeros(1, 3, side, side))
+        patch = torch.zeros(1, channels_of(data), side, side)
+        score = attempt(f'network_d, for GT patches of {side} px', cls, net.eval(), patch)
     section = dict(train['gan_opt'])
     cls = registered(LOSS_REGISTRY, section.pop('type'), 'train: gan_opt: type')
     attempt('train: gan_opt', cls, attempt('train: gan_opt', cls, cls, **section), score, True, is_disc=False)

@@ -52,6 +52,10 @@ def check_metrics(opt: Mapping[str, Any], sets: Mapping[str, tuple[bool, Mapping
         if without:
             logging.getLogger('basicsr').warning('%s: is not measured on %s, because there is no GT', where,
                                                  ', '.join(without))
+        grey = [key for key in sets if channels_of(opt['datasets'][key]) == 1]
+        if grey and metric.get('convert_to') == 'gray':
+            raise UserError(f'{where}: convert_to: gray needs RGB images, and datasets: {grey[0]}: gives Y; leave '
+                            'convert_to out')
         for key, (_, sizes) in sets.items():
             if key not in without:
                 _check_sizes(where, metric, function, sizes, channels_of(opt['datasets'][key]))

@@ -51,6 +51,19 @@ def test_pairs_from_the_cache_are_those_without(kind, workers, image_folder, tmp
         assert cached['gt_path'] == without['gt_path']
 
 
+@pytest.mark.parametrize('kind', SETS)
+def test_the_cache_is_of_rgb_for_y_too(kind, image_folder, tmp_path):
+    cache = tmp_path / 'cache'
+    make_pairs(make(kind, image_folder, cache, color='y'), 20, 0)
+    rgb, grey = make(kind, image_folder, cache), make(kind, image_folder, cache, color='y')
+    assert rgb.pairs.folder == grey.pairs.folder and rgb.pairs.load(0) is not None
+    for cached, without in zip(samples(grey, 20), samples(make(kind, image_folder, color='y'), 20)):
+        assert cached['lq'].shape == (1, 8, 8) and torch.equal(cached['lq'], without['lq'])
+        torch.testing.assert_close(cached['gt'], without['gt'], rtol=0, atol=2e-7)
+    for cached, without in zip(samples(rgb, 20), samples(make(kind, image_folder), 20)):
+        assert torch.equal(cached['lq'], without['lq'])
+
+
 def test_patches_are_read_and_not_made(image_folder, tmp_path):
     dataset = make('real', image_folder, tmp_path / 'cache')
     dataset.pairs.save(0, np.full((BLOCK, 8, 8, 3), 51, np.uint8))
@@ -95,9 +108,9 @@ def test_runs_that_start_together_share_the_work(image_folder, tmp_path):
 
     class Counted(RealDegradationDataset):
 
-        def __getitem__(self, index):
+        def draw(self, index):
             made.append(index.number)
-            return super().__getitem__(index)
+            return super().draw(index)
 
     opt = {'dataroot_gt': str(image_folder), 'scale': 4, 'gt_size': 32, 'crop_pad_size': 64,
            'pairs_cache': str(tmp_path / 'cache')}

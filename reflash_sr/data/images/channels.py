@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from reflash_sr.options.value_rules import one_of
+from reflash_sr.options.value_rules import COLOR
 
-OPTIONS = {'color': one_of('y', 'rgb', None)}  # of a dataset
+OPTIONS = {'color': COLOR}  # of a dataset
 OF_RGB = (65.481, 128.553, 24.966)  # Y is 16 plus these parts of R, G and B in [0, 1]; they add up to 219
 BLACK, WHITE = 16, 235  # Y of black and of white
 COLOURS = {1: 'Y', 3: 'RGB', 4: 'RGB'}  # what metrics compare, by the number of channels of a network
