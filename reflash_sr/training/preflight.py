@@ -90,7 +90,7 @@ def _check_batch(section: dict[str, Any], images: int, world_size: int) -> None:
     ratio = section.get('dataset_enlarge_ratio', 1)
     if images * ratio < batch:
         raise UserError(f'datasets: train: {images} images × dataset_enlarge_ratio {ratio} is less than a batch of '
-                        f'{batch}; add images, lower total_batch_size, or write dataset_enlarge_ratio: {enough}')
+                        f'{batch}; add images, lower total_batch_size, or write dataset_enlarge_ratio: auto')
 
 
 def _check_cache(dataset: Any, seed: int) -> None:
