@@ -124,13 +124,12 @@ def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6, strict: bo
     found = differences(own, given)
     if not found or (not strict and _fitting(own, given)):
         return
-    more = f' and {len(found) - shown} more' if len(found) > shown else ''
     what = 'does not fit' if strict else f'not one of its {len(given):,} tensors fits'
-    reason = 'give the weights of this network, or change network_g'
+    where = f'{weights.path} [{weights.key}]: {what} {type(net).__name__}'
     if other := other_layout(weights.state_dict):
-        reason = f'{other}; pip install -e ".[models]" adds the networks of other projects'
-    raise UserError(f'{weights.path} [{weights.key}]: {what} {type(net).__name__}: {", ".join(found[:shown])}{more}; '
-                    f'{reason}')
+        raise UserError(f'{where}: {other}; pip install -e ".[models]" adds the networks of other projects')
+    more = f' and {len(found) - shown} more' if len(found) > shown else ''
+    raise UserError(f'{where}: {", ".join(found[:shown])}{more}; give the weights of this network, or change network_g')
 
 
 def load_into(net: torch.nn.Module, weights: Weights, strict: bool = True) -> tuple[list[str], list[str]]:
