@@ -21,7 +21,7 @@ from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation.sample_crops import check_degradations, choose_crops, make_samples
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.system.devices import is_out_of_memory, release_memory
+from reflash_sr.system.devices import arrange, is_out_of_memory, release_memory
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
 MOST_SAMPLES, MOST_SEEDS = 100_000, 1000
@@ -161,7 +161,7 @@ def fill(file: FeatureFile, net: nn.Module, lq: np.ndarray, layer: str, device: 
     Raises:
         RunError: There is not enough memory for one sample.
     """
-    net.to(device).to(memory_format=torch.channels_last)
+    arrange(net.to(device))
     batch = batch or BATCH.get(device.type, BATCH_GPU)
     done, writing = 0, None
     bar = tqdm(desc=label, total=len(lq), unit=' samples', disable=True if label is None else None)

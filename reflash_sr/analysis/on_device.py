@@ -10,7 +10,7 @@ from torch import nn
 
 from reflash_sr.analysis.features import find_layers, tap
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.system.devices import is_out_of_memory
+from reflash_sr.system.devices import arrange, is_out_of_memory
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
 CPU = torch.device('cpu')
@@ -25,7 +25,7 @@ def on_device(net: nn.Module, device: torch.device, amp: bool = False, hint: str
         RunError: Memory ran out; the message ends with the hint.
     """
     before = next(net.parameters()).device
-    net.to(device).to(memory_format=torch.channels_last)
+    arrange(net.to(device))
     try:
         with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
             yield

@@ -26,7 +26,7 @@ from reflash_sr.models.tiling import Tiling
 from reflash_sr.models.validation import Validation
 from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
-from reflash_sr.system.devices import bf16_warning, select_device
+from reflash_sr.system.devices import arrange, bf16_warning, select_device
 from reflash_sr.weights import state_dict as weights
 
 
@@ -66,7 +66,7 @@ class ReflashSRModel(SRModel):
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
         """Move a network to the device of the options, and wrap it for several processes."""
         self.device = select_device(self.opt)
-        net = net.to(self.device).to(memory_format=self._memory_format)
+        net = arrange(net.to(self.device), self._memory_format)
         if self.opt.get('compile'):
             net.compile()
         if not self.opt['dist']:
@@ -81,7 +81,7 @@ class ReflashSRModel(SRModel):
         if warning:
             get_root_logger().warning('amp: bf16: %s. Set amp: ~', warning)
         if self.ema_decay > 0:
-            self.net_g_ema.to(memory_format=self._memory_format)
+            arrange(self.net_g_ema, self._memory_format)
             self._complete_ema()
         self._guard = LossGuard(remembered=max(self.opt['logger'].get('print_freq', 100), 1))
 

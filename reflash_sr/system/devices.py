@@ -56,6 +56,18 @@ def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]
     return torch.random.fork_rng([device] if device.type == 'cuda' else [])
 
 
+def arrange(net: torch.nn.Module, memory_format: torch.memory_format = torch.channels_last) -> torch.nn.Module:
+    """Change the memory layout of a network's weights of four dimensions, in place; returns the network.
+
+    ``net.to(memory_format=…)`` fails if there are also weights of five dimensions.
+    """
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=memory_format)
+    return net
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep the memory of freed tensors for new ones: faster training on a CPU.
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation.tiled_inference import Restorer
 from reflash_sr.system import devices
 from reflash_sr.system.devices import select_device
 
@@ -89,3 +90,35 @@ def test_bfloat16_of_a_cpu(machine, features, has, monkeypatch):
 
 def test_features_of_this_cpu_are_those_that_torch_sees():
     assert ('avx512_bf16' in devices._cpu_features()) == torch.cpu._is_avx512_bf16_supported()
+
+
+class Spectral(torch.nn.Module):
+    """Has weights of one, four and five dimensions, and a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.tail = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Conv2d(8, 3, 3, padding=1)
+        self.gains = torch.nn.Parameter(torch.rand(8, 1, 1, 2, 2))
+        self.register_buffer('shift', torch.rand(1, 8, 4, 4))
+
+    def forward(self, x):
+        return self.tail(self.conv(x) * self.gains.mean((1, 2, 3, 4)).view(1, -1, 1, 1))
+
+
+@pytest.mark.parametrize('memory_format', [torch.channels_last, torch.contiguous_format])
+def test_weights_of_any_number_of_dimensions_are_arranged(memory_format):
+    net, x = Spectral(), torch.rand(1, 3, 6, 6)
+    before = net(x)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    assert devices.arrange(net, memory_format) is net
+    assert net.conv.weight.is_contiguous(memory_format=memory_format)
+    assert net.shift.is_contiguous(memory_format=memory_format)
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
+    torch.testing.assert_close(net(x.contiguous(memory_format=memory_format)), before)
+    net(x).mean().backward()
+    assert net.conv.weight.grad is not None
+
+
+def test_such_a_network_restores_an_image():
+    restored = Restorer(Spectral().eval(), 1)(torch.rand(1, 3, 9, 7))
+    assert restored.shape == (1, 3, 9, 7)
