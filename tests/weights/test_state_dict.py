@@ -8,11 +8,13 @@ import zipfile
 import pytest
 import safetensors.torch
 import torch
+from basicsr.archs.swinir_arch import SwinIR
 
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.errors import UserError
 from reflash_sr.system import files
 from reflash_sr.weights import state_dict as weights
+from reflash_sr.weights.network_from_file import open_network
 
 
 def network(**kwargs):
@@ -197,3 +199,52 @@ def test_files_of_torch_before_1_6_are_read(tmp_path):
 def test_the_ending_follows_the_option():
     assert weights.suffix_of({}) == weights.suffix_of({'logger': {}}) == '.pth'
     assert weights.suffix_of({'logger': {'save_format': 'safetensors'}}) == '.safetensors'
+
+
+def swinir(size):
+    torch.manual_seed(0)
+    return SwinIR(img_size=size, window_size=8, depths=[2], num_heads=[2], embed_dim=8, upscale=2,
+                  upsampler='pixelshuffledirect')
+
+
+@pytest.mark.parametrize('strict', [True, False])
+@pytest.mark.parametrize('size', [16, 48])
+def test_buffers_that_a_network_computes_are_not_compared_and_stay(tmp_path, size, strict):
+    given, net = swinir(size), swinir(24)
+    mask = net.layers[0].residual_group.blocks[1].attn_mask.clone()
+    parameters = dict(given.named_parameters())
+    for kept in (given.state_dict(), {name: value.detach() for name, value in parameters.items()}):
+        path = file_with({'params': kept, 'network_g': None}, tmp_path / 'x.pth')
+        loaded = weights.load_weights(path)
+        weights.check_fit(net, loaded)
+        found, missing = weights.load_into(net, loaded, strict)
+        assert len(found) == len([*net.parameters()])
+        assert not missing
+        assert torch.equal(net.layers[0].residual_group.blocks[1].attn_mask, mask)
+        lq = torch.rand(1, 3, 16, 24)
+        with torch.no_grad():
+            torch.testing.assert_close(net.eval()(lq), given.eval()(lq))
+        section = {'type': 'SwinIR', 'img_size': 24, 'window_size': 8, 'depths': [2], 'num_heads': [2], 'embed_dim': 8,
+                   'upscale': 2, 'upsampler': 'pixelshuffledirect'}
+        assert open_network(path, network_g=section).scale == 2
+
+
+def test_other_buffers_and_parameters_of_such_a_name_are_compared():
+    net = torch.nn.BatchNorm2d(3)
+    net.attn_mask = torch.nn.Parameter(torch.zeros(3))
+    state = {name: value for name, value in net.state_dict().items() if name != 'running_mean'}
+    with pytest.raises(UserError, match=r'missing running_mean, attn_mask is \(2,\), not \(3,\)'):
+        weights.check_fit(net, weights.Weights('x.pth', 'bare', {**state, 'attn_mask': torch.zeros(2)}, None))
+
+
+def test_weights_of_which_none_fits_are_refused_though_not_all_must(tmp_path):
+    net = network()
+    for state in ({'x.weight': torch.zeros(2)}, {f'{name}.x': value for name, value in net.state_dict().items()},
+                  {name: torch.zeros(1, 2, 3) for name in net.state_dict()}):
+        loaded = weights.load_weights(file_with({'params': state}, tmp_path / 'x.pth'))
+        with pytest.raises(UserError, match=rf'x\.pth \[params\]: not one of its {len(state)} tensors fits Dropout'):
+            weights.load_into(net, loaded, strict=False)
+    found, missing = weights.load_into(net, weights.Weights('x', 'bare', {'conv_hr.bias': torch.ones(4)}, None), False)
+    assert found == ['conv_hr.bias']
+    assert len(missing) == len(net.state_dict()) - 1
+    assert torch.equal(net.conv_hr.bias, torch.ones(4))
