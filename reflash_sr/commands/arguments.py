@@ -36,7 +36,8 @@ def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True)
                        (': one for all weights files without a description, or one for each file' if several else ''))
     group.add_argument('--arch', nargs=count, metavar='CLASS[:KEY=VALUE,…]',
                        help='instead of --opt: the class and its arguments, as in MSRResNet:num_feat=32,num_block=8; '
-                       'not needed for MSRResNet and RRDBNet' +
+                       'not needed for networks that are recognised: MSRResNet, RRDBNet, SRVGGNetCompact, and with '
+                       'spandrel those that it knows' +
                        ('' if several else '; WithDropout:dropout_p=0.5 puts dropout into any network'))
     group.add_argument('--param_key', default='auto', metavar='KEY',
                        help='key of the weights in a file: params, params_ema, state_dict, … (default: auto, averaged '

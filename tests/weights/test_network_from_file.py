@@ -1,13 +1,18 @@
 """Networks from weights files: recognised, described, named, refused."""
 
+import argparse
+import re
+
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srresnet_arch import MSRResNet
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from reflash_sr.analysis.features import list_layers
 from reflash_sr.archs import DropoutMSRResNet
+from reflash_sr.commands.arguments import open_network_of
 from reflash_sr.errors import UserError
 from reflash_sr.positions import last_convolution
 from reflash_sr.weights.network_from_file import label_of, open_network, size_multiple
@@ -26,7 +31,10 @@ def save(path, content):
     lambda: RRDBNet(3, 3, scale=4, num_feat=8, num_block=2, num_grow_ch=4),
     lambda: RRDBNet(3, 3, scale=2, num_feat=8, num_block=1, num_grow_ch=4),
     lambda: RRDBNet(3, 3, scale=1, num_feat=8, num_block=1, num_grow_ch=4),
-], ids=['x4', 'x3', 'x2', 'rrdb x4', 'rrdb x2', 'rrdb x1'])
+    lambda: SRVGGNetCompact(num_feat=8, num_conv=3, upscale=4),
+    lambda: SRVGGNetCompact(num_feat=4, num_conv=0, upscale=2),
+    lambda: SRVGGNetCompact(num_feat=6, num_conv=1, upscale=1),
+], ids=['x4', 'x3', 'x2', 'rrdb x4', 'rrdb x2', 'rrdb x1', 'compact x4', 'compact x2', 'compact x1'])
 @pytest.mark.parametrize('bare', [True, False])
 def test_plain_networks_are_recognised_by_their_shapes(network, bare, tmp_path):
     net = network().eval()
@@ -77,6 +85,19 @@ def test_what_cannot_be_opened_is_one_line(tmp_path):
     six = MSRResNet(6, 6, num_feat=8, num_block=1)
     with pytest.raises(UserError, match='does not take an image of 3, 1 or 4 channels: '):
         open_network(save(tmp_path / 'six.pth', six.state_dict()))
+
+
+@pytest.mark.parametrize('act_type', ['relu', 'leakyrelu'])
+def test_what_the_weights_do_not_tell_is_asked_for(act_type, tmp_path):
+    net = SRVGGNetCompact(num_feat=8, num_conv=2, upscale=2, act_type=act_type).eval()
+    path = save(tmp_path / 'x.pth', net.state_dict())
+    with pytest.raises(UserError, match='whose activation, relu or leakyrelu, its weights do not tell') as caught:
+        open_network(path)
+    words = re.search(r'give --arch (\S+),act_type=relu$', str(caught.value))[1]
+    args = argparse.Namespace(opt=None, arch=[f'{words},act_type={act_type}'], weights=[str(path)], param_key='auto')
+    lq = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(open_network_of(args).net(lq), net(lq))
 
 
 @pytest.mark.parametrize('channels', [1, 3, 4])
