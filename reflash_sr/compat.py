@@ -14,13 +14,37 @@ import sys
 import types
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 
 def repair() -> None:
-    """Apply the repairs that ``import basicsr`` needs. A second call changes nothing."""
+    """Apply the repairs that ``import basicsr`` needs. A second call changes nothing.
+
+    Raises:
+        ImportError: Another BasicSR would be imported; without a traceback for ``python -m reflash_sr``.
+    """
+    problem = _other_basicsr()
+    if problem and sys.argv[0] == '-m':  # so while the package of a module that Python runs is imported
+        print(f'reflash_sr: error: {problem}', file=sys.stderr)
+        raise SystemExit(2)
+    if problem:
+        raise ImportError(problem)
     _alias_functional_tensor()
     _alias_distutils()
+
+
+def _other_basicsr() -> str:
+    """Find a copy of BasicSR that lacks parts, as in the repositories of NAFNet and Restormer, from the working directory.
+
+    It would be imported instead of the installed one if Python searches that folder first.
+    """
+    found = importlib.util.find_spec('basicsr')
+    folders = list(found.submodule_search_locations or ()) if found else []
+    if not folders or (Path(folders[0]) / 'archs').is_dir():
+        return ''
+    return (f'{folders[0]} is another BasicSR, without basicsr.archs, and Python finds it first; start in another folder, '
+            'or remove its parent from PYTHONPATH')
 
 
 def _alias_functional_tensor() -> None:

@@ -11,7 +11,8 @@ from reflash_sr.system.run_command import run_command
 
 
 @pytest.mark.parametrize('error', [PermissionError(errno.EACCES, 'Permission denied', 'experiments/x'),
-                                   OSError(errno.ENOSPC, 'No space left on device')])
+                                   OSError(errno.ENOSPC, 'No space left on device'),
+                                   OSError(errno.EMFILE, 'oo many open files')])
 def test_folders_that_cannot_be_written_and_full_disks_are_one_line(capsys, error):
 
     def work():

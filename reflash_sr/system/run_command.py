@@ -35,11 +35,14 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
         status = UserError.exit_status
         line = 'error: a path begins with ~ and the name of an unknown user; write the whole path'
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise  # not about a file
         status = 1
-        one_line = UserError(f'{error.filename or "the disk"}: cannot be used ({error.strerror}); change its '
-                             'permissions, make room, or work in another folder')
-        line = f'error: {one_line}'
+        if error.errno == errno.EMFILE:
+            line = 'error: too many open files; raise the limit with ulimit -n, or use fewer workers and jobs'
+        elif error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not about a file
+        else:
+            one_line = UserError(f'{error.filename or "the disk"}: cannot be used ({error.strerror}); change its '
+                                 'permissions, make room, or work in another folder')
+            line = f'error: {one_line}'
     print(f'{name}: {line}', file=sys.stderr)
     return status
