@@ -15,18 +15,27 @@ import numpy as np
 from tqdm import tqdm
 
 from reflash_sr.commands.arguments import add_device_arguments, add_network_arguments, open_device, open_network_of
-from reflash_sr.data.images.image_with_metadata import FORMATS, check_format, read_full_image, write_full_image
+from reflash_sr.data.images.image_with_metadata import (
+    FORMATS,
+    FullImage,
+    bytes_to_write,
+    check_format,
+    read_full_image,
+    write_strips,
+)
 from reflash_sr.data.images.read_image import find_images
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.mc_dropout import has_dropout
 from reflash_sr.evaluation.tiled_inference import OVERLAP, Restorer
-from reflash_sr.evaluation.upscale_image import upscale_image
+from reflash_sr.evaluation.upscale_image import fill_transparent, upscale_image, upscale_strips
 from reflash_sr.figures.draw_std_map import draw_deviation
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.devices import is_out_of_memory
 from reflash_sr.system.files import atomic_write, relative
+from reflash_sr.system.memory import free_on_machine
 from reflash_sr.system.run_command import run_command
 
+MC_BYTES = 80  # of memory per pixel of the result
 EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 
 
@@ -235,26 +244,41 @@ def _upscale_file(job: Job, restorer: Restorer, passes: int, seed: int, results:
     of all images).
     """
     try:
-        image = read_full_image(job.source)
-        check_format(job.target.suffix, *(side * restorer.scale for side in image.colour.shape[:2]))
-        result, deviation = upscale_image(image, restorer, passes, seed, job.source.name)
-    except UserError as error:
-        named = str(error).startswith(str(job.source))
-        raise UserError(str(error) if named else f'{job.source}: {error}') from error
-    try:
+        image = fill_transparent(read_full_image(job.source))
+        height, width = (side * restorer.scale for side in image.colour.shape[:2])
+        check_format(job.target.suffix, height, width, depth=image.depth)
+        _check_memory(image, job.target.suffix, height, width, passes)
+        strips, deviation = upscale_strips(image, restorer), None
+        if passes:
+            result, deviation = upscale_image(image, restorer, passes, seed, job.source.name)
+            strips = iter([(result.colour, result.alpha)])
         if deviation is not None:
             numbers, drawn = job.deviation
             with atomic_write(numbers) as file:
                 np.save(file, deviation)
             with atomic_write(drawn) as file:
                 draw_deviation(deviation).save(file, 'PNG')
-        elif _has_deviations(job, results):
-            for path in job.deviation:
-                path.unlink()
         with atomic_write(job.target) as file:
-            lost = write_full_image(result, file, job.target.suffix)
+            lost = write_strips(image, strips, (height, width), file, job.target.suffix)
+            if deviation is None and _has_deviations(job, results):
+                for path in job.deviation:
+                    path.unlink()
+    except UserError as error:
+        named = str(error).startswith(str(job.source))
+        raise UserError(str(error) if named else f'{job.source}: {error}') from error
     except OSError as error:
         raise RunError(f'{job.target}: cannot be written ({error.strerror or error})') from error
     except ValueError as error:
         raise UserError(f'{job.source}: cannot be written as {job.target.suffix} ({error}); write --ext png') from error
     return (*image.notes, *lost)
+
+
+def _check_memory(image: FullImage, ending: str, height: int, width: int, passes: int) -> None:
+    """Refuse a result that would not fit into memory, before the system ends the process for it."""
+    needed = bytes_to_write(image, ending, height, width) + (height * width * MC_BYTES if passes else 0)
+    free = free_on_machine()
+    if free is not None and needed > free:
+        less = 'leave out --mc' if passes else 'write --ext png, which needs less' if ending != '.png' else (
+            'end other programs')
+        raise UserError(f'a result of {width}×{height} px as {ending}{" with --mc" if passes else ""} needs '
+                        f'{needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; {less}')

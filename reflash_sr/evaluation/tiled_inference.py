@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from torch.nn import functional as F
 
 from reflash_sr.data.images.channels import from_channels, to_channels
 from reflash_sr.errors import UserError
-from reflash_sr.system.devices import free_memory, is_out_of_memory, release_memory
+from reflash_sr.system.devices import arrange, free_memory, is_out_of_memory, release_memory
 
 OVERLAP = 32  # px of the LQ image; 16 blocks of SRResNet see 36 px on each side, but the outermost hardly matter
 CPU = torch.device('cpu')
 SMALLEST_TILE = 16  # px
-MEMORY_SHARE = 0.7  # of free memory
+MEMORY_SHARE, STRIP_SHARE = 0.7, 0.1  # of free memory: for running the network, and for a strip of its results
 PROBE = 32  # px: side of the image with which memory is estimated
 HELD = 2.0  # factor for tensors held by long skips and for the allocator's overhead
 
@@ -56,6 +57,7 @@ class Restorer:
             never tiles.
         overlap: Context around a tile, px of the LQ image.
         channels: Channels of the network: 1, 3 or 4.
+        memory_format: Of the network's weights; they are converted.
 
     Attributes:
         forced_tile: Side of the smallest tile used because memory was short, px of the LQ image; 0: none.
@@ -69,9 +71,10 @@ class Restorer:
     tile: int | None = None
     overlap: int = OVERLAP
     channels: int = 3
+    memory_format: torch.memory_format = torch.channels_last
 
     def __post_init__(self):
-        self.net = self.net.to(self.device).to(memory_format=torch.channels_last)
+        self.net = arrange(self.net.to(self.device), self.memory_format)
         self._bytes: float | None = None
         self.forced_tile = 0
 
@@ -85,29 +88,39 @@ class Restorer:
         Returns:
             (1, C, H · scale, W · scale) float32, on the device, not clipped.
         """
-        given, lq = lq, to_channels(lq, self.channels).to(self.device)
-        tile = self._fitting_tile(lq) if self.tile is None else self.tile
-        while True:
+        return _joined(self.strips(lq), lq.shape[-2] * self.scale)
+
+    @torch.no_grad()
+    def strips(self, lq: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Restore an image strip by strip, from top to bottom, so that the whole result need not be in memory.
+
+        A strip is a row of tiles, or the whole image if it is not tiled. Joined, the strips are the result of a call.
+        """
+        tile, done, height = self._fitting_tile(lq) if self.tile is None else self.tile, 0, lq.shape[-2]
+        while done < height:
             try:
-                sr = tiled(self._run, lq, self.scale, self.multiple, tile, self.overlap)
+                for strip in tiled_strips(self._run, lq, self.scale, self.multiple, tile, self.overlap, done):
+                    yield strip
+                    done += strip.shape[-2] // self.scale
+                    del strip
             except RuntimeError as error:
                 smaller = (tile or max(lq.shape[-2:])) // 2
                 if not is_out_of_memory(error) or smaller < SMALLEST_TILE or self.tile == 0:
                     raise
                 tile = smaller
-            else:
-                if tile and self.tile is None:
-                    self.forced_tile = min(self.forced_tile or tile, tile)
-                return from_channels(sr, given)
-            release_memory(self.device)
+            if done < height:
+                release_memory(self.device)
+        if tile and self.tile is None:
+            self.forced_tile = min(self.forced_tile or tile, tile)
 
     def restore(self, lq: np.ndarray) -> np.ndarray:
         """Restore (H, W, 3) uint8; returns (H · scale, W · scale, 3) uint8."""
-        return to_image(self(to_tensor(lq)))
+        return np.concatenate([to_image(strip) for strip in self.strips(to_tensor(lq))])
 
-    def _run(self, lq: torch.Tensor) -> torch.Tensor:
+    def _run(self, given: torch.Tensor) -> torch.Tensor:
+        lq = to_channels(given, self.channels).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext():
-            return self.net(lq.contiguous(memory_format=torch.channels_last)).float()
+            return from_channels(self.net(lq.contiguous(memory_format=self.memory_format)).float(), given)
 
     def _fitting_tile(self, lq: torch.Tensor) -> int:
         """Side of a tile that fits into free memory; 0 if the whole image does."""
@@ -120,7 +133,9 @@ class Restorer:
             fitting = self._fitting_pixels()
         if height * width <= fitting:
             return 0
-        return max(int(fitting**0.5) - 2 * self.overlap, SMALLEST_TILE)
+        # A strip of results, 3 channels of float32, must fit into memory beside a tile.
+        highest = STRIP_SHARE * fitting * (self._bytes or 0) / (MEMORY_SHARE * width * self.scale**2 * 3 * 4)
+        return max(int(min(fitting**0.5 - 2 * self.overlap, highest)), SMALLEST_TILE)
 
     def _fitting_pixels(self) -> float:
         """Number of pixels of an LQ image that fit into free memory; infinite if unknown."""
@@ -147,27 +162,47 @@ def tiled(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: 
     Returns:
         (B, C, H · scale, W · scale).
     """
+    return _joined(tiled_strips(run, lq, scale, multiple, tile, overlap), lq.shape[-2] * scale)
+
+
+def tiled_strips(run: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor, scale: int, multiple: int = 1,
+                 tile: int = 0, overlap: int = OVERLAP, start: int = 0) -> Iterator[torch.Tensor]:
+    """The result of :func:`tiled` row of tiles by row of tiles, from row ``start`` of the LQ image on."""
     height, width = lq.shape[-2:]
     lq = _pad(lq, multiple)
     if not tile or max(height, width) <= tile:
-        return run(lq)[..., :height * scale, :width * scale]
+        yield run(lq)[..., :height * scale, :width * scale]
+        return
     tile, overlap = _up(tile, multiple), _up(overlap, multiple)
-    sr: torch.Tensor | None = None
-    for top, bottom, top_seen, bottom_seen in _strips(lq.shape[-2], tile, overlap):
-        for left, right, left_seen, right_seen in _strips(lq.shape[-1], tile, overlap):
+    for top, bottom, top_seen, bottom_seen in _sides(lq.shape[-2], tile, overlap, start):
+        strip: torch.Tensor | None = None
+        for left, right, left_seen, right_seen in _sides(lq.shape[-1], tile, overlap):
             out = run(lq[..., top_seen:bottom_seen, left_seen:right_seen])
-            if sr is None:
-                sr = out.new_empty(*out.shape[:2], lq.shape[-2] * scale, lq.shape[-1] * scale)
-            sr[..., top * scale:bottom * scale, left * scale:right * scale] = out[
+            if strip is None:
+                strip = out.new_empty(*out.shape[:2], (bottom - top) * scale, lq.shape[-1] * scale)
+            strip[..., left * scale:right * scale] = out[
                 ..., (top - top_seen) * scale:(bottom - top_seen) * scale,
                 (left - left_seen) * scale:(right - left_seen) * scale]
-    assert sr is not None
-    return sr[..., :height * scale, :width * scale]
+            del out
+        assert strip is not None
+        yield strip[..., :(min(bottom, height) - top) * scale, :width * scale]
 
 
-def _strips(length: int, tile: int, overlap: int) -> Iterator[tuple[int, int, int, int]]:
+def _joined(strips: Iterator[torch.Tensor], height: int) -> torch.Tensor:
+    """One image of several strips; a single strip is not copied."""
+    first = next(strips)
+    if first.shape[-2] == height:
+        return first
+    sr, done = first.new_empty(*first.shape[:2], height, first.shape[-1]), 0
+    for strip in itertools.chain([first], strips):
+        sr[..., done:done + strip.shape[-2], :] = strip
+        done += strip.shape[-2]
+    return sr
+
+
+def _sides(length: int, tile: int, overlap: int, start: int = 0) -> Iterator[tuple[int, int, int, int]]:
     """Begin and end of each tile along one side, without and with its overlap."""
-    for begin in range(0, length, tile):
+    for begin in range(start, length, tile):
         end = min(begin + tile, length)
         yield begin, end, max(begin - overlap, 0), min(end + overlap, length)
 
@@ -199,7 +234,8 @@ def bytes_per_pixel(net: nn.Module, multiple: int, device: torch.device, channel
 
     handles = [module.register_forward_hook(note) for module in net.modules()]
     try:
-        net(torch.zeros(1, channels, side, side, device=device))
+        image = torch.zeros(1, channels, side, side, device=device)
+        note(net, (image,), net.forward(image))  # a compiled network is not compiled for this size
     finally:
         for handle in handles:
             handle.remove()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
-from reflash_sr.data.images.image_with_metadata import FullImage
+from reflash_sr.data.images.image_with_metadata import FullImage, Strip
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import mc_dropout
 from reflash_sr.evaluation.tiled_inference import Restorer
@@ -33,22 +35,69 @@ def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: i
     Raises:
         UserError: The network gave values that are not finite.
     """
-    alpha = image.alpha
-    seen = image.colour if alpha is None or restorer.channels < 4 else np.dstack((image.colour, alpha))
-    lq = torch.from_numpy(np.ascontiguousarray(seen.transpose(2, 0, 1)))[None]
-    deviation = None
+    strips, deviation = upscale_strips(image, restorer), None
     if passes:
-        sr, std = mc_dropout(restorer, lq, passes, seed, name)
+        sr, std = mc_dropout(restorer, _seen(image, restorer), passes, seed, name)
         deviation = std.cpu().numpy() * np.float32(255)
-    else:
-        sr = restorer(lq)
+        strips = _finished(image, [sr], restorer.scale)
+    colours, alphas = zip(*strips)
+    alpha = None if alphas[0] is None else np.concatenate(alphas)
+    return replace(image, colour=np.concatenate(colours).clip(0, 1), alpha=alpha), deviation
+
+
+def upscale_strips(image: FullImage, restorer: Restorer) -> Iterator[Strip]:
+    """Upscale an image strip by strip, from top to bottom, so that the whole result need not be in memory.
+
+    Yields:
+        Colours, not clipped, and transparency of (h · scale, W · scale) px, where the strip has h rows.
+
+    Raises:
+        UserError: The network gave values that are not finite.
+    """
+    return _finished(image, restorer.strips(_seen(image, restorer)), restorer.scale)
+
+
+def fill_transparent(image: FullImage) -> FullImage:
+    """Give fully transparent pixels the colour of the nearest visible pixel.
+
+    Their own colour is often black. It would be mixed with that of visible pixels, as a dark fringe. A note for the
+    user is added if their colours differ, and so are perhaps of use.
+    """
+    if image.alpha is None:
+        return image
+    hidden = image.alpha == 0
+    if not hidden.any() or hidden.all():
+        return image
+    places = distance_transform_edt(hidden, return_distances=False, return_indices=True)[:, hidden]
+    colour, before = image.colour.copy(), image.colour[hidden]
+    colour[hidden] = image.colour[tuple(places)]
+    note = ('colours under full transparency became those of the nearest visible pixel',)
+    return replace(image, colour=colour, notes=image.notes + (note if (before != before[0]).any() else ()))
+
+
+def _seen(image: FullImage, restorer: Restorer) -> torch.Tensor:
+    """What the network sees, (1, C, H, W)."""
+    seen = image.colour
+    if image.alpha is not None and restorer.channels == 4:
+        seen = np.dstack((seen, image.alpha))
+    return torch.from_numpy(seen).permute(2, 0, 1)[None]
+
+
+def _finished(image: FullImage, results: Iterable[torch.Tensor], scale: int) -> Iterator[Strip]:
+    """Colours and transparency of strips of the network's result."""
+    top = 0
+    for sr in results:
         if not sr.isfinite().all():
             raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
-    pixels = sr[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    colour = pixels[..., :3]
-    if pixels.shape[2] == 4:
-        alpha = pixels[..., 3]
-    elif alpha is not None:
-        size = colour.shape[1], colour.shape[0]
-        alpha = np.asarray(Image.fromarray(alpha).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    return replace(image, colour=colour, alpha=alpha), deviation
+        pixels = sr[0].permute(1, 2, 0).cpu().numpy()
+        height, width, channels = pixels.shape
+        alpha = None
+        if channels == 4:
+            alpha = pixels[..., 3].clip(0, 1)
+        elif image.alpha is not None:
+            box = (0, top // scale, width // scale, (top + height) // scale)
+            alpha = np.asarray(Image.fromarray(image.alpha).resize((width, height), Image.Resampling.BICUBIC, box))
+            alpha = alpha.clip(0, 1)
+        top += height
+        yield pixels[..., :3], alpha
+        del sr, pixels, alpha  # before the next strip is made

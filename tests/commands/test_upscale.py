@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from reflash_sr.commands import upscale as command
 from reflash_sr.commands.upscale import plan, upscale
+from reflash_sr.data.images import image_with_metadata
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.tiled_inference import Restorer
@@ -215,3 +217,22 @@ def test_standard_deviations_of_an_earlier_run_go_when_it_is_done_again_without(
     assert len(contents(out)) == 3
     run(folder, restorer, out, overwrite=True)
     assert list(contents(out)) == ['0_out.png']
+
+
+def test_a_large_result_is_written_in_strips(restorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(image_with_metadata, 'MOST_WHOLE', 1000)
+    tiled = Restorer(restorer.net, 4, tile=16, overlap=8)
+    Image.fromarray(smooth_image(0, 50, 40)).save(tmp_path / 'x.png')
+    run(tmp_path / 'x.png', tiled, tmp_path / 'out')
+    assert np.array_equal(read_image(tmp_path / 'out' / 'x_out.png'), tiled.restore(read_image(tmp_path / 'x.png')))
+
+
+@pytest.mark.parametrize('options, way', [({'ext': 'jpg'}, 'write --ext png'), ({'passes': 2}, 'leave out --mc')])
+def test_a_result_that_would_not_fit_into_memory_is_refused_before_anything_is_written(restorer, tmp_path, monkeypatch,
+                                                                                       options, way):
+    Image.fromarray(smooth_image(0, 64, 64)).save(tmp_path / 'x.png')
+    monkeypatch.setattr(command, 'free_on_machine', lambda: 300_000)
+    summary = run(tmp_path / 'x.png', restorer, tmp_path / 'out', **options)
+    assert 'x.png: a result of 256×256 px' in summary.broken[0] and way in summary.broken[0]
+    assert 'GB are free' in summary.broken[0]
+    assert contents(tmp_path / 'out') == {}

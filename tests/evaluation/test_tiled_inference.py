@@ -100,3 +100,40 @@ def test_memory_that_is_only_kept_is_given_back_before_an_image_is_cut_into_tile
     small = Restorer(net, 2, tile=16)
     small(torch.rand(1, 3, 128, 130))
     assert small.forced_tile == 0, 'asked for, not forced'
+
+
+@pytest.mark.parametrize('tile', [0, 16, 64])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_strips_are_the_result_from_top_to_bottom_without_the_whole_in_memory(tile, channels):
+    net = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.Upsample(scale_factor=2))
+    one = Restorer(net, 2, multiple=4, tile=tile, overlap=4, channels=channels)
+    lq = torch.rand(1, 3, 41, 37)
+    strips = list(one.strips(lq))
+    assert [strip.shape[-2] for strip in strips] == ([32, 32, 18] if tile == 16 else [82])
+    assert torch.equal(torch.cat(strips, dim=-2), one(lq))
+    torch.testing.assert_close(one(lq), Restorer(net, 2, multiple=4, tile=0, channels=channels)(lq), rtol=0, atol=1e-5)
+
+
+def test_strips_go_on_with_smaller_tiles_where_memory_ran_out(monkeypatch):
+    net, lq = Near(), torch.rand(1, 3, 96, 40)
+    whole, plain, calls = Restorer(net, 2)(lq), net.layers, []
+
+    def short_of_memory_later(x):
+        calls.append(x.shape)
+        if len(calls) > 2 and x.shape[-2] > 30:
+            raise torch.OutOfMemoryError('no')
+        return plain(x)
+
+    monkeypatch.setattr(net, 'forward', short_of_memory_later)
+    strips = list(Restorer(net, 2, overlap=3, tile=32).strips(lq))
+    assert [strip.shape[-2] for strip in strips] == [64, 32, 32, 32, 32]
+    torch.testing.assert_close(torch.cat(strips, dim=-2), whole, rtol=0, atol=1e-6)
+
+
+def test_a_strip_of_a_wide_image_takes_a_small_part_of_memory(monkeypatch):
+    one = Restorer(Near(), 2)
+    free = 4000 * 64 * bytes_per_pixel(one.net, 1, torch.device('cpu'))
+    monkeypatch.setattr(restore, 'free_memory', lambda device: free)
+    strip = next(one.strips(torch.rand(1, 3, 100, 4000)))
+    assert strip.shape[-2] < 200
+    assert strip.numel() * 4 <= free * restore.STRIP_SHARE

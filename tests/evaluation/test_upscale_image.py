@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from reflash_sr.data.images.image_with_metadata import FullImage, to_levels
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.tiled_inference import Restorer
-from reflash_sr.evaluation.upscale_image import upscale_image
+from reflash_sr.evaluation.upscale_image import fill_transparent, upscale_image, upscale_strips
 from reflash_sr.weights.network_from_file import build_network
 from tests.conftest import TINY_NETWORK, smooth_image
 
@@ -53,3 +54,55 @@ def test_values_that_are_not_finite_are_refused(image):
     next(net.parameters()).data.fill_(float('nan'))
     with pytest.raises(UserError, match='not finite'):
         upscale_image(image, Restorer(net, 4))
+
+
+def upscaled(image, scale=4):
+    """Upscaled by a network that interpolates."""
+    net = torch.nn.Upsample(scale_factor=scale, mode='bicubic')
+    return upscale_image(fill_transparent(image), Restorer(net, scale))[0]
+
+
+def over_white(image):
+    return 255 * (image.colour * image.alpha[..., None] + 1 - image.alpha[..., None])
+
+
+@pytest.mark.parametrize('soft', [False, True])
+def test_a_white_cut_out_has_no_dark_fringe(soft):
+    down, across = np.mgrid[:40, :40] - 19.5
+    alpha = np.clip(12.5 - np.hypot(down, across), 0, 1).astype(np.float32)
+    alpha = alpha if soft else np.rint(alpha)
+    colour = np.repeat((alpha > 0)[..., None], 3, axis=2).astype(np.float32)
+    assert over_white(upscaled(FullImage(colour, alpha))).min() >= 245
+    assert over_white(upscale_image(FullImage(colour, alpha), Restorer(
+        torch.nn.Upsample(scale_factor=4, mode='bicubic'), 4))[0]).min() < 245, 'without filling'
+
+
+def test_hidden_colours_become_those_of_the_nearest_visible_pixel_and_visible_ones_stay(image):
+    alpha = np.ones((16, 20), np.float32)
+    alpha[:, 5:] = 0
+    alpha[3, 4] = 0.01
+    filled = fill_transparent(replace(image, alpha=alpha))
+    assert np.array_equal(filled.colour[:, :5], image.colour[:, :5])
+    assert np.array_equal(filled.colour[8:, 5:], np.repeat(image.colour[8:, 4:5], 15, axis=1))
+    assert np.array_equal(filled.alpha, alpha)
+    assert 'under full transparency' in filled.notes[0]
+    uniform = image.colour.copy()
+    uniform[:, 5:] = 0
+    assert fill_transparent(replace(image, colour=uniform, alpha=alpha)).notes == ()
+
+
+@pytest.mark.parametrize('alpha', [None, 0, 0.5, 1])
+def test_an_image_without_hidden_or_without_visible_pixels_stays_as_it_is(image, alpha):
+    given = replace(image, alpha=None if alpha is None else np.full((16, 20), alpha, np.float32))
+    assert fill_transparent(given) is given
+
+
+def test_strips_have_the_colours_and_transparency_of_the_whole(image):
+    given = replace(image, alpha=np.linspace(0, 1, 320, dtype=np.float32).reshape(16, 20))
+    net = torch.nn.Upsample(scale_factor=4, mode='nearest')
+    whole, _ = upscale_image(given, Restorer(net, 4, tile=0))
+    strips = list(upscale_strips(given, Restorer(net, 4, tile=8, overlap=2)))
+    assert [len(colour) for colour, _ in strips] == [32, 32]
+    colour, alpha = (np.concatenate(parts) for parts in zip(*strips))
+    assert np.array_equal(colour, whole.colour)
+    assert np.abs(alpha - whole.alpha).max() < 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +15,7 @@ from PIL import Image, ImageCms, ImageFile
 from reflash_sr.data.images.deep_colour import ORIENTATION, UPRIGHT, has_deep_colour, read_deep_colour
 from reflash_sr.data.images.open_image import TooLarge, open_image
 from reflash_sr.data.images.read_image import unreadable
-from reflash_sr.data.images.write_png_tiff import write_png, write_tiff
+from reflash_sr.data.images.write_png_tiff import TIFF_MOST, write_png, write_tiff
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import check_regular
 
@@ -22,12 +23,18 @@ FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.jpe': 'JPEG', '.jfi
            '.tiff': 'TIFF', '.webp': 'WEBP'}
 LONGEST = {'JPEG': 65535, 'WEBP': 16383}  # px: longest side that the format allows
 MOST_BYTES = 2**31  # more than 178 megapixels of 16 bits need
+MOST_WHOLE = 100_000_000  # px: larger PNG files are written strip by strip
+ROWS = 64  # rows that are converted to levels at a time
+HELD = {'PNG': 6, 'JPEG': 6, 'WEBP': 12}  # bytes of memory per pixel of a file that is not written strip by strip
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 SIZE_TAGS = (0xA002, 0xA003)  # in the EXIF directory: px
 _OPTIONS: dict[str, dict[str, Any]] = {'PNG': {}, 'JPEG': {'quality': 95, 'subsampling': 0},
                                        'WEBP': {'quality': 95, 'method': 4}}
 # TIFF tags that describe the photograph. Other tags describe the stored pixels, and are not EXIF data.
 _TIFF_KEPT = {270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, EXIF_IFD, GPS_IFD, *range(40091, 40096)}
+
+
+Strip = tuple[np.ndarray, np.ndarray | None]  # colour (h, W, 3) and alpha (h, W), float32 in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,11 @@ def read_full_image(path: str | os.PathLike) -> FullImage:
         raise unreadable(path, error) from error
 
 
-def _read(image: ImageFile.ImageFile, data: bytes) -> FullImage:
+def _read(opened: ImageFile.ImageFile, data: bytes) -> FullImage:
+    image: Image.Image = opened
     frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)  # MPO: a JPEG file and its preview
     notes = [f'first of {frames} frames'] if frames > 1 else []
-    is_deep = has_deep_colour(image)
+    is_deep = has_deep_colour(opened)
     image.load()
     icc: bytes | None = image.info.get('icc_profile')
     exif = image.getexif()
@@ -142,11 +150,23 @@ def _exif_bytes(exif: Image.Exif, tiff: bool) -> bytes | None:
         return None
 
 
-def check_format(ending: str, height: int, width: int) -> None:
-    """Raise ``UserError`` if the file format of ``ending`` does not allow these sides, px."""
-    longest = LONGEST.get(FORMATS[ending])
+def check_format(ending: str, height: int, width: int, channels: int = 3, depth: int = 8) -> None:
+    """Raise ``UserError`` if the file format of ``ending`` cannot hold an image of this size, px, and depth, bits."""
+    name = FORMATS[ending]
+    longest = LONGEST.get(name)
     if longest and max(height, width) > longest:
         raise UserError(f'{width}×{height} px is more than {ending} can hold ({longest}); write --ext png')
+    if name == 'TIFF' and height * width * channels * depth // 8 > TIFF_MOST:
+        raise UserError(f'{width}×{height} px may be more than {ending} can hold (4 GiB); write --ext png')
+
+
+def bytes_to_write(full: FullImage, ending: str, height: int, width: int) -> int:
+    """Memory that writing an image of this size takes, bytes; only PNG and TIFF files are written strip by strip."""
+    return 0 if _in_strips(FORMATS[ending], full.depth, height * width) else height * width * HELD[FORMATS[ending]]
+
+
+def _in_strips(name: str, depth: int, pixels: int) -> bool:
+    return name == 'TIFF' or (name == 'PNG' and (depth == 16 or pixels > MOST_WHOLE))
 
 
 def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str, ...]:
@@ -160,28 +180,56 @@ def write_full_image(full: FullImage, file: IO[bytes], ending: str) -> tuple[str
     Raises:
         UserError: The image is too large for the format.
     """
-    name, lost = FORMATS[ending], []
-    check_format(ending, *full.colour.shape[:2])
-    colour, alpha, depth = full.colour, full.alpha, full.depth
-    if alpha is not None and name == 'JPEG':
-        colour, alpha = colour.clip(0, 1) * alpha[..., None] + (1 - alpha[..., None]), None
+    return write_strips(full, [(full.colour, full.alpha)], full.colour.shape[:2], file, ending)
+
+
+def write_strips(like: FullImage, strips: Iterable[Strip], size: tuple[int, int], file: IO[bytes],
+                 ending: str) -> tuple[str, ...]:
+    """Write an image that is made strip by strip, as :func:`write_full_image` does.
+
+    Args:
+        like: Has the depth, transparency, profile, EXIF data and resolution; its pixels are not written.
+        strips: Colours and transparency, from top to bottom; transparency where ``like`` has it.
+        size: Height and width, px.
+    """
+    name, depth, alpha, lost = FORMATS[ending], like.depth, like.alpha is not None, []
+    check_format(ending, *size, depth=depth)
+    if alpha and name == 'JPEG':
+        alpha = False
         lost.append(f'{ending} has no transparency: put over white; --ext png keeps it')
     if depth == 16 and name not in ('PNG', 'TIFF'):
         depth = 8
         lost.append(f'{ending} has no 16 bits: 8 written; --ext png keeps them')
-    levels = to_levels(to_grey(colour)[..., None] if full.grey else colour, depth)
-    if alpha is not None:
-        levels = np.dstack([levels, to_levels(alpha, depth)])
-    icc = full.icc
-    if icc and icc[16:20] == b'GRAY' and (not full.grey or name == 'WEBP'):
+    icc = like.icc
+    if icc and icc[16:20] == b'GRAY' and (not like.grey or name == 'WEBP'):
         icc = None  # WebP has no grey images, and a grey profile is invalid for a colour image
-    if depth == 16 or name == 'TIFF':
-        (write_tiff if name == 'TIFF' else write_png)(levels, file, icc, full.exif, full.dpi)
+    levels = _levels(strips, like.grey, alpha, depth)
+    if _in_strips(name, depth, size[0] * size[1]):
+        (write_tiff if name == 'TIFF' else write_png)(levels, size[0], file, icc, like.exif, like.dpi)
         return tuple(lost)
-    known = {'icc_profile': icc, 'exif': full.exif, 'dpi': full.dpi}
-    image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else np.ascontiguousarray(levels))
+    # Filled, so that it counts as used memory when the size of tiles is chosen, which happens at the first strip.
+    image = Image.new(('L' if like.grey else 'RGB') + ('A' if alpha else ''), size[::-1], 'white')
+    top = 0
+    for strip in levels:
+        image.paste(Image.fromarray(strip[..., 0] if strip.shape[2] == 1 else strip), (0, top))
+        top += len(strip)
+    known = {'icc_profile': icc, 'exif': like.exif, 'dpi': like.dpi}
     image.save(file, name, **_OPTIONS[name], **{key: value for key, value in known.items() if value})
     return tuple(lost)
+
+
+def _levels(strips: Iterable[Strip], grey: bool, alpha: bool, depth: int) -> Iterator[np.ndarray]:
+    """Levels of at most ``ROWS`` rows at a time, (h, W, C) of 8 or 16 bits; without ``alpha`` over white."""
+    for all_colour, all_alpha in strips:
+        for top in range(0, len(all_colour), ROWS):
+            colour = all_colour[top:top + ROWS].clip(0, 1)
+            seen = None if all_alpha is None else all_alpha[top:top + ROWS]
+            if seen is not None and not alpha:
+                colour = colour * seen[..., None] + (1 - seen[..., None])
+            levels = to_levels(to_grey(colour)[..., None] if grey else colour, depth)
+            yield np.ascontiguousarray(levels if seen is None or not alpha else
+                                       np.dstack([levels, to_levels(seen, depth)]))
+        del all_colour, all_alpha, colour, seen  # before the next strip is made
 
 
 def to_levels(values: np.ndarray, depth: int) -> np.ndarray:

@@ -9,7 +9,18 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from reflash_sr.data.images.image_with_metadata import EXIF_IFD, GPS_IFD, read_full_image, to_grey, write_full_image
+from reflash_sr.data.images import image_with_metadata, write_png_tiff
+from reflash_sr.data.images.image_with_metadata import (
+    EXIF_IFD,
+    GPS_IFD,
+    FullImage,
+    bytes_to_write,
+    check_format,
+    read_full_image,
+    to_grey,
+    write_full_image,
+    write_strips,
+)
 from reflash_sr.data.images.write_png_tiff import write_tiff
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_image
@@ -86,7 +97,7 @@ def test_other_programs_read_our_tiff_files(tmp_path, rng, channels, dtype):
     levels = rng.integers(0, np.iinfo(dtype).max + 1, (30, 7, channels)).astype(dtype)
     levels[..., 3:] = np.iinfo(dtype).max  # OpenCV multiplies 8-bit colours with alpha
     with (tmp_path / 'x.tif').open('wb') as file:
-        write_tiff(levels, file)
+        write_tiff([levels], 30, file)
     by_opencv = cv2.imread(str(tmp_path / 'x.tif'), cv2.IMREAD_UNCHANGED).reshape(levels.shape)
     assert by_opencv.dtype == dtype
     assert np.array_equal(by_opencv[..., [2, 1, 0, 3][:channels] if channels > 1 else [0]], levels)
@@ -214,3 +225,47 @@ def test_exif_does_not_keep_a_size_that_no_longer_holds(tmp_path):
     _, _, target = rewritten(tmp_path / 'x.jpg')
     with Image.open(target) as image:
         assert dict(image.getexif().get_ifd(0x8769)) == {0x9003: '2020:01:01 00:00:00'}
+
+
+@pytest.mark.parametrize('ending', ['.png', '.tif', '.jpg', '.webp'])
+@pytest.mark.parametrize('depth', [8, 16])
+@pytest.mark.parametrize('grey, alpha', [(False, False), (False, True), (True, False), (True, True)])
+def test_strips_of_any_height_are_the_image(tmp_path, monkeypatch, rng, ending, depth, grey, alpha):
+    monkeypatch.setattr(image_with_metadata, 'MOST_WHOLE', 1000)  # px: this image counts as large
+    monkeypatch.setattr(write_png_tiff, 'TIFF_ROWS', 40)
+    colour = rng.random((211, 30, 3), dtype=np.float32)
+    colour = np.repeat(colour[..., :1], 3, axis=2) if grey else colour
+    full = FullImage(colour, rng.random((211, 30), dtype=np.float32) if alpha else None, depth, grey, SRGB, None,
+                     (300, 300))
+    files = [io.BytesIO(), io.BytesIO()]
+    strips = [(full.colour[top:bottom], None if full.alpha is None else full.alpha[top:bottom])
+              for top, bottom in ((0, 1), (1, 70), (70, 200), (200, 211))]
+    write_full_image(full, files[0], ending)
+    write_strips(full, strips, (211, 30), files[1], ending)
+    for place, file in enumerate(files):
+        (tmp_path / f'{place}{ending}').write_bytes(file.getvalue())
+    whole, again = (read_full_image(tmp_path / f'{place}{ending}') for place in range(2))
+    assert np.array_equal(whole.colour, again.colour)
+    assert (whole.alpha is None) == (again.alpha is None) and np.array_equal(whole.alpha, again.alpha)
+    assert again.colour.shape == (211, 30, 3)
+    if ending in ('.png', '.tif'):
+        assert np.abs(again.colour - full.colour).max() < 0.6 / (2**depth - 1)
+        assert again.icc == SRGB and again.dpi == pytest.approx((300, 300), abs=0.1)
+        levels = cv2.imread(str(tmp_path / f'1{ending}'), cv2.IMREAD_UNCHANGED)
+        assert levels.shape[:2] == (211, 30)
+        assert levels.dtype == (np.uint8 if depth == 8 else np.uint16)
+    if ending == '.tif':
+        assert tifffile.imread(tmp_path / '1.tif').shape[:2] == (211, 30)
+
+
+def test_only_what_pillow_writes_whole_takes_memory():
+    full = FullImage(np.zeros((1, 1, 3), np.float32))
+    taken = {ending: bytes_to_write(full, ending, 12_000, 16_000) for ending in ('.png', '.tif', '.jpg', '.webp')}
+    assert taken['.png'] == taken['.tif'] == 0
+    assert min(taken['.jpg'], taken['.webp']) > 12_000 * 16_000 * 4
+
+
+def test_a_tiff_file_above_its_limit_is_refused_beforehand():
+    check_format('.tif', 30_000, 40_000)
+    with pytest.raises(UserError, match='--ext png'):
+        check_format('.tif', 30_000, 40_000, depth=16)
