@@ -9,7 +9,6 @@ import torch
 from basicsr.models import lr_scheduler
 
 from reflash_sr.options.value_rules import (
-    ANY,
     BOOL,
     COUNT,
     DROP_RATE,
@@ -41,6 +40,8 @@ SIDES = Rule('one or two whole numbers, 1 to 1024',
              lambda v: all(map(up_to(1024).holds, v if isinstance(v, list) else [v])))
 RATIO = Rule('a number above 0, at most 64', lambda v: POSITIVE.holds(v) and v <= 64)
 SECTION_OR_NONE = or_none(SECTION)
+# BasicSR overwrites these, so that a folder in the file would be silently ignored.
+BELOW = Rule('~ (results go to experiments/ and results/ below the working directory)', lambda v: v is None)
 ENLARGE = Rule('a number above 0, or auto', lambda v: v == 'auto' or POSITIVE.holds(v))
 # The datasets of this package have a rule of their own for dataroot_gt.
 ONE_FOLDER = Rule('one folder (only the datasets of this package take a list, in dataroot_gt)', TEXT.holds)
@@ -57,7 +58,7 @@ OTHER_PROJECTS = dict.fromkeys(('netG', 'gpu_ids'), 'KAIR') | dict.fromkeys(
     ('use_amp', 'use_channels_last', 'fast_matmul', 'use_compile'), 'traiNNer-redux and neosr')
 SECTIONS = {
     'path': {
-        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': NETWORKS, 'experiments_root': ANY, 'results_root': ANY,
+        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': NETWORKS, 'experiments_root': BELOW, 'results_root': BELOW,
     },
     'train': {
         'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': replace(DROP_RATE, wanted='a number in [0, 1)'),
@@ -113,6 +114,6 @@ IMAGE_MODELS = ('ReflashSRModel', 'SRModel', 'SwinIRModel', 'RealESRNetModel')
 GAN_MODELS = ('SRGANModel', 'ESRGANModel', 'RealESRGANModel')  # likewise, with a discriminator
 # Keys, as section:key, that change neither the weights nor the measured values of a run.
 WITHOUT_EFFECT = re.compile(
-    r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|path:(experiments|results)_root|'
+    r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|'
     r'val:(pbar|save_img|suffix|keep_best)|datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|'
     r'prefetch_mode|num_prefetch_queue|use_shuffle|dataset_enlarge_ratio)')

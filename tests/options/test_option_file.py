@@ -135,6 +135,7 @@ BAD = [
     ('degradation at the top', ('noise_range2',), [1, 25], 'noise_range2: .*; write it under datasets: train'),
     ('no counterpart', ('queue_size',), 180, 'queue_size: is not a key here; remove it'),
     ('another place', ('l1_gt_usm',), True, 'l1_gt_usm: .*; write gt_usm under datasets: train'),
+    ('experiments', ('path', 'experiments_root'), 'd', 'path: experiments_root: must be ~ .results go to experiments/'),
     ('val', ('val', 'val_frq'), 4, "val: val_frq: is not a known key; did you mean 'val_freq'"),
     ('logger', ('logger', 'print_frq'), 4, "logger: print_frq: .*'print_freq'"),
     ('path', ('path',), {'pretrain_netwrk_g': 'x'}, "path: pretrain_netwrk_g: .*'pretrain_network_g'"),
