@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.error import URLError
 
 from reflash_sr.errors import UserError
 from reflash_sr.options.registry import is_owned
@@ -23,6 +24,9 @@ def attempt(where: str, owner: Any, build: Callable, *args: Any, **kwargs: Any) 
         raise UserError(f'{where}: {error}') from error
     except KeyError as error:
         raise UserError(f'{where}: {error.args[0]}: is missing') from error
+    except URLError as error:
+        raise UserError(f'{where}: {owner.__name__} cannot download what it needs ({error.reason}); copy the file of the '
+                        "line 'Downloading' to the place that it names, or remove this section") from error
     except Exception as error:
         if not is_owned(owner):
             raise
