@@ -58,7 +58,8 @@ OTHER_PROJECTS = dict.fromkeys(('netG', 'gpu_ids'), 'KAIR') | dict.fromkeys(
     ('use_amp', 'use_channels_last', 'fast_matmul', 'use_compile'), 'traiNNer-redux and neosr')
 SECTIONS = {
     'path': {
-        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': NETWORKS, 'experiments_root': BELOW, 'results_root': BELOW,
+        'resume_state': TEXT_OR_NONE, 'ignore_resume_networks': NETWORKS,
+        'experiments_root': BELOW, 'results_root': BELOW,
     },
     'train': {
         'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': replace(DROP_RATE, wanted='a number in [0, 1)'),

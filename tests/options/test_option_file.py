@@ -59,13 +59,13 @@ def test_no_path_in_the_words_of_python_and_json(tmp_path, word):
 ])
 def test_option_files_of_other_projects_are_named(tmp_path, name, text, message):
     path = write(tmp_path / name, text)
-    with pytest.raises(UserError, match=rf'{message}.*; docs/coming-from.md says|{message}.*\. docs/coming-from.md says'):
+    with pytest.raises(UserError, match=rf'{message}.*docs/coming-from\.md says'):
         checks.check(option_file.load(path), str(path), is_train=True)
 
 
 def test_a_name_in_other_letters_is_suggested(training_options):
     training_options['network_g'] = {'type': 'msrresnet'}
-    with pytest.raises(UserError, match="did you mean 'MSRResNet'?"):
+    with pytest.raises(UserError, match="did you mean 'MSRResNet'"):
         checks.check(training_options, 'x.yml', is_train=True)
 
 
