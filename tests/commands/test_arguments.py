@@ -62,3 +62,18 @@ def test_arguments_may_be_lists(tmp_path):
     torch.save(build_network(section).state_dict(), tmp_path / 'w.pth')
     told = ','.join(f'{key}={value}'.replace(' ', '') for key, value in section.items() if key != 'type')
     assert opened(tmp_path / 'w.pth', '--arch', f'SwinIR:{told}').network_g == section
+
+
+def test_any_key_of_a_file_may_be_named(tmp_path):
+    states = {key: {f'net_g.{name}': value + place for name, value in build_network(PLAIN).state_dict().items()}
+              for place, key in enumerate(('state_dict', 'of mine', 'params'))}
+    torch.save(states, tmp_path / 'w.pth')
+    for key, state in states.items():
+        network = opened(tmp_path / 'w.pth', '--param_key', key)
+        assert network.key == key
+        assert torch.equal(network.net.conv_hr.bias, state['net_g.conv_hr.bias'])
+    assert opened(tmp_path / 'w.pth', '--param_key', 'auto').key == opened(tmp_path / 'w.pth').key == 'params'
+    with pytest.raises(UserError, match="has no 'prams' weights, only 'state_dict', 'of mine', 'params'"):
+        opened(tmp_path / 'w.pth', '--param_key', 'prams')
+    with pytest.raises(UserError, match='--param_key: both is for tools that compare networks; name one key'):
+        opened(tmp_path / 'w.pth', '--param_key', 'both')
