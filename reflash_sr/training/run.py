@@ -26,6 +26,7 @@ from basicsr.utils.misc import check_resume
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from reflash_sr.data.seeded_sampler import DrawStream, SeededDraws
+from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.errors import UserError
 from reflash_sr.models.schedulers import keep_schedule_in_warmup
 from reflash_sr.options import check_options as option_checks
@@ -35,7 +36,11 @@ from reflash_sr.system.devices import describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.signals import ignore_signals
 from reflash_sr.training import preflight, resume
+from reflash_sr.training.base_network import describe_bases
+from reflash_sr.training.check_gan import check_gan, check_real_esrgan
+from reflash_sr.training.check_output import check_folders
 from reflash_sr.training.fill_lq_cache import make_pairs
+from reflash_sr.training.loggers import check_loggers
 from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
 from reflash_sr.training.run_lock import RunLock
 from reflash_sr.training.stop_on_signals import stop_on_signals
@@ -90,13 +95,19 @@ class Run:
         opt['auto_resume'] = self.auto_resume
         try:
             options.expand(opt, self.root, self.is_train, opt['world_size'])
+            describe_bases(opt)
+            processes.on_rank_0(lambda: check_folders(opt))
+            if self.is_train:
+                processes.on_rank_0(lambda: check_loggers(opt))
             self._settle_device()
             preflight.check_parts(opt)
+            check_real_esrgan(opt)
             if self.is_train:
                 self._claim_folder()
                 self.state = self._find_state()
             self.datasets = preflight.open_datasets(opt)
             preflight.check_network(opt)
+            check_gan(opt)
         except UserError as error:
             raise UserError(f'{self.opt_file}: {error}') from error
         return opt, argparse.Namespace(opt=self.opt_file)
@@ -141,8 +152,7 @@ class Run:
         section['pin_memory'] = section.get('pin_memory', False) and opt['num_gpu'] > 0  # useless without a GPU
         section['persistent_workers'] = section.get('persistent_workers', False) and workers > 0
         make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, workers)
-        ours = type(dataset).__module__.split('.')[0] == 'reflash_sr'
-        exact = dataset if ours else SeededDraws(dataset, opt['manual_seed'])
+        exact = dataset if isinstance(dataset, TrainingDataset) else SeededDraws(dataset, opt['manual_seed'])
         loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.stream,
                                   seed=opt['manual_seed'])
         loader.worker_init_fn = functools.partial(ignore_signals, then=loader.worker_init_fn)
@@ -247,5 +257,6 @@ class Run:
         check_resume(opt, state['iter'])
         ignored = opt['path'].get('ignore_resume_networks') or ()
         for key in [key for key in opt if key.startswith('network_') and key not in ignored]:
-            opt['path'][f'pretrain_{key}'] = str(resume.weights_of(opt, state['iter'], f'net_{key[8:]}'))
+            opt['path'][f'pretrain_{key}'] = str(resume.weights_of(path, state['iter'], opt, f'net_{key[8:]}'))
+            opt['path'].pop(f'param_key_{key[8:]}', None)  # that of the weights with which training began
         return {**state, 'epoch': 0}  # the stream counts its passes; a saved epoch would end BasicSR's loop at once
