@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,19 @@ def no_run_is_left():
 
 
 @pytest.fixture(autouse=True)
-def no_log_goes_to_what_is_closed():
-    """BasicSR's logger keeps the stream that it began with, which may have been one test's alone."""
+def every_test_has_a_log_of_its_own():
+    """BasicSR's logger keeps the stream and the file that it began with, and then no longer propagates its lines."""
     yield
     logger = logging.getLogger('basicsr')
     for handler in list(logger.handlers):
-        if getattr(getattr(handler, 'stream', None), 'closed', False):
-            from basicsr.utils.logger import initialized_logger
-            logger.removeHandler(handler)
-            initialized_logger.pop('basicsr', None)  # the next test that logs begins anew
+        logger.removeHandler(handler)
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
+    module = sys.modules.get('basicsr.utils.logger')
+    if module is not None:
+        module.initialized_logger.pop('basicsr', None)  # the next test that logs begins anew
 
 
 @pytest.fixture

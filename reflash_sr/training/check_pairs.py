@@ -134,15 +134,13 @@ def _sizes_in(lmdbs: Sequence[Path]) -> dict[Path, Size]:
 
 
 def _sizes_of(files: Sequence[Path], by_opencv: bool) -> dict[Path, Size]:
-    def size_of(path: Path) -> Size:
-        size = image_size(path)
-        if by_opencv and not cv2.haveImageReader(str(path)):
+    with ThreadPoolExecutor() as pool:
+        sizes = dict(zip(files, pool.map(image_size, files)))
+    for path in {path.suffix.lower(): path for path in files}.values() if by_opencv else ():
+        if not cv2.haveImageReader(str(path)):
             raise UserError(f'{path}: BasicSR reads images with OpenCV, which does not know this format; convert it to '
                             'PNG')
-        return size
-
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(files, pool.map(size_of, files)))
+    return sizes
 
 
 def _counterpart(gt: str, template: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import lmdb
 import pytest
+from PIL import Image
 
 from reflash_sr.errors import UserError
 from tests.image_sets import paired, single
@@ -86,6 +87,15 @@ def test_a_file_that_is_no_image_is_named(open_sets):
     Path('images/Thumbs.db').write_bytes(b'of a file manager')
     with pytest.raises(UserError, match=r'images/Thumbs\.db: cannot be read as an image'):
         open_sets(section, metrics={})
+
+
+def test_a_format_that_basicsr_cannot_read_is_named(open_sets):
+    section = paired('pairs', [(64, 64)], [(16, 16)])
+    for kind in ('gt', 'lq'):
+        with Image.open(f'pairs/{kind}/0.png') as image:
+            image.save(f'pairs/{kind}/1.tga')
+    with pytest.raises(UserError, match=r'/1\.tga: BasicSR reads images with OpenCV, which does not know this format'):
+        open_sets(section)
 
 
 def as_lmdb(folder, sizes=True):

@@ -1,9 +1,14 @@
 """What is found before a run writes anything."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+import yaml
 from PIL import Image
 
+from reflash_sr import cli
 from reflash_sr.errors import UserError
 from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
@@ -102,3 +107,16 @@ def test_datasets_of_basicsr_take_one_folder(training_options, tmp_path, key):
     training_options['datasets']['val'] = {**section, key: ['a', 'b']}
     with pytest.raises(UserError, match=f'datasets: val: {key}: must be one folder .only the datasets of this package'):
         expanded(training_options, tmp_path)
+
+
+def test_the_enlarge_ratio_changes_no_sample(training_options, in_tmp_path):
+    training_options.update(val=None, datasets={'train': training_options['datasets']['train']})
+    training_options['train'].update(total_iter=3)
+    sums = set()
+    for ratio in (1, 7, 'auto'):
+        training_options['datasets']['train']['dataset_enlarge_ratio'] = ratio
+        Path('x.yml').write_text(yaml.safe_dump(training_options), encoding='utf-8')
+        assert cli.main(['train', '-opt', 'x.yml']) == 0
+        weights = torch.load('experiments/tiny/models/net_g_latest.pth', weights_only=True)['params']
+        sums.add(sum(float(value.double().sum()) for value in weights.values()))
+    assert len(sums) == 1
