@@ -105,7 +105,8 @@ def _degradation(opt: dict[str, Any], data: dict[str, Any]) -> list[str]:
 
 def _batch(opt: dict[str, Any], data: dict[str, Any]) -> list[str]:
     """Keep the batch of all GPUs of the file, in as many parts as it has GPUs."""
-    gpus, size = opt.get('num_gpu'), data.get('batch_size_per_gpu')
+    gpus: Any = opt.get('num_gpu')
+    size: Any = data.get('batch_size_per_gpu')
     if not (is_int(gpus) and is_int(size) and gpus > 1) or 'total_batch_size' in data:
         return []
     del data['batch_size_per_gpu']

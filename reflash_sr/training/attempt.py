@@ -25,8 +25,8 @@ def attempt(where: str, owner: Any, build: Callable, *args: Any, **kwargs: Any) 
     except KeyError as error:
         raise UserError(f'{where}: {error.args[0]}: is missing') from error
     except URLError as error:
-        raise UserError(f'{where}: {owner.__name__} cannot download what it needs ({error.reason}); copy the file of the '
-                        "line 'Downloading' to the place that it names, or remove this section") from error
+        raise UserError(f'{where}: {owner.__name__} cannot download what it needs ({error.reason}); copy the file that '
+                        "the line 'Downloading' names to where it says, or remove this section") from error
     except Exception as error:
         if not is_owned(owner):
             raise

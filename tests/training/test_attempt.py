@@ -3,7 +3,7 @@
 from urllib.error import URLError
 
 import pytest
-from basicsr.losses import PerceptualLoss
+from basicsr.losses.basic_loss import PerceptualLoss
 
 from reflash_sr.errors import UserError
 from reflash_sr.training.attempt import attempt
