@@ -86,6 +86,9 @@ def run(args: argparse.Namespace) -> None:
     if len(jobs) == 1 and summary.broken:
         raise UserError(summary.broken[0])
     print(summary)
+    if network.shows_tiles and (args.tile or restorer.forced_tile):
+        print(f'note: {network.label}: spandrel discourages tiles for this network; look for their borders, or give '
+              '--tile 0', file=sys.stderr)
     if summary.broken:
         print('\n'.join(summary.broken), file=sys.stderr)
         raise UserError(f'{len(summary.broken)} of {len(jobs)} images could not be upscaled')

@@ -56,6 +56,11 @@ class TrainedNetwork:
         is_known = self.trained or {'dropout_p', 'base'} & set(self.network_g) or self.dropout_p
         return self.dropout_p if is_known else None
 
+    @property
+    def shows_tiles(self) -> bool:
+        """Whether tiles may show in its images, as spandrel says of networks that look at the whole image."""
+        return isinstance(self.net, Described) and self.net.description.tiling != 'supported'
+
 
 def open_network(path: str | os.PathLike, key: str | None = None, network_g: Mapping[str, Any] | None = None,
                  label: str | None = None) -> TrainedNetwork:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import spandrel
 import torch
+from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
 import reflash_sr
@@ -106,6 +107,18 @@ def test_the_tools_take_two_such_files(files, tmp_path):
                          'WithDropout:dropout_p=0.5']) == 0
     assert read_image(tmp_path / 'up' / '0_out.png').shape == (80, 96, 3)
     assert len(list((tmp_path / 'up').glob('*_std.npy'))) == 2
+
+
+def test_tiles_that_spandrel_discourages_are_mentioned(files, tmp_path, capsys):
+    torch.manual_seed(0)
+    torch.save(SwinIR(embed_dim=8, depths=[1], num_heads=[2], window_size=8, mlp_ratio=2, upscale=2,
+                      upsampler='pixelshuffledirect').state_dict(), tmp_path / 'SwinIR.pth')
+    lq = fill(tmp_path / 'lq', 1, 24)
+    runs = (tmp_path / 'SwinIR.pth', '16', True), (tmp_path / 'SwinIR.pth', '0', False), (files['SPAN'], '16', False)
+    for number, (path, tile, is_told) in enumerate(runs):
+        assert upscale_tool(['--weights', str(path), '-i', str(lq), '-o', str(tmp_path / str(number)), '--tile', tile,
+                             '--overlap', '8']) == 0
+        assert ('spandrel discourages tiles for this network' in capsys.readouterr().err) == is_told
 
 
 def test_weights_in_another_layout_fit_a_network_that_is_described(files, tmp_path):
