@@ -11,6 +11,7 @@ import torch
 from reflash_sr.commands import arguments
 from reflash_sr.commands.evaluation_folder import TOOL, EvaluationFolder
 from reflash_sr.commands.write_evaluation import write_evaluation
+from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.errors import RunError
@@ -114,6 +115,10 @@ def evaluate(networks: Sequence[TrainedNetwork],
         return EvaluationFolder(out, networks, datasets, settings, device, overwrite)
 
     folder = processes.on_rank_0(open_folder)
+    for dataset in datasets if processes.rank() == 0 else ():
+        note = depth_note([read_header(path)[2] for place in range(len(dataset)) for path in dataset.files(place)])
+        if note:
+            folder.note(f'{dataset.name}: {note}, which PSNR, SSIM and LPIPS are measured on')
     scores = measure_networks(networks, datasets, settings, device, folder)
     if processes.rank() > 0:
         return ''

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 
 from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
-from reflash_sr.data.images.read_image import check_all
+from reflash_sr.data.images.read_image import check_all, depth_note, read_header
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet
 from reflash_sr.data.test_degradation.degradations import EIGHT, check_name
-from reflash_sr.data.training_dataset import to_tensor
+from reflash_sr.data.training_dataset import logger, to_tensor
 from reflash_sr.errors import UserError
 from reflash_sr.options.value_rules import ANY, COUNT, POSITIVE_INT, TEXT
 
@@ -46,6 +46,9 @@ class DegradationTestDataset(Dataset):
                                opt.get('noise_seed', 0))
         if self.source.on_disk:
             check_all(self.source.paths, self.scale, f'at scale {self.scale} a side needs {self.scale} px')
+            note = depth_note([read_header(path)[2] for path in self.source.paths])
+            if note:
+                logger.info('%s: %s', self.source.root, note)
 
     def __len__(self) -> int:
         return len(self.source) * len(self.degradations)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
-from reflash_sr.data.images.read_image import image_size
+from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.lq_cache import PairsCache, key_of
 from reflash_sr.data.seeded_sampler import Draw, draw_rng
 from reflash_sr.errors import UserError
@@ -128,9 +128,9 @@ class TrainingDataset(Dataset, ABC):
     def _check_headers(self) -> None:
         """Skip images whose header cannot be read, with a warning; refuse images that are too small."""
 
-        def size_of(path: Path) -> tuple[int, int] | None:
+        def size_of(path: Path) -> tuple[int, int, bool] | None:
             try:
-                return image_size(path)
+                return read_header(path)
             except UserError as error:
                 logger.warning('skipped: %s', error)
                 return None
@@ -138,12 +138,15 @@ class TrainingDataset(Dataset, ABC):
         with ThreadPoolExecutor() as pool:
             sizes = list(pool.map(size_of, self.source.paths))
         for path, size in zip(self.source.paths, sizes):
-            if size is not None and min(size) < self.gt_size:
+            if size is not None and min(size[:2]) < self.gt_size:
                 raise UserError(f'{path}: {size[1]}×{size[0]} px is smaller than gt_size, {self.gt_size}; remove it or '
                                 'lower gt_size')
         self.source.keep([size is not None for size in sizes])
         if not len(self.source):
             raise UserError(f'{self.source.root}: none of its {len(sizes)} images can be read; replace them')
+        note = depth_note([size[2] for size in sizes if size is not None])
+        if note:
+            logger.info('%s: %s', self.source.root, note)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

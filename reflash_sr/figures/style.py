@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import Locator, StrMethodFormatter
 
+from reflash_sr.figures.fonts import fit_letters
 from reflash_sr.system.files import atomic_write
 
 # Okabe and Ito's colours, which are safe for colour blindness, without yellow, which is too light for a line.
@@ -101,9 +102,10 @@ def legend_below(figure: Figure, handles: Sequence[Any], note: str = '') -> None
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG, atomically; ``$`` in names does not begin a formula."""
+    """Write a figure as PNG, atomically; ``$`` in names does not begin a formula, and names have any script."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+    fit_letters(figure)
     with atomic_write(path) as file:
         figure.savefig(file, format='png', metadata={'Software': None})
 

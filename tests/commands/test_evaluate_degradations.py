@@ -270,3 +270,11 @@ def test_an_image_restored_without_error_is_left_out_for_all(networks, tmp_path,
     assert 'flat: clean: bicubic equals the ground truth' in capsys.readouterr().err
     rows = read(tmp_path / 'out' / 'table.csv')
     assert {row['images'] for row in rows} == {'1'}
+
+
+def test_images_of_sixteen_bits_are_said_to_be_measured_in_eight(networks, image_folder, tmp_path, capsys):
+    evaluate([open_network(networks[0])], sets_of(image_folder, ['clean']), tmp_path / 'eight')
+    assert '16 bits' not in capsys.readouterr().err
+    Image.fromarray(smooth_image(7, 72, 96)[..., 0].astype(np.uint16) * 257).save(image_folder / 'deep.png')
+    evaluate([open_network(networks[0])], sets_of(image_folder, ['clean']), tmp_path / 'sixteen')
+    assert 'note: mine: 1 of 5 images have 16 bits per channel; they are rounded to 8 bits' in capsys.readouterr().err

@@ -255,3 +255,21 @@ def test_color_y_is_basicsrs_y_of_the_same_pair(image_folder, cls):
             image = rgb[draw][name].permute(1, 2, 0).numpy()[..., ::-1]
             assert np.array_equal(grey[draw][name].numpy(), bgr2ycbcr(image, y_only=True)[None])
             assert torch.equal(rgb[draw][name], cls(given)[draw][name])
+
+
+@pytest.mark.parametrize('cls', [*TRAINING, DegradationTestDataset])
+def test_images_of_sixteen_bits_are_said_to_be_rounded(image_folder, cls, caplog):
+    Image.fromarray(smooth_image(7, 72, 96)[..., 0].astype(np.uint16) * 257).save(image_folder / 'deep.png')
+    logger = logging.getLogger('basicsr')
+    logger.addHandler(caplog.handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        if cls is DegradationTestDataset:
+            cls({'name': 'x', 'dataroot_gt': str(image_folder), 'scale': 4})
+        else:
+            cls(options(image_folder, cls))
+    finally:
+        logger.removeHandler(caplog.handler)
+        logger.setLevel(level)
+    assert 'my images: 1 of 5 images have 16 bits per channel; they are rounded to 8 bits' in caplog.text

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from PIL import ImageFile
-
-from reflash_sr.data.images.open_image import open_image
 
 ORIENTATION = 0x0112  # EXIF tag
 IMAGE_WIDTH, _BITS_PER_SAMPLE = 256, 258  # TIFF tags
@@ -44,18 +40,3 @@ def read_deep_colour(data: bytes) -> np.ndarray | None:
 def to_eight_bits(levels: np.ndarray) -> np.ndarray:
     """Round levels of 16 bits to 8 bits."""
     return np.rint(levels.astype(np.float32) / 257).astype(np.uint8)
-
-
-def depth_note(paths: Sequence[str | os.PathLike]) -> str:
-    """A line for the user if some of these images have more than 8 bits per channel, else ''. Reads headers only."""
-
-    def is_deep(path: str | os.PathLike) -> bool:
-        try:
-            with open_image(path) as image:
-                return image.mode.startswith('I') or has_deep_colour(image)
-        except Exception:  # what cannot be read is reported by whoever reads it
-            return False
-
-    with ThreadPoolExecutor() as pool:
-        count = sum(pool.map(is_deep, paths))
-    return f'{count} of {len(paths)} images have 16 bits per channel; they are rounded to 8' if count else ''

@@ -130,19 +130,30 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         UserError: The header cannot be read.
     """
+    return read_header(path)[:2]
+
+
+def read_header(path: str | os.PathLike) -> tuple[int, int, bool]:
+    """Read height and width of an image, as :func:`image_size` does, and whether :func:`read_image` rounds 16 bits."""
     check_regular(path, 'image')
     try:
         with open_image(path) as image:
             width, height = image.size
             # EXIF orientations 5 to 8 swap the sides; new versions of Pillow do so themselves in TIFF files. EXIF data
             # after the pixels of a PNG file are not found, because that needs decoding.
+            is_deep = image.mode in _SIXTEEN_BIT or has_deep_colour(image)
             known = image.format != 'PNG' or 'exif' in image.info
             turned = known and image.getexif().get(ORIENTATION, 1) >= 5
             if image.format == 'TIFF':
                 turned &= width == image.tag_v2[IMAGE_WIDTH]  # type: ignore[attr-defined]  # TiffImageFile
     except Exception as error:  # as in read_image
         raise unreadable(path, error) from error
-    return (width, height) if turned else (height, width)
+    return (width, height, is_deep) if turned else (height, width, is_deep)
+
+
+def depth_note(deep: Sequence[bool]) -> str:
+    """A note for the user if images have 16 bits, else ''; ``deep`` has the third result of :func:`read_header`."""
+    return f'{sum(deep)} of {len(deep)} images have 16 bits per channel; they are rounded to 8 bits' * any(deep)
 
 
 def check_all(paths: Sequence[Path], min_size: int, why: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from reflash_sr.data.images import open_image as opening
 from reflash_sr.data.images.image_with_metadata import read_full_image
 from reflash_sr.data.images.open_image import LIMIT, open_image, suffixes
-from reflash_sr.data.images.read_image import find_images, image_size, read_image
+from reflash_sr.data.images.read_image import depth_note, find_images, image_size, read_header, read_image
 from reflash_sr.errors import UserError
 from tests.conftest import smooth_image
 from tests.data.images.test_read_image import png_header
@@ -144,3 +144,17 @@ def test_sixteen_bit_colours_are_rounded_like_grey_levels(tmp_path, rng):
     for ending in ('png', 'tif', 'ppm'):
         cv2.imwrite(str(tmp_path / f'x.{ending}'), levels[..., ::-1])
         assert np.array_equal(read_image(tmp_path / f'x.{ending}'), np.rint(levels / 257).astype(np.uint8)), ending
+
+
+def test_images_of_more_than_eight_bits_are_known_by_their_header(tmp_path, rng):
+    levels = rng.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    deep = [tmp_path / name for name in ('rgb.png', 'rgb.tif', 'rgb.ppm', 'grey.png', 'grey.tif')]
+    for path in deep:
+        cv2.imwrite(str(path), levels if path.stem == 'rgb' else levels[..., 0])
+    plain = [tmp_path / name for name in ('x.png', 'x.tif', 'x.ppm', 'x.jpg', 'x.gif')]
+    for path in plain:
+        Image.fromarray(smooth_image(0, 20, 30)).save(path)
+    assert [read_header(path) for path in deep] == [(20, 30, True)] * 5
+    assert [read_header(path) for path in plain] == [(20, 30, False)] * 5
+    assert depth_note([True, False, True]) == '2 of 3 images have 16 bits per channel; they are rounded to 8 bits'
+    assert depth_note([False]) == depth_note([]) == ''
