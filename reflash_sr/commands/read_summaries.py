@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError
+from reflash_sr.options.known_keys import NAME
 from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int
 from reflash_sr.system.result_folder import SUMMARY
 
 USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
-_NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': TEXT, 'network_g': SECTION,
+_NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': NAME, 'network_g': SECTION,
             'dropout_p': DROP_RATE}
 
 
