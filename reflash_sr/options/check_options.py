@@ -26,21 +26,28 @@ from reflash_sr.options.value_rules import ANY, COLOR, SECTION, Rule
 _READ = re.compile(r'''\[['"](\w+)['"]\]|\.\w+\(['"](\w+)['"][,)]|['"](\w+)['"] (?:not in|in|==|!=|is) ''')
 
 
-def check(opt: dict[str, Any], where: str, is_train: bool) -> None:
+def check(opt: dict[str, Any], where: str, is_train: bool) -> list[str]:
     """Check the options of a file, and fill in optional sections.
 
     ``opt`` is changed in place; a count that is a float, such as ``5e3``, becomes an int.
 
+    Returns:
+        What of other projects was translated, a line each. It is also logged at once, before a run has a log file.
+
     Raises:
         UserError: The file, the key, what is wrong and what to write instead.
     """
+    changes: list[str] = []
     try:
-        _check(opt, is_train)
+        _check(opt, is_train, changes)
     except UserError as error:
         raise UserError(f'{where}: {error}') from error
+    for change in changes:
+        logging.getLogger('basicsr').warning('%s', change)
+    return changes
 
 
-def _check(opt: dict[str, Any], is_train: bool) -> None:
+def _check(opt: dict[str, Any], is_train: bool, changes: list[str]) -> None:
     for key, project in known_keys.OTHER_PROJECTS.items():
         if key in opt:
             raise UserError(f'{key}: is a key of {project}, whose option files describe other classes; '
@@ -48,9 +55,8 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
     for key, what in known_keys.REQUIRED.items():
         if key not in opt:
             raise UserError(f"{key}: is missing; write '{key}: …' ({what})")
-    changes = real_esrgan.translate(opt, is_train)
-    if changes:
-        logging.getLogger('basicsr').warning('%s', changes)
+    if change := real_esrgan.translate(opt, is_train):
+        changes.append(change)
     for key in ('train', 'logger') if is_train else ():
         if not isinstance(opt.get(key), dict):
             raise UserError(f'{key}: is missing; training needs this section')
@@ -66,7 +72,7 @@ def _check(opt: dict[str, Any], is_train: bool) -> None:
         theirs = opt[key]
         ours = translate_network(theirs) if isinstance(theirs, dict) else None
         if ours:
-            logging.getLogger('basicsr').warning('%s: %s', key, describe_change(theirs, ours))
+            changes.append(f'{key}: {describe_change(theirs, ours)}')
             opt[key] = ours
         _check_network(opt[key], key, opt['scale'])
     _check_datasets(opt['datasets'], is_train)

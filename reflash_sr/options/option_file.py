@@ -37,7 +37,7 @@ def load(path: str | os.PathLike) -> dict[str, Any]:
         raise UserError(f'{path}: not an option file, or not UTF-8 (byte {error.start}); save it as UTF-8') from error
     if not isinstance(opt, dict):
         raise UserError(f"{path}: not an option file: it must hold 'key: value' lines")
-    paths = opt.get('path')
+    paths: Any = opt.get('path')
     for key, value in paths.items() if isinstance(paths, dict) else ():
         if isinstance(value, str) and value.lower() in ('none', 'null', ''):  # words of Python and JSON for YAML's ~
             paths[key] = None

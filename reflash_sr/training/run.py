@@ -82,7 +82,7 @@ class Run:
         if 'study' in opt:
             raise UserError(f'{self.opt_file}: study: this file is a grid of runs; start it with python '
                             f'tools/sweep_dropout.py --opt {self.opt_file}')
-        option_checks.check(opt, self.opt_file, self.is_train)
+        self._translated = option_checks.check(opt, self.opt_file, self.is_train)
         opt['dist'] = self.launcher != 'none'
         cuda = opt.get('device', 'auto') in ('auto', 'cuda') and opt['num_gpu'] != 0
         opt['rank'], opt['world_size'] = processes.start(self.launcher, cuda=cuda, **opt.get('dist_params') or {})
@@ -145,6 +145,8 @@ class Run:
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
         """Build the loaders. The training data are one stream for the whole run; a continued run starts inside it."""
         survive_full_disk(logger)
+        for change in self._translated:
+            logger.info('%s', change)
         section = dict(opt['datasets']['train'])
         total, workers, dataset = int(opt['train']['total_iter']), section['num_worker_per_gpu'], self.datasets['train']
         self.stream = DrawStream(len(dataset), section['batch_size_per_gpu'], total, self._start_iter,

@@ -58,7 +58,9 @@ def test_they_train_and_validate_without_a_gpu(tmp_path, images, name):
     status, said = run(tmp_path / 'run', 'train', opt, environment=NO_GPU)
     assert status == 0, said
     assert 'Model [ReflashSRModel] is created' in said
-    assert 'RealESRNetModel → ReflashSRModel (no CUDA device)' in said
+    log, = (tmp_path / 'run/experiments/run').glob('*.log')
+    for text in (said, log.read_text(encoding='utf-8')):
+        assert 'RealESRNetModel → ReflashSRModel (no CUDA device)' in text
     if opt.get('val'):
         table = tmp_path / 'run/experiments/run/validation/iter_2.csv'
         assert {row['method'] for row in csv.DictReader(table.open())} == {'network', 'bicubic'}
