@@ -160,7 +160,7 @@ def last_convolution(net: nn.Module) -> str:
     if first is None:
         raise UserError(f'dropout_position: {name} has no convolution; give the path of a module')
     failure = ''
-    for side, channels in itertools.product(PROBES, dict.fromkeys((3, first.in_channels, 1))):
+    for side, channels in itertools.product(PROBES, dict.fromkeys((3, first.in_channels, 1, 4))):
         image = first.weight.new_zeros(1, channels, side, side)
         try:
             with keep_rng(image.device), torch.no_grad():

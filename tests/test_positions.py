@@ -208,3 +208,9 @@ def test_a_class_of_the_same_name_counts_as_any_other_network(name):
     assert find_sites(net, 'input of model.1') == (Site('model.1', 'input'),)
     with pytest.raises(UserError, match=f"{name} has no position 'B1'"):
         find_sites(net, 'B1')
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_the_last_convolution_of_networks_of_y_rgb_and_rgba(channels):
+    net = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, 8, 3, padding=1), nn.Conv2d(8, channels, 3))
+    assert last_convolution(net) == '2'
