@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reflash_sr.errors import UserError
+from reflash_sr.weights import spandrel_networks
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.key_names import WRAPPERS, other_layout, plain_names, unwrapped, upsampling_steps
 from reflash_sr.weights.network_from_file import open_network
@@ -74,6 +75,17 @@ def test_old_networks_with_other_steps_are_not_taken_for_basicsrs(build, steps, 
     weights.load_into(other, loaded)
     with torch.no_grad():
         assert torch.equal(other(LQ), net(LQ))
+
+
+@pytest.mark.parametrize('build', [OldRRDBNet, OldestRRDBNet])
+def test_without_the_extra_such_a_file_names_it(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(spandrel_networks, 'available', lambda: False)
+    path = saved(build(steps=1).state_dict(), tmp_path / 'x.pth')
+    with pytest.raises(UserError) as caught:
+        open_network(path)
+    assert str(caught.value) == (
+        f"{path}: it is an ESRGAN network with 1 upsampling step, and BasicSR's RRDBNet always has 2, and the networks "
+        'of other projects need pip install -e ".[models]"')
 
 
 def test_networks_with_other_layers_are_left_as_they_are():
