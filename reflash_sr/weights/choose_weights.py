@@ -17,7 +17,7 @@ BARE = 'bare'
 State = dict[str, torch.Tensor]
 _MOST_LEVELS = 4
 # What files of other projects call the weights of a generator, and a part of a Lightning module that is one.
-_AVERAGED = ('params-ema', 'model_ema', 'net_g_ema', 'netG_ema', 'generator_ema', 'g_ema', 'ema', 'ema_model')
+_AVERAGED = re.compile(r'(?:.+[_-])?ema(?:[_-].+)?', re.IGNORECASE)  # model_ema, ema_model, params-ema, state_dict_ema
 _GENERATOR = ('net_g', 'netG', 'generator')
 _USUAL = (BARE, 'state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights', 'module', 'online_model', 'G',
           'g')
@@ -86,7 +86,7 @@ def _modules(state: State) -> dict[str, State]:
     for name, value in zip(names, state.values()):
         first, _, rest = name.partition('.')
         parts.setdefault(first, {})[rest] = value
-    sure = [name for name in parts if name in (*_AVERAGED, *_GENERATOR)]
+    sure = [name for name in parts if _AVERAGED.fullmatch(name) or name in _GENERATOR]
     likely = [name for name in parts if name in _USUAL]
     others = [name for name in parts if name not in (*sure, *likely) and not _COMPANION.fullmatch(name)]
     is_module = len(parts) > 1 and (sure or (likely and not others)) and len({*names}) == len(names)
@@ -102,7 +102,9 @@ def _rank(key: str, state: State) -> int | None:
         return KEYS.index(levels[-1])
     if key != BARE and not any('.' in name for name in state):  # such as the state of an optimiser
         return None
-    return next((rank for rank, names in enumerate((_AVERAGED, _GENERATOR, _USUAL), len(KEYS)) if levels[-1] in names),
+    if _AVERAGED.fullmatch(levels[-1]):
+        return len(KEYS)
+    return next((rank for rank, names in enumerate((_GENERATOR, _USUAL), len(KEYS) + 1) if levels[-1] in names),
                 len(KEYS) + 3)
 
 

@@ -35,6 +35,8 @@ FILES = {
     'model_state_dict': ({'model_state_dict': WANTED, 'optimizer_state_dict': OPTIMISER}, 'model_state_dict'),
     'net': ({'net': WANTED, 'acc': 1.0, 'epoch': 5}, 'net'),
     'model and its average': ({'model': OTHER, 'model_ema': WANTED}, 'model_ema'),
+    'timm': ({'state_dict': OTHER, 'state_dict_ema': with_prefix('module.', WANTED), 'arch': 'x'}, 'state_dict_ema'),
+    'average of a dict': ({'model_state_dict': OTHER, 'ema_state_dict': WANTED}, 'ema_state_dict'),
     'generator': ({'generator': WANTED, 'discriminator': DISCRIMINATOR}, 'generator'),
     'of any name': ({'my weights': WANTED, 'optimizer': OPTIMISER}, 'my weights'),
     'G and D': ({'G': WANTED, 'D': DISCRIMINATOR}, 'G'),
