@@ -35,7 +35,7 @@ from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.system.memory import free_on_machine
 from reflash_sr.system.run_command import run_command
 
-MC_BYTES = 80  # of memory per pixel of the result
+MC_BYTES = 90  # of memory per pixel of the result
 EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 
 

@@ -1,4 +1,4 @@
-"""Free memory of a Linux machine, within the memory limits of containers."""
+"""Free memory of a Linux machine, within the memory limits of containers and of ``ulimit -v``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MEMINFO = Path('/proc/meminfo')
-CGROUPS = Path('/sys/fs/cgroup')  # version 2
-OWN_GROUP = Path('/proc/self/cgroup')
+CGROUPS = Path('/sys/fs/cgroup')
+OWN_GROUP, OWN_PAGES = Path('/proc/self/cgroup'), Path('/proc/self/statm')
+# Files of a limit, of the used memory and of its parts, and the part that is file cache, by the controller's name in
+# OWN_GROUP: '' in version 2 of control groups, 'memory' in version 1, where it is also the name of a folder.
+_FILES = {'': ('max', 'current', 'stat', 'inactive_file'),
+          'memory': ('limit_in_bytes', 'usage_in_bytes', 'stat', 'total_inactive_file')}
 
 
 def free_on_machine() -> int | None:
@@ -19,7 +23,7 @@ def free_on_machine() -> int | None:
         available = int(dict(lines)['MemAvailable'].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
-    return min([available, *_free_in_groups()])
+    return min([available, *_free_in_groups(), *_free_addresses()])
 
 
 def give_back_freed() -> None:
@@ -29,15 +33,26 @@ def give_back_freed() -> None:
 
 
 def _free_in_groups() -> Iterator[int]:
-    """Bytes left under the memory limits of this process' control group and of its parents."""
+    """Bytes left under the memory limits of this process' control groups and of their parents."""
     try:
-        lines = OWN_GROUP.read_text(encoding='utf-8').splitlines()
+        lines = [line.split(':', 2) for line in OWN_GROUP.read_text(encoding='utf-8').splitlines()]
     except OSError:
         return
-    for own in (CGROUPS / line[3:].strip('/') for line in lines if line.startswith('0::')):
-        for folder in (own, *own.parents):
-            with contextlib.suppress(OSError, ValueError, KeyError):  # 'max': no limit
-                limit, used, stat = ((folder / f'memory.{name}').read_text(encoding='ascii')
-                                     for name in ('max', 'current', 'stat'))
-                cached = int(dict(line.split() for line in stat.splitlines())['inactive_file'])
-                yield max(int(limit) - int(used) + cached, 0)  # the kernel frees its file cache when memory is short
+    for kind, names in _FILES.items():
+        for root, path in ((CGROUPS / kind, fields[2]) for fields in lines if fields[1] == kind):
+            own = root / path.strip('/')
+            for folder in (own, *own.parents):
+                with contextlib.suppress(OSError, ValueError, KeyError):  # 'max': no limit
+                    limit, used, stat = ((folder / f'memory.{name}').read_text(encoding='ascii') for name in names[:3])
+                    cached = int(dict(line.split() for line in stat.splitlines())[names[3]])
+                    yield max(int(limit) - int(used) + cached, 0)  # the kernel frees its file cache when it needs to
+
+
+def _free_addresses() -> Iterator[int]:
+    """Bytes left under the limit of ``ulimit -v``."""
+    with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
+        import resource  # not on every system
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            used = int(OWN_PAGES.read_text(encoding='ascii').split()[0]) * resource.getpagesize()
+            yield max(limit - used, 0)
