@@ -26,7 +26,7 @@ from reflash_sr.weights.state_dict import Weights
 
 INSTALL = 'pip install -e ".[models]"'
 PURPOSES = ('SR', 'Restoration')
-_TRIED = 48  # px: side of the image on which the network is compared with what spandrel makes of it
+_TRIED = 32  # px: side of the image on which the network is compared with what spandrel makes of it
 _PLAIN = (str, int, float, bool, type(None))
 
 
