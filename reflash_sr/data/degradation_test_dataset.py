@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
-from reflash_sr.data.images.read_image import check_all, depth_note, read_header
+from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet
 from reflash_sr.data.test_degradation.degradations import EIGHT, check_name
 from reflash_sr.data.training_dataset import logger, to_tensor
@@ -44,8 +44,8 @@ class DegradationTestDataset(Dataset):
         self.degradations = _names(opt)
         self.set = DegradedSet(str(opt.get('name')), self.source, self.degradations, self.scale,
                                opt.get('noise_seed', 0))
+        self.source.check(self.scale, f'at scale {self.scale} a side needs {self.scale} px')
         if self.source.on_disk:
-            check_all(self.source.paths, self.scale, f'at scale {self.scale} a side needs {self.scale} px')
             note = depth_note([read_header(path)[2] for path in self.source.paths])
             if note:
                 logger.info('%s: %s', self.source.root, note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
+
+from reflash_sr.data.images.read_image import read_image
+from reflash_sr.errors import UserError
 
 
 class Draw(int):
@@ -38,7 +43,10 @@ def draw_rng(index: int, seed: int) -> np.random.Generator:
 
 @dataclass(eq=False)
 class SeededDraws(Dataset):
-    """Makes a dataset of another project reproducible: seeds the global generators for every sample."""
+    """Makes a dataset of another project reproducible: seeds the global generators for every sample.
+
+    A sample whose files cannot be read is replaced by the next one, with a warning, as in our own training datasets.
+    """
 
     dataset: Any  # uses the global generator of random, numpy or torch
     seed: int  # the run's manual_seed
@@ -48,10 +56,37 @@ class SeededDraws(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         number = int(draw_rng(index, self.seed).integers(2**32))
-        random.seed(number)
-        np.random.seed(number)
-        torch.manual_seed(number)
-        return self.dataset[index]
+        for attempt in range(len(self)):
+            random.seed(number)
+            np.random.seed(number)
+            torch.manual_seed(number)
+            place = (index + attempt) % len(self) if attempt else index
+            try:
+                return self.dataset[place]
+            except Exception:  # BasicSR's datasets do not say which file it was
+                problem = _unreadable_file(self.dataset, place)
+                if problem is None:
+                    raise
+                _warn_once(f'skipped: {problem}')
+        raise UserError(f'none of the {len(self)} training images can be read; replace them')
+
+
+def _unreadable_file(dataset: Any, place: int) -> str | None:
+    """What is wrong with a file of a sample of one of BasicSR's datasets; None if nothing is, or if it is unknown."""
+    paths = getattr(dataset, 'paths', None)
+    if paths is None or 'db_paths' in getattr(dataset, 'io_backend_opt', {}):  # an LMDB
+        return None
+    for path in paths[place].values() if isinstance(paths[place], dict) else [paths[place]]:
+        try:
+            read_image(path)
+        except UserError as error:
+            return str(error)
+    return None
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    logging.getLogger('basicsr').warning(message)
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 from basicsr.utils.registry import METRIC_REGISTRY
 
 from reflash_sr.data.images.channels import channels_of
+from reflash_sr.data.images.image_source import read_list
 from reflash_sr.data.images.read_image import image_size
 from reflash_sr.errors import UserError
 from reflash_sr.models.checkpoints import BETTER
@@ -62,11 +63,15 @@ def check_metrics(opt: Mapping[str, Any], sets: Mapping[str, tuple[bool, Mapping
 
 
 def sr_sizes(dataset: Any, scale: int) -> dict[Path, Size]:
-    """Sizes of the images of a dataset of this package, cropped to a multiple of the scale; only of files on disk."""
-    paths = dataset.source.paths if dataset.source.on_disk else []
-    with ThreadPoolExecutor() as pool:
-        return {path: (height - height % scale, width - width % scale)
-                for path, (height, width) in zip(paths, pool.map(image_size, paths))}
+    """Sizes of the images of a dataset of this package, cropped to a multiple of the scale."""
+    source = dataset.source
+    if source.on_disk:
+        with ThreadPoolExecutor() as pool:
+            sizes = dict(zip(source.paths, pool.map(image_size, source.paths)))
+    else:
+        root = Path(source.root)
+        sizes = {root / name: size for name, size in read_list(root / 'meta_info.txt') if size is not None}
+    return {path: (height - height % scale, width - width % scale) for path, (height, width) in sizes.items()}
 
 
 def _check_sizes(where: str, metric: Mapping[str, Any], function: Any, sizes: Mapping[Path, Size],

@@ -1,13 +1,17 @@
 """The stream of draws: seed and place decide, nothing else does."""
 
+import logging
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from basicsr.data.paired_image_dataset import PairedImageDataset
 from torch.utils.data import DataLoader, Dataset
 
-from reflash_sr.data.seeded_sampler import Draw, DrawStream, draw_rng
+from reflash_sr.data.seeded_sampler import Draw, DrawStream, SeededDraws, draw_rng
+from tests.image_sets import paired
 
 
 def pairs(stream):
@@ -73,3 +77,22 @@ def test_plain_indices_of_another_sampler_are_fresh_in_every_epoch():
     loader = DataLoader(Noise(), batch_size=6, num_workers=2, shuffle=False)
     first, second = next(iter(loader)), next(iter(loader))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_damaged_image_of_a_dataset_of_basicsr_is_skipped_and_named(in_tmp_path, workers):
+    logging.getLogger('basicsr').addHandler(logging.FileHandler('log.txt'))  # a loader's workers write into it too
+    section = paired(f'pairs {workers}', [(64, 64)] * 3, [(16, 16)] * 3, scale=4, phase='train', gt_size=32, use_hflip=True,
+                     use_rot=True)
+    path = Path(f'pairs {workers}/lq/1.png')
+    path.write_bytes(path.read_bytes()[:150])
+    draws = SeededDraws(PairedImageDataset(section), seed=0)
+    loader = DataLoader(draws, batch_size=1, sampler=DrawStream(3, 1, 6), num_workers=workers)
+    assert {Path(batch['lq_path'][0]).name for batch in loader} == {'0.png', '2.png'}
+    assert f'skipped: {path}: cannot be read as an image' in Path('log.txt').read_text(encoding='utf-8')
+
+
+def test_an_error_of_the_dataset_itself_is_raised(in_tmp_path):
+    section = paired('pairs', [(64, 64)], [(16, 16)], scale=4, phase='train', gt_size=128, use_hflip=True, use_rot=True)
+    with pytest.raises(ValueError, match='smaller than patch size'):
+        SeededDraws(PairedImageDataset(section), seed=0)[0]

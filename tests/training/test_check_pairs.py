@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import cv2
 import lmdb
 import pytest
 from PIL import Image
 
 from reflash_sr.errors import UserError
-from tests.image_sets import paired, single
+from tests.image_sets import paired, save_images, single
 
 TRAIN = {'gt_size': 16, 'use_hflip': True, 'use_rot': True, 'total_batch_size': 1, 'num_worker_per_gpu': 0}
 
@@ -98,16 +97,16 @@ def test_a_format_that_basicsr_cannot_read_is_named(open_sets):
         open_sets(section)
 
 
-def as_lmdb(folder, sizes=True):
-    """An LMDB of a folder's images, as BasicSR's tool makes it."""
-    lines = []
-    with lmdb.open(f'{folder}.lmdb', map_size=1 << 24) as env, env.begin(write=True) as transaction:
+def as_lmdb(folder, name=None, sizes=True):
+    """An LMDB of a folder's images, as BasicSR's tool makes it; returns its path."""
+    lines, root = [], name or f'{folder}.lmdb'
+    with lmdb.open(root, map_size=1 << 24) as env, env.begin(write=True) as transaction:
         for path in sorted(Path(folder).iterdir()):
             transaction.put(path.stem.encode(), path.read_bytes())
-            height, width = cv2.imread(str(path)).shape[:2]
-            lines.append(f'{path.name} ({height},{width},3) 1' if sizes else path.name)
-    Path(f'{folder}.lmdb', 'meta_info.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    return f'{folder}.lmdb'
+            with Image.open(path) as image:
+                lines.append(f'{path.name} ({image.height},{image.width},3) 1' if sizes else path.name)
+    Path(root, 'meta_info.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return root
 
 
 @pytest.mark.parametrize('phase', ['train', 'val'])
@@ -122,6 +121,17 @@ def test_pairs_in_an_lmdb_are_compared_too(open_sets, phase):
                 open_sets(*val, **sets)
         else:
             open_sets(*val, **sets)
+
+
+def test_our_test_set_in_an_lmdb_is_decoded_and_measured(open_sets):
+    save_images('gt', [(64, 64), (80, 64)])
+    section = {'type': 'DegradationTestDataset', 'dataroot_gt': as_lmdb('gt'), 'io_backend': {'type': 'lmdb'}}
+    open_sets(section)
+    with pytest.raises(UserError, match=r'niqe: does not accept images of 64×64 px, such as gt\.lmdb/0\.png'):
+        open_sets(section, metrics={'niqe': {'type': 'calculate_niqe', 'crop_border': 4}})
+    Path('gt/1.png').write_bytes(Path('gt/1.png').read_bytes()[:200])
+    with pytest.raises(UserError, match=r'gt2\.lmdb: 1: cannot be read as an image'):
+        open_sets({**section, 'dataroot_gt': as_lmdb('gt', name='gt2.lmdb', sizes=False)})
 
 
 @pytest.mark.parametrize('what', ['truncated', 'without sizes'])

@@ -14,7 +14,7 @@ import numpy as np
 from basicsr.utils import FileClient
 
 from reflash_sr.data.images.bundled_photos import SCHEME, photo_paths
-from reflash_sr.data.images.read_image import find_images, read_image
+from reflash_sr.data.images.read_image import check_all, find_images, read_image
 from reflash_sr.errors import UserError
 from reflash_sr.options.value_rules import SECTION, TEXT, Rule, list_of, or_none
 from reflash_sr.system.files import check_regular
@@ -98,6 +98,21 @@ class ImageSource:
         except Exception as error:  # the LMDB may be damaged during the run
             raise UserError(f'{self.root}: {path}: cannot be read from the LMDB ({error})') from error
         return read_image(data, name=f'{self.root}: {path}')
+
+    def check(self, min_size: int, why: str) -> None:
+        """Decode every image once, so that a broken one is found before the run, as :func:`read_image.check_all` does.
+
+        Raises:
+            UserError: An image is broken, or has a side below ``min_size`` px, for the reason ``why``.
+        """
+        if self.on_disk:
+            check_all(self.paths, min_size, why)
+            return
+        for index, path in enumerate(self.paths):
+            height, width = self.read(index).shape[:2]
+            if min(height, width) < min_size:
+                raise UserError(f'{self.root}: {path}: {width}×{height} px is too small: {why}')
+        self._client = None  # an open LMDB must not be used across a fork
 
     def keep(self, good: list[bool]) -> None:
         """Keep only the images whose entry of ``good`` is True."""
