@@ -82,9 +82,10 @@ def test_plain_indices_of_another_sampler_are_fresh_in_every_epoch():
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_damaged_image_of_a_dataset_of_basicsr_is_skipped_and_named(in_tmp_path, workers):
     logging.getLogger('basicsr').addHandler(logging.FileHandler('log.txt'))  # a loader's workers write into it too
-    section = paired(f'pairs {workers}', [(64, 64)] * 3, [(16, 16)] * 3, scale=4, phase='train', gt_size=32, use_hflip=True,
+    root = f'pairs {workers}'  # a file is named once by a process
+    section = paired(root, [(64, 64)] * 3, [(16, 16)] * 3, scale=4, phase='train', gt_size=32, use_hflip=True,
                      use_rot=True)
-    path = Path(f'pairs {workers}/lq/1.png')
+    path = Path(root, 'lq/1.png')
     path.write_bytes(path.read_bytes()[:150])
     draws = SeededDraws(PairedImageDataset(section), seed=0)
     loader = DataLoader(draws, batch_size=1, sampler=DrawStream(3, 1, 6), num_workers=workers)
