@@ -154,6 +154,9 @@ def _check_datasets(datasets: Any, is_train: bool) -> None:
             unread = known_keys.UNREAD.get(cls.__name__, ())
             read = _read_keys(cls) | {*unread}
             known = known_keys.DATASET | _options_of(cls) | ({'color': COLOR} if 'color' in read else {})
+            if 'color' in section.keys() - known.keys():
+                raise UserError(f'{where}: color: {cls.__name__} gives RGB images only; write type: '
+                                'RealDegradationDataset (GT alone) or PairedImageDataset, which can give Y')
             _check_keys(section, known, where, read)
     if is_train and 'train' not in datasets:
         raise UserError('datasets: train: is missing; training needs this dataset')

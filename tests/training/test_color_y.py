@@ -108,6 +108,12 @@ def test_a_color_that_is_not_known_is_refused(y_options, tmp_path, given):
         expanded(y_options, tmp_path)
 
 
+def test_a_dataset_without_y_is_refused(y_options, tmp_path):
+    y_options['datasets']['train'] = {**pairs(tmp_path), 'type': 'RealESRGANPairedDataset', 'color': 'y', 'gt_size': 32}
+    with pytest.raises(UserError, match='train: color: RealESRGANPairedDataset gives RGB images only; write type: '):
+        expanded(y_options, tmp_path)
+
+
 def test_metrics_that_cannot_convert_y_are_refused(y_options, tmp_path):
     y_options['val']['metrics']['niqe'] = {'type': 'calculate_niqe', 'crop_border': 0, 'convert_to': 'gray'}
     with pytest.raises(UserError, match='metrics: niqe: convert_to: gray needs RGB images, and datasets: val: gives Y'):
