@@ -19,6 +19,7 @@ from reflash_sr.options.value_rules import is_int
 OURS = 'ReflashSRModel'
 MODELS = ('RealESRNetModel', 'RealESRGANModel')
 GT_ALONE, PAIRS = 'RealESRGANDataset', 'RealESRGANPairedDataset'
+WITH_PAIRS = [name for name in known_keys.IMAGE_MODELS + known_keys.GAN_MODELS if name not in (OURS, *MODELS)]
 # Keys, as section:key, that have no counterpart, and why.
 _LEFT_OUT = {
     'every sample is degraded on its own': ('queue_size',),
@@ -43,7 +44,7 @@ def translate(opt: dict[str, Any], is_train: bool) -> str | None:
         What became what, in one line; None if nothing did.
 
     Raises:
-        UserError: A GAN without CUDA, or a training set that does not fit ``high_order_degradation``.
+        UserError: A GAN without CUDA, or a training set that does not fit the model or ``high_order_degradation``.
     """
     model, cuda = opt['model_type'], may_use_cuda(opt)
     data = opt['datasets'].get('train') if is_train and isinstance(opt['datasets'], dict) else None
@@ -51,6 +52,9 @@ def translate(opt: dict[str, Any], is_train: bool) -> str | None:
     if model in MODELS and data.get('type') == GT_ALONE and opt.get('high_order_degradation') is False:
         raise UserError(f'datasets: train: type: {GT_ALONE} has no LQ images, and high_order_degradation: false makes '
                         f'none; write type: {PAIRS} with dataroot_lq, or remove high_order_degradation')
+    if model in WITH_PAIRS and data.get('type') == GT_ALONE:
+        raise UserError(f'model_type: {model} needs LQ images, and {GT_ALONE} has none; write RealESRNetModel, or '
+                        f'{OURS}')
     changes: list[str] = []
     if model in MODELS and not cuda:
         if model == 'RealESRGANModel' and is_train:

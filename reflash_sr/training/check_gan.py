@@ -14,7 +14,7 @@ from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
 from reflash_sr.errors import UserError
 from reflash_sr.options import real_esrgan
-from reflash_sr.options.known_keys import GAN_MODELS
+from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.training.attempt import attempt
@@ -64,6 +64,16 @@ def check_real_esrgan(opt: Mapping[str, Any]) -> None:
     if size > CROP:
         raise UserError(f'gt_size: {size} px is larger than the crop of {real_esrgan.GT_ALONE}, {CROP} px; write '
                         f'{CROP}, or model_type: {real_esrgan.OURS} with datasets: train: crop_pad_size: {size}')
+
+
+def check_sample(opt: Mapping[str, Any], sample: Any) -> None:
+    """Raise ``UserError`` if a training sample lacks an image that a model of BasicSR or this package trains with."""
+    model = opt['model_type']
+    degrades = model in real_esrgan.MODELS and opt.get('high_order_degradation', True)
+    needed = ('gt',) if degrades else ('gt', 'lq')
+    missing = [f'no {key.upper()}' for key in needed if isinstance(sample, Mapping) and key not in sample]
+    if missing and model in IMAGE_MODELS + GAN_MODELS:
+        raise UserError(f"type: gives {' and '.join(missing)} image, which {model} needs for training")
 
 
 def check_gan(opt: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.training.attempt import attempt
+from reflash_sr.training.check_gan import check_sample
 from reflash_sr.training.check_metrics import check_metrics, sr_sizes
 from reflash_sr.training.check_output import check_result_names, check_room
 from reflash_sr.training.check_pairs import check_names, check_pairs
@@ -56,7 +57,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         if key == 'train':
             _check_batch(section, len(dataset), opt['world_size'])
             _check_cache(dataset, opt['manual_seed'])
-            _draw_one(cls, dataset, where)
+            attempt(where, cls, check_sample, opt, _draw_one(cls, dataset, where))
         elif hasattr(dataset, 'source'):  # our test sets have read all of their images
             val_sets[key] = True, sr_sizes(dataset, opt['scale'])
         else:

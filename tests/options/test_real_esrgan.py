@@ -239,3 +239,11 @@ def test_the_recipe_for_a_gan_has_the_keys_of_their_files():
             ours, other = ours[key], other[key]
         missing = other.keys() - ours.keys() - {'dist_params', 'dataset_enlarge_ratio', 'prefetch_mode', 'use_shuffle'}
         assert missing <= {'gt_size'}  # of the dataset, which does not read it
+
+
+@pytest.mark.parametrize('machine', ['cuda', 'no_cuda'])
+@pytest.mark.parametrize('model', ['SRModel', 'SRGANModel', 'SwinIRModel'])
+def test_models_that_need_pairs_do_not_take_gt_alone(request, machine, model):
+    request.getfixturevalue(machine)
+    with pytest.raises(UserError, match=f'{model} needs LQ images, and RealESRGANDataset has none; write RealESRNet'):
+        checked(options('train_realesrnet_x4plus', model_type=model))

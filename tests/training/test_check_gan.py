@@ -5,7 +5,7 @@ import torch
 from basicsr.archs.discriminator_arch import UNetDiscriminatorSN
 
 from reflash_sr.errors import UserError
-from reflash_sr.training.check_gan import check_gan, check_real_esrgan
+from reflash_sr.training.check_gan import check_gan, check_real_esrgan, check_sample
 from tests.options.real_esrgan_files import FILES, GANS, TRAINING
 
 
@@ -87,3 +87,16 @@ def test_weights_of_another_discriminator_are_refused(tmp_path):
     opt['path']['pretrain_network_d'] = str(tmp_path / '8.pth')
     with pytest.raises(UserError, match=r'8\.pth'):
         check_gan(opt)
+
+
+@pytest.mark.parametrize(('model', 'given', 'message'), [
+    ('ReflashSRModel', ('lq',), 'gives no GT image, which ReflashSRModel needs'),
+    ('SRModel', ('gt', 'kernel1'), 'gives no LQ image'), ('SRGANModel', (), 'gives no GT and no LQ image'),
+    ('RealESRNetModel', ('lq',), 'gives no GT image'), ('RealESRNetModel', ('gt', 'kernel1'), None),
+    ('SRModel', ('gt', 'lq'), None), ('SomebodysModel', (), None)])
+def test_a_training_set_without_the_images_of_its_model_is_refused(model, given, message):
+    sample = dict.fromkeys(given, torch.zeros(1))
+    if message is None:
+        return check_sample({'model_type': model}, sample)
+    with pytest.raises(UserError, match=message):
+        check_sample({'model_type': model}, sample)
