@@ -81,6 +81,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     """
     loaded = load_weights(path, named=key)
     own = loaded.network_g if isinstance((loaded.network_g or {}).get('type'), str) else None
+    _check_alone(path, own)
     if own or network_g:
         section = dict(own or network_g or {})
         section = translate_network(section) or section
@@ -170,6 +171,15 @@ def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]
     return [{'label': network.label, 'weights': network.path, 'sha256': network.sha256, 'key': network.key,
              'network_g': network.network_g, 'dropout_p': network.dropout_p, 'parameters': network.parameters,
              'trained': network.trained} for network in networks]
+
+
+def _check_alone(path: str | os.PathLike, network_g: Any) -> None:
+    """Refuse a description of a network in a weights file that opens another file, or the same one without an end."""
+    while isinstance(network_g, Mapping):
+        network_g = network_g.get('base')
+    if network_g is not None:
+        raise UserError(f'{path}: network_g: base: must be a section in a weights file, not {str(network_g)[:80]}; save '
+                        'the weights without network_g')
 
 
 def _fits(section: Mapping[str, Any], loaded: Weights) -> bool:

@@ -147,3 +147,14 @@ def test_gpus_are_not_asked_when_a_network_is_opened_on_the_cpu(tmp_path, monkey
     open_network(save(tmp_path / 'x.pth', net.state_dict()))
     list_layers(net)
     last_convolution(net)
+
+
+@pytest.mark.parametrize('nested', [False, True])
+@pytest.mark.parametrize('base', ['x.pth', '/etc/passwd', ['x.pth'], 3])
+def test_a_file_does_not_open_others_nor_itself(base, nested, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    section = {'type': 'WithDropout', 'base': base}
+    section = {'type': 'WithDropout', 'base': section} if nested else section
+    save(tmp_path / 'x.pth', {'params': {'conv_first.weight': torch.ones(1)}, 'network_g': section})
+    with pytest.raises(UserError, match=r'^x\.pth: network_g: base: must be a section in a weights file, not '):
+        open_network('x.pth')
