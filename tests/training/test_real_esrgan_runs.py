@@ -132,8 +132,8 @@ def test_on_a_gpu_their_own_classes_train_and_validate(tmp_path, images, name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('network', [DROPOUT, AROUND], ids=lambda network: network['type'])
-@pytest.mark.parametrize('name', GANS)
+@pytest.mark.parametrize(('name', 'network'), [*((name, DROPOUT) for name in GANS), (GANS[2], AROUND)],
+                         ids=[*GANS, 'WithDropout'])
 def test_on_a_gpu_a_gan_is_fine_tuned_with_dropout_and_continued(tmp_path, images, name, network):
     scale = FILES[name](images)['scale']
     base = {**RRDB, 'scale': scale}
