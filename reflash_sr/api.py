@@ -7,9 +7,10 @@
 
 A network is the path of a weights file, or a result of :func:`open_network`. Several networks are a list, or a dict
 from label to network; all must have the same scale, except for :func:`clusters`. An image is a path or a (H, W, 3)
-uint8 RGB array. A folder of images may also be ``'photos:train'`` or ``'photos:val'``, photographs inside installed
-packages. ``device``, on which a function runs, is ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise
-``UserError``, a ``ValueError`` that says what is wrong and what to do.
+uint8 RGB array, also for networks of Y or RGBA (:mod:`reflash_sr.data.images.channels`). A folder of images may also be
+``'photos:train'`` or ``'photos:val'``, photographs inside installed packages. ``device``, on which a function runs, is
+``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise ``UserError``, a ``ValueError`` that says what is
+wrong and what to do.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
     """Channel ablation: remove channels of layers, and measure the loss of PSNR (paper Sec. 6.1, Fig. 6 and 8).
 
     Args:
-        images: GT images: a folder, an array or several arrays. PSNR is on 8-bit RGB without cropping a border.
+        images: GT images: a folder, an array or several arrays. PSNR is on 8-bit RGB, or Y for a network of one
+            channel, without cropping a border.
         layers: ``'first'``, ``'B1'``, …, ``'hr'``, ``'last'``, the path of a module, or ``'all'``.
         orders: Orders in which more and more channels are removed: ``'index'``, ``'random'``,
             ``'most-important-first'``, ``'least-important-first'``. Empty: each channel is removed alone.

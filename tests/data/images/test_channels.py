@@ -54,6 +54,14 @@ def test_y_changes_and_the_colours_stay(image):
     torch.testing.assert_close(to_channels(brighter, 1), to_channels(image, 1) + 10 / 255)
 
 
+def test_mixed_precision_changes_no_conversion(image):
+    y = to_channels(image, 1)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(to_channels(image, 1), y)
+        mixed = from_channels(bicubic(y), image)
+    assert torch.equal(mixed, from_channels(bicubic(y), image))
+
+
 def test_grey_stays_grey(image):
     grey = image[:, :1].repeat(1, 3, 1, 1)
     back = from_channels(bicubic(to_channels(grey, 1)), grey)
