@@ -114,6 +114,9 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
         network = open_network(path, key)
     except UserError:  # the file has no description, and its network is not recognised
         return open_network(path, key, described)
+    if network.network_g['type'] == 'SpandrelNetwork' and described['type'] != 'SpandrelNetwork' and (
+            described['type'] != 'WithDropout' or 'base' in described):
+        return open_network(path, key, described)  # another class for the same weights, by the names in the file
     wanted, found = (str(section['type']).removeprefix('Dropout') for section in (described, network.network_g))
     own = network.network_g
     if described['type'] == wanted:  # the class without dropout

@@ -20,7 +20,7 @@ def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
     """A table of the networks and their files."""
     head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
     return Section('Networks', [Table(head, [
-        (one.label, str(one.network_g['type']) + KIND[one.channels], _number(one.known_p, 'g'), f'{one.parameters:,}',
+        (one.label, one.kind + KIND[one.channels], _number(one.known_p, 'g'), f'{one.parameters:,}',
          f"{one.trained['iter']:,}" if one.trained.get('iter') else 'not stated', one.key, one.sha256[:12])
         for one in networks], 2)])
 

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     jobs = plan(args.input, args.output, args.suffix, args.ext, deviations=args.mc > 0)
     network = open_network_of(args)
     if args.mc and not has_dropout(network.net):
-        raise UserError(f'--mc: {network.path}: {network.network_g["type"]} has no dropout with p > 0; add it with '
+        raise UserError(f'--mc: {network.path}: {network.kind} has no dropout with p > 0; add it with '
                         '--arch WithDropout:dropout_p=0.5, or give a network with dropout')
     restorer = Restorer(network.net, network.scale, network.multiple, open_device(args), bool(args.amp), args.tile,
                         args.overlap, network.channels)

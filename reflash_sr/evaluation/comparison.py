@@ -103,7 +103,7 @@ def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
     if isinstance(done, int):
         trained = f'trained for {done:,}' + (f' of {total:,}' if isinstance(total, int) else '') + ' iterations'
     p = 'p not stated' if one.known_p is None else f'p = {one.known_p:g}'
-    note = (f"{one.network_g['type']}{_ON[one.channels]}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
+    note = (f"{one.kind}{_ON[one.channels]}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
             f'{trained}')
     return Method(one.label, one.parameters, one.known_p, baselines.get(one.label), note)
 

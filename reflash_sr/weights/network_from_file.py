@@ -57,6 +57,11 @@ class TrainedNetwork:
         return self.dropout_p if is_known else None
 
     @property
+    def kind(self) -> str:
+        """Class of the network; of one of spandrel, the name of its architecture."""
+        return str(self.network_g.get('architecture', self.network_g['type']))
+
+    @property
     def shows_tiles(self) -> bool:
         """Whether tiles may show in its images, as spandrel says of networks that look at the whole image."""
         return isinstance(self.net, Described) and self.net.description.tiling != 'supported'

@@ -1,17 +1,21 @@
 """Networks of other projects by their weights alone: every tool takes them, and says what spandrel says."""
 
+import argparse
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import spandrel
 import torch
+import yaml
+from basicsr.archs.swinir_arch import SwinIR as BasicSRSwinIR
 from spandrel.architectures.SwinIR import SwinIR
 from torch import nn
 
 import reflash_sr
 from reflash_sr.analysis.ablation import Ablation
 from reflash_sr.analysis.features import find_layer, list_layers, tap
+from reflash_sr.commands.arguments import open_network_of
 from reflash_sr.commands.report import main as report_tool
 from reflash_sr.commands.upscale import main as upscale_tool
 from reflash_sr.data.images.read_image import read_image
@@ -39,7 +43,7 @@ def described(path):
 @pytest.mark.parametrize('name', NETWORKS)
 def test_it_opens_as_spandrel_opens_it(name, files):
     opened, theirs = open_network(files[name]), described(files[name])
-    assert opened.network_g['architecture'] == theirs.architecture.id == name
+    assert opened.kind == opened.network_g['architecture'] == theirs.architecture.id == name
     assert (opened.scale, opened.channels) == (theirs.scale, theirs.input_channels)
     assert opened.multiple == theirs.size_requirements.multiple_of
     assert (opened.key, opened.label, opened.known_p) == ('params_ema', name, None)
@@ -131,6 +135,22 @@ def test_weights_in_another_layout_fit_a_network_that_is_described(files, tmp_pa
         assert torch.equal(opened.net(lq), open_network(files['ESRGAN']).net(lq))
     with pytest.raises(UserError, match='does not fit SPAN: '):
         open_network(files['ESRGAN'], network_g=open_network(files['SPAN']).network_g)
+
+
+@pytest.mark.parametrize('arch', ['SwinIR', 'WithDropout'])
+def test_the_class_that_the_user_names_is_taken_not_spandrels(arch, tmp_path):
+    arguments = {'embed_dim': 8, 'depths': [1], 'num_heads': [2], 'window_size': 8, 'mlp_ratio': 2, 'upscale': 2,
+                 'upsampler': 'pixelshuffledirect', 'img_size': 16}
+    torch.manual_seed(0)
+    torch.save(BasicSRSwinIR(**arguments).state_dict(), tmp_path / 'x.pth')
+    section = {'type': 'SwinIR', **arguments}
+    section = section if arch == 'SwinIR' else {'type': arch, 'base': section, 'dropout_p': 0.5}
+    (tmp_path / 'x.yml').write_text(yaml.safe_dump({'network_g': section}))
+    args = argparse.Namespace(opt=[str(tmp_path / 'x.yml')], arch=None, weights=[str(tmp_path / 'x.pth')],
+                              param_key='auto')
+    opened = open_network_of(args)
+    assert opened.network_g == section and type(opened.net) is BasicSRSwinIR
+    assert open_network(tmp_path / 'x.pth').kind == 'SwinIR'
 
 
 def test_without_the_extra_one_line_names_it(files, monkeypatch):
