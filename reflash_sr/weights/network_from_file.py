@@ -143,6 +143,16 @@ def open_base(path: str | os.PathLike) -> TrainedNetwork:
     return replace(network, net=net.eval().requires_grad_(False), network_g=section)
 
 
+def with_described_base(network_g: Mapping[str, Any]) -> dict[str, Any]:
+    """``network_g`` as a weights file may hold it: ``base: FILE`` becomes the options of the file's network.
+
+    Raises:
+        UserError: As for :func:`open_network`.
+    """
+    base = network_g.get('base')
+    return {**network_g, 'base': open_base(base).network_g} if isinstance(base, (str, os.PathLike)) else dict(network_g)
+
+
 def size_multiple(network_g: Mapping[str, Any], net: nn.Module | None = None) -> int:
     """Both sides of a network's input must be multiples of this, px: its window size, or its pixel-unshuffle factor.
 
@@ -183,8 +193,8 @@ def _check_alone(path: str | os.PathLike, network_g: Any) -> None:
     while isinstance(network_g, Mapping):
         network_g = network_g.get('base')
     if network_g is not None:
-        raise UserError(f'{path}: network_g: base: must be a section in a weights file, not {str(network_g)[:80]}; save '
-                        'the weights without network_g')
+        raise UserError(f'{path}: network_g: base: must be a section in a weights file, not {str(network_g)[:80]}; '
+                        'save the weights without network_g')
 
 
 def _fits(section: Mapping[str, Any], loaded: Weights) -> bool:
