@@ -28,6 +28,7 @@ from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
 from reflash_sr.system.devices import arrange, bf16_warning, select_device
 from reflash_sr.weights import state_dict as weights
+from reflash_sr.weights.network_from_file import with_described_base
 
 
 @MODEL_REGISTRY.register()
@@ -54,6 +55,7 @@ class ReflashSRModel(SRModel):
         self._tiling = Tiling(opt, self._memory_format)
         self._validation = Validation(opt)
         self._iteration = 0
+        self._network_g = with_described_base(opt['network_g'])
         self._not_loaded: list[str] = []
         self._best = Best(opt, self._save_best)
         self._validation.on_means = self._best.take
@@ -239,7 +241,7 @@ class ReflashSRModel(SRModel):
         nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
         trained = {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
                    'total_iter': self.opt['train']['total_iter'], **self._of_best}
-        content: dict[str, Any] = {'network_g': dict(self.opt['network_g']), 'trained': trained}
+        content: dict[str, Any] = {'network_g': self._network_g, 'trained': trained}
         for key, network in zip(keys, nets):
             state = self.get_bare_model(network).state_dict()
             content[key] = {name: value.detach().cpu().contiguous() for name, value in state.items()}

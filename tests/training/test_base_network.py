@@ -7,6 +7,7 @@ import torch
 import yaml
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srresnet_arch import MSRResNet
+from basicsr.models import build_model
 
 from reflash_sr import cli
 from reflash_sr.archs import DropoutMSRResNet, WithDropout
@@ -92,6 +93,19 @@ def test_home_and_relative_paths(tmp_path, monkeypatch):
         net = WithDropout(base=name, dropout_p=0.5)
         assert net.training and all(parameter.requires_grad for parameter in net.parameters())
     assert size_multiple({'type': 'WithDropout', 'base': str(path)}) == 2
+
+
+def test_without_our_pipeline_a_checkpoint_stands_alone_too(short, tmp_path):
+    path = save_community(tmp_path, 'SPAN')
+    short |= {'network_g': {'type': 'WithDropout', 'base': str(path), 'dropout_p': 0.5}, 'is_train': True, 'rank': 0,
+              'dist': False, 'path': {'models': str(tmp_path)}, 'world_size': 1}
+    model = build_model(short)
+    model.save_network(model.net_g, 'net_g', 1)
+    before = open_network(path).net.state_dict()
+    path.unlink()
+    after = open_network(tmp_path / 'net_g_1.pth')
+    assert after.network_g['base']['architecture'] == 'SPAN'
+    assert all(torch.equal(before[name], value) for name, value in after.net.state_dict().items())
 
 
 def test_new_dropout_replaces_that_of_the_file():
