@@ -19,7 +19,8 @@ from reflash_sr.system.devices import arrange, free_memory, is_out_of_memory, re
 OVERLAP = 32  # px of the LQ image; 16 blocks of SRResNet see 36 px on each side, but the outermost hardly matter
 CPU = torch.device('cpu')
 SMALLEST_TILE = 16  # px
-MEMORY_SHARE, STRIP_SHARE = 0.7, 0.1  # of free memory: for running the network, and for a strip of its results
+MEMORY_SHARE = 0.7  # of free memory
+STRIP_SHARE, LARGEST_STRIP = 0.1, 2**29  # of free memory, and bytes: a strip of results
 PROBE = 32  # px: side of the image with which memory is estimated
 HELD = 2.0  # factor for tensors held by long skips and for the allocator's overhead
 
@@ -134,7 +135,8 @@ class Restorer:
         if height * width <= fitting:
             return 0
         # A strip of results, 3 channels of float32, must fit into memory beside a tile.
-        highest = STRIP_SHARE * fitting * (self._bytes or 0) / (MEMORY_SHARE * width * self.scale**2 * 3 * 4)
+        strip = min(STRIP_SHARE * fitting * (self._bytes or 0) / MEMORY_SHARE, LARGEST_STRIP)
+        highest = strip / (width * self.scale**2 * 3 * 4)
         return max(int(min(fitting**0.5 - 2 * self.overlap, highest)), SMALLEST_TILE)
 
     def _fitting_pixels(self) -> float:

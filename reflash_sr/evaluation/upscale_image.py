@@ -15,6 +15,8 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import mc_dropout
 from reflash_sr.evaluation.tiled_inference import Restorer
 
+PART = 64  # rows that are checked at a time, because a check takes twice their memory
+
 
 def upscale_image(image: FullImage, restorer: Restorer, passes: int = 0, seed: int = 0,
                   name: str = '') -> tuple[FullImage, np.ndarray | None]:
@@ -87,7 +89,7 @@ def _finished(image: FullImage, results: Iterable[torch.Tensor], scale: int) -> 
     """Colours and transparency of strips of the network's result."""
     top = 0
     for sr in results:
-        if not sr.isfinite().all():
+        if not all(part.isfinite().all() for part in sr.split(PART, dim=-2)):
             raise UserError('the network gave values that are not finite; do not use --amp, or check the weights')
         pixels = sr[0].permute(1, 2, 0).cpu().numpy()
         height, width, channels = pixels.shape

@@ -18,7 +18,7 @@ from reflash_sr.system.memory import free_on_machine
 LIMIT = 'REFLASH_SR_MAX_MEGAPIXELS'  # environment variable
 DEFAULT_LIMIT = 1000  # megapixels
 LARGE = 50_000_000  # px: from here on, free memory is checked before decoding
-NEEDED = 16  # bytes of memory per pixel while an image is decoded, turned upright and converted
+NEEDED = 24  # bytes of memory per pixel while an image is decoded, turned upright and converted to float32
 # Formats that Pillow reads, but that are no raster images: vector graphics, films, containers of metadata.
 _OTHERS = frozenset({'EPS', 'MPEG', 'IPTC'})
 _NO_RANGE = '.pfm'  # always floating-point values, such as depth maps beside photographs

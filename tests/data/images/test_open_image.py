@@ -88,7 +88,7 @@ def test_an_image_that_needs_more_than_the_free_memory_is_refused(tmp_path, monk
     path = tmp_path / 'x.png'
     path.write_bytes(png_header(14_000))
     monkeypatch.setattr(opening, 'free_on_machine', lambda: 10**9)
-    with pytest.raises(UserError, match=r'x\.png: .*14000×14000 px need 3\.1 GB of memory, 1\.0 GB are free'):
+    with pytest.raises(UserError, match=r'x\.png: .*14000×14000 px need 4\.7 GB of memory, 1\.0 GB are free'):
         read_image(path)
 
 
