@@ -156,7 +156,7 @@ def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: Ablation
 
     pair = pair.seen_by(network)
     lq = pair.lq.to(device, memory_format=torch.channels_last)
-    ablation = Ablation(network.net, lq, pair.gt, layer, plan.batch, plan.closed_form)
+    ablation = Ablation(network.net, lq, pair.gt, layer, plan.batch or network.batch, plan.closed_form)
     single = ablation.single(progress)
     drops = drop(ablation.psnr, single)
     curves = {name: ablation.in_turn(channel_order(order, drops, seed), progress)

@@ -139,8 +139,8 @@ def cluster_samples(network: TrainedNetwork, lq: np.ndarray, labels: Labels, lay
         RunError: Memory or the disk ran out.
     """
     with FeatureFile(len(lq), scratch) as file:
-        fill(file, network.net, lq, layer or default_layer(network.net), device, amp, batch, network.label,
-             network.channels)
+        fill(file, network.net, lq, layer or default_layer(network.net), device, amp, batch or network.batch,
+             network.label, network.channels)
         return cluster(file.blocks(), labels, pca, perplexity, seeds)
 
 

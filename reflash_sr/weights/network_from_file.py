@@ -26,6 +26,7 @@ from reflash_sr.weights.spandrel_networks import Described
 from reflash_sr.weights.state_dict import Weights, load_into, load_weights, unlike
 
 SMALL = 48  # px: side of the test image that finds the scale; a multiple of every usual window size
+TINY = 16  # px: side of the test images that find out whether a network takes several at a time
 CHANNELS = {3: 'RGB', 1: 'Y', 4: 'RGBA'}  # what a network may restore, by number of channels; tried in this order
 
 
@@ -44,6 +45,7 @@ class TrainedNetwork:
     parameters: int  # number of parameters
     sha256: str  # checksum of the weights file
     trained: dict[str, Any] = field(default_factory=dict)  # as in Weights
+    batch: int | None = None  # images that it takes at a time; None: any number
 
     @property
     def dropout_p(self) -> float:
@@ -100,7 +102,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     return TrainedNetwork(
         label=label or label_of(path, loaded.trained), path=str(path), key=loaded.key, net=net, network_g=section,
         channels=channels, scale=scale, multiple=multiple, parameters=sum(p.numel() for p in net.parameters()),
-        sha256=sha256(path), trained=dict(loaded.trained))
+        sha256=sha256(path), trained=dict(loaded.trained), batch=_batch(net, channels))
 
 
 def build_network(network_g: Mapping[str, Any]) -> nn.Module:
@@ -195,6 +197,19 @@ def _check_alone(path: str | os.PathLike, network_g: Any) -> None:
     if network_g is not None:
         raise UserError(f'{path}: network_g: base: must be a section in a weights file, not {str(network_g)[:80]}; '
                         'save the weights without network_g')
+
+
+def _batch(net: nn.Module, channels: int) -> int | None:
+    """1 if a network of spandrel takes one image at a time, as mixtures of experts do (SeemoRe); else None."""
+    if not isinstance(net, Described):
+        return None
+    images = torch.rand(2, channels, TINY, TINY, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            alone = torch.cat([net(images[:1]), net(images[1:])])
+            return None if torch.allclose(net(images), alone, rtol=1e-3, atol=1e-3, equal_nan=True) else 1
+    except Exception:  # of any class
+        return 1
 
 
 def _fits(section: Mapping[str, Any], loaded: Weights) -> bool:

@@ -11,10 +11,12 @@ from spandrel.architectures.OmniSR import OmniSR
 from spandrel.architectures.PLKSR import RealPLKSR
 from spandrel.architectures.RCAN import RCAN
 from spandrel.architectures.SAFMN import SAFMN
+from spandrel.architectures.SeemoRe import SeemoRe
 from spandrel.architectures.SPAN import SPAN
 
 # One that takes multiples of 8 px only (SAFMN), one that changes its input in place (RCAN), one in an old layout that
-# BasicSR's class cannot hold (ESRGAN ×8), one whose last convolution is not its last layer (SPAN, ×4 pixel shuffle).
+# BasicSR's class cannot hold (ESRGAN ×8), one that takes one image at a time (SeemoRe), one whose last convolution is
+# not its last layer (SPAN, ×4 pixel shuffle).
 NETWORKS = {
     'ESRGAN': lambda: ESRGAN(num_filters=8, num_blocks=1, scale=8),
     'HAT': lambda: HAT(embed_dim=8, depths=[1], num_heads=[2], window_size=8, upscale=2, compress_ratio=4,
@@ -23,6 +25,7 @@ NETWORKS = {
     'PLKSR': lambda: RealPLKSR(dim=16, n_blocks=1, upscaling_factor=4),
     'RCAN': lambda: RCAN(scale=4, n_resgroups=1, n_resblocks=1, n_feats=16, reduction=4),
     'SAFMN': lambda: SAFMN(dim=12, n_blocks=1, upscaling_factor=4),
+    'SeemoRe': lambda: SeemoRe(scale=4, num_experts=2, num_layers=1, embedding_dim=12),
     'SPAN': lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=12, upscale=4),
 }
 

@@ -100,6 +100,12 @@ def test_channels_are_removed_as_by_brute_force(name, files):
         assert closed[channel] == pytest.approx(psnr_by_hand(image, gt), abs=0.01)
 
 
+def test_a_network_that_takes_one_image_at_a_time_gets_one(files):
+    assert {name: open_network(path).batch for name, path in files.items()} == dict.fromkeys(NETWORKS) | {'SeemoRe': 1}
+    drops = reflash_sr.ablate(files['SeemoRe'], smooth_image(1, 64, 64), 'body.0', crop=16)
+    assert len(drops) == 12 and np.isfinite(drops['drop_db']).all()
+
+
 def test_the_tools_take_two_such_files(files, tmp_path):
     images = fill(tmp_path / 'photos', 2, 128)
     weights = [str(files[name]) for name in ('SPAN', 'SAFMN')]
