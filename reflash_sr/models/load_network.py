@@ -38,9 +38,6 @@ def load_network(model: Any, net: torch.nn.Module, load_path: str, strict: bool 
         weights.load_pretrained(section, label, param_key)
     found, missing = weights.load_into(net, loaded, strict)
     logger.info('Loading %s from %s, key [%s].', type(net).__name__, load_path, loaded.key)
-    named = section.get(f'param_key_{label}')
-    if named == 'params_ema' != loaded.key:
-        logger.warning('param_key_%s: %s is not in the file; %s was loaded.', label, named, loaded.key)
     if not strict:
         logger.warning('strict_load_%s: false: %d of %d tensors loaded.', label or 'g', len(found),
                        len(found) + len(missing))

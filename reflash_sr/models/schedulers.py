@@ -54,13 +54,22 @@ def end_warmup_step(schedulers: Sequence[LRScheduler]) -> None:
             group['lr'] = lr
 
 
-def keep_schedule_in_warmup(model: Any) -> None:
-    """Let a model of BasicSR return to its schedule after the warm-up, as :class:`ReflashSRModel` does."""
-    update = model.update_learning_rate
+def keep_to_schedule(model: Any) -> None:
+    """Let a model of BasicSR have the learning rates of its file, as :class:`ReflashSRModel` does.
+
+    That is after a warm-up, and in a continued run whose file has another schedule.
+    """
+    update, resume = model.update_learning_rate, model.resume_training
 
     def update_learning_rate(current_iter: int, warmup_iter: int = -1) -> None:
         if 1 < current_iter <= warmup_iter:
             end_warmup_step(model.schedulers)
         update(current_iter, warmup_iter=warmup_iter)
 
-    model.update_learning_rate = update_learning_rate
+    def resume_training(resume_state: Mapping[str, Any]) -> None:
+        as_in_file = [[dict(group) for group in optimiser.param_groups] for optimiser in model.optimizers]
+        resume({**resume_state, 'schedulers': [one.state_dict() for one in model.schedulers]})
+        for arguments in zip(model.schedulers, resume_state['schedulers'], as_in_file):
+            follow_schedule(*arguments)
+
+    model.update_learning_rate, model.resume_training = update_learning_rate, resume_training

@@ -28,7 +28,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from reflash_sr.data.seeded_sampler import DrawStream, SeededDraws
 from reflash_sr.data.training_dataset import TrainingDataset
 from reflash_sr.errors import UserError
-from reflash_sr.models.schedulers import keep_schedule_in_warmup
+from reflash_sr.models.schedulers import keep_to_schedule
 from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
@@ -176,7 +176,8 @@ class Run:
     def build_model(self, opt: dict[str, Any]) -> Any:
         """Build the model, and set what its state files store about the data."""
         self.model = build_model(opt)
-        keep_schedule_in_warmup(self.model)
+        if not hasattr(self.model, 'watch_for_stop'):  # a model of BasicSR
+            keep_to_schedule(self.model)
         get_root_logger().info('Device: %s.', describe(select_device(opt)))
         batch = self.stream.batch_size * self.stream.world_size
         self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}

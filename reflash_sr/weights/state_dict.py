@@ -77,8 +77,7 @@ def load_weights(path: str | os.PathLike, key: str | Iterable[str] | None = None
 def load_pretrained(section: Mapping[str, Any], label: str = 'g', key: str | None = None) -> Weights:
     """Read ``pretrain_network_{label}`` of an option file's ``path`` section.
 
-    Its ``param_key_{label}``, if it is written there, must exist, or be ``params_ema`` in a file of ``params``: BasicSR
-    then takes those, and so do many option files.
+    Its ``param_key_{label}``, if it is written there, must exist: BasicSR would silently take other weights.
 
     Args:
         section: The ``path`` section.
@@ -90,7 +89,7 @@ def load_pretrained(section: Mapping[str, Any], label: str = 'g', key: str | Non
     """
     path, named = section[f'pretrain_network_{label}'], section.get(f'param_key_{label}')
     key = section.get(f'param_key_{label}', 'params') if key is None else key
-    keys = [one for one in (key, named, 'params' if named == 'params_ema' else None) if one is not None]
+    keys = [one for one in (key, named) if one is not None]
     loaded = load_weights(path, keys)
     return loaded if named is None or loaded.key in keys else load_weights(path, named=named)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from basicsr.models.sr_model import SRModel
 
-from reflash_sr.models.schedulers import build_scheduler, keep_schedule_in_warmup
+from reflash_sr.models.schedulers import build_scheduler, keep_to_schedule
 from reflash_sr.options.known_keys import SCHEDULERS
 from tests.models.test_optimisers import state_of
 from tests.models.test_reflash_sr_model import build
@@ -119,7 +119,19 @@ def test_a_run_continued_with_another_schedule_follows_the_new_one(scheduled):
 def test_basicsrs_own_model_returns_to_its_schedule_too(scheduled):
     name = scheduled['train']['scheduler']['type']
     model = SRModel(copy.deepcopy({**scheduled, 'num_gpu': 0}))
-    keep_schedule_in_warmup(model)
+    keep_to_schedule(model)
     rates = rates_of(model, range(1, TOTAL + 1), WARMUP)
     assert rates[WARMUP - 1:] == pytest.approx(of_file(name)[WARMUP - 1:])
     assert math.isclose(rates[1], LR * 2 / WARMUP)
+
+
+def test_basicsrs_own_model_follows_another_schedule_when_it_is_continued(opt):
+    opt['train'].update(scheduler={'type': 'CosineAnnealingRestartLR', 'periods': [4]}, total_iter=4)
+    first = SRModel(copy.deepcopy({**opt, 'num_gpu': 0}))
+    rates_of(first, range(1, 5))
+    opt['train']['scheduler']['periods'] = [TOTAL]
+    wanted = rates_of(SRModel(copy.deepcopy({**opt, 'num_gpu': 0})), range(1, TOTAL + 1))
+    again = SRModel(copy.deepcopy({**opt, 'num_gpu': 0}))
+    keep_to_schedule(again)
+    again.resume_training(state_of(first, 4))
+    assert rates_of(again, range(5, TOTAL + 1)) == pytest.approx(wanted[4:])
