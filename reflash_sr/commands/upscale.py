@@ -35,6 +35,7 @@ from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.system.memory import free_on_machine
 from reflash_sr.system.run_command import run_command
 
+LONGEST_NAME = 255  # bytes
 MC_BYTES = 90  # of memory per pixel of the result
 EXTENSIONS = ('auto', 'png', 'jpg', 'tif', 'webp')
 
@@ -173,6 +174,10 @@ def _check_targets(jobs: Sequence[Job], deviations: bool) -> None:
     taken: dict[Path, Path] = {}
     for job in jobs:
         for target in (job.target, *(job.deviation if deviations else ())):
+            length = len(os.fsencode(target.name))
+            if length > LONGEST_NAME:
+                raise UserError(f'{job.source}: the name of its result would have {length} bytes, more than the '
+                                f'{LONGEST_NAME} of most file systems; rename it, or write a shorter --suffix')
             if target.resolve() in sources:
                 raise UserError(f'{job.source}: its result would replace {target}, an image to upscale; '
                                 'write another --output or --suffix')
@@ -229,7 +234,7 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
 
 def _has_deviations(job: Job, results: Collection[Path]) -> bool:
     """Whether both files exist, and neither is the result of another image."""
-    return all(path.exists() and path not in results for path in job.deviation)
+    return all(os.path.exists(path) and path not in results for path in job.deviation)
 
 
 def _is_done(job: Job, deviations: bool, results: Collection[Path]) -> bool:

@@ -15,6 +15,8 @@ from typing import IO
 
 from reflash_sr.errors import UserError
 
+SHOWN = 40  # letters of a name that the name of its temporary file has, so that long names are no longer by it
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
@@ -29,7 +31,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.urandom(4).hex()}.part')
+    part = path.with_name(f'.{path.name[:SHOWN]}.{os.urandom(4).hex()}.part')
     try:
         with open(part, mode.replace('w', 'x'), encoding=None if 'b' in mode else 'utf-8') as file:
             yield file

@@ -236,3 +236,13 @@ def test_a_result_that_would_not_fit_into_memory_is_refused_before_anything_is_w
     assert 'x.png: a result of 256×256 px' in summary.broken[0] and way in summary.broken[0]
     assert 'GB are free' in summary.broken[0]
     assert contents(tmp_path / 'out') == {}
+
+
+def test_long_names_are_written_as_long_as_the_file_system_takes_them(restorer, tmp_path):
+    longest = 'n' * 247 + '.png'
+    Image.fromarray(smooth_image(0, 8, 8)).save(tmp_path / longest)
+    assert run(tmp_path / longest, restorer, tmp_path / 'out').written == 1
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(smooth_image(0, 8, 8)).save(tmp_path / 'in' / f'n{longest}')
+    with pytest.raises(UserError, match='would have 256 bytes'):
+        plan(tmp_path / 'in', tmp_path / 'out')

@@ -75,10 +75,10 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     start = file.read(16)
     for name in _formats():
         factory, accepts = Image.OPEN[name]
-        accepted = accepts(start) if accepts else True
-        if accepted and not isinstance(accepted, str):  # a text: the decoder is not installed
-            file.seek(0)
-            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # not this format
+            accepted = accepts(start) if accepts else True
+            if accepted and not isinstance(accepted, str):  # a text: the decoder is not installed
+                file.seek(0)
                 return factory(file, '')
     raise Image.UnidentifiedImageError('no known image format')
 

@@ -158,3 +158,10 @@ def test_images_of_more_than_eight_bits_are_known_by_their_header(tmp_path, rng)
     assert [read_header(path) for path in plain] == [(20, 30, False)] * 5
     assert depth_note([True, False, True]) == '2 of 3 images have 16 bits per channel; they are rounded to 8 bits'
     assert depth_note([False]) == depth_note([]) == ''
+
+
+@pytest.mark.parametrize('content', [b'', b'x', b'\x89PNG', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'])
+def test_what_is_no_image_is_said_to_be_none(tmp_path, content):
+    (tmp_path / 'x.png').write_bytes(content)
+    with pytest.raises(UserError, match='no known image format'):
+        read_image(tmp_path / 'x.png')
