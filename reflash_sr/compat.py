@@ -35,16 +35,16 @@ def repair() -> None:
 
 
 def _other_basicsr() -> str:
-    """Find a copy of BasicSR that lacks parts, as in the repositories of NAFNet and Restormer, from the working directory.
+    """Find a copy of BasicSR that lacks parts, as in the repositories of NAFNet and Restormer.
 
-    It would be imported instead of the installed one if Python searches that folder first.
+    It would be imported instead of the installed one if Python searches its folder first, such as the working directory.
     """
     found = importlib.util.find_spec('basicsr')
     folders = list(found.submodule_search_locations or ()) if found else []
     if not folders or (Path(folders[0]) / 'archs').is_dir():
         return ''
-    return (f'{folders[0]} is another BasicSR, without basicsr.archs, and Python finds it first; start in another folder, '
-            'or remove its parent from PYTHONPATH')
+    return (f'{folders[0]} is another BasicSR, without basicsr.archs, and Python finds it first; start in another '
+            'folder, or remove its parent from PYTHONPATH')
 
 
 def _alias_functional_tensor() -> None:

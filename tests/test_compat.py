@@ -17,7 +17,8 @@ def test_basicsr_imports_after_us_in_a_fresh_process():
     subprocess.run([sys.executable, '-c', code], check=True, timeout=600)
 
 
-@pytest.mark.parametrize(('arguments', 'status'), [(['-m', 'reflash_sr', 'train'], 2), (['-c', 'import reflash_sr'], 1)])
+@pytest.mark.parametrize(('arguments', 'status'), [(['-m', 'reflash_sr', 'train'], 2),
+                                                   (['-c', 'import reflash_sr'], 1)])
 def test_a_copy_of_basicsr_in_the_working_directory_is_named(tmp_path, arguments, status):
     (tmp_path / 'basicsr').mkdir()
     (tmp_path / 'basicsr/__init__.py').touch()

@@ -254,7 +254,7 @@ def test_keys_that_change_no_number_neither_refuse_nor_retrain(study_file, train
     assert '2 finished' in sweep(study_file({'dropout_p': [0.1]}, **changed))
     assert training.calls == []
     changed['logger']['save_format'] = 'safetensors'
-    with pytest.raises(UserError, match='2 of 2 experiments .*logger:save_format was None'):
+    with pytest.raises(UserError, match=r'2 of 2 experiments .*logger:save_format was None'):
         sweep(study_file({'dropout_p': [0.1]}, **changed))
 
 
