@@ -37,7 +37,7 @@ def repair() -> None:
 def _other_basicsr() -> str:
     """Find a copy of BasicSR that lacks parts, as in the repositories of NAFNet and Restormer.
 
-    It would be imported instead of the installed one if Python searches its folder first, such as the working directory.
+    It would be imported instead of the installed one if Python searches its parent folder first.
     """
     found = importlib.util.find_spec('basicsr')
     folders = list(found.submodule_search_locations or ()) if found else []
