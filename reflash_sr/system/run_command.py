@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -16,12 +18,13 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
     """Call ``work``; print a ``UserError``, Ctrl-C or an error of a file as one line that starts with ``name``.
 
     Returns:
-        The exit status: 0; 2 for a ``UserError``; 1 for a ``RunError`` or an error of a file; 130 for Ctrl-C; 143 for
-        SIGTERM during training.
+        The exit status: 0; 2 for a ``UserError``; 1 for a ``RunError`` or an error of a file; 130 for Ctrl-C; 141 if
+        nobody reads the output any more, as after ``| head``; 143 for SIGTERM during training.
     """
     signals.restore_ctrl_c()
     try:
         work()
+        sys.stdout.flush()
         return 0
     except UserError as error:
         status, line = error.exit_status, f'error: {error}'
@@ -34,6 +37,11 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
             raise
         status = UserError.exit_status
         line = 'error: a path begins with ~ and the name of an unknown user; write the whole path'
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it exits
+        return 141
     except OSError as error:
         status = 1
         if error.errno == errno.EMFILE:
@@ -46,3 +54,10 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
             line = f'error: {one_line}'
     print(f'{name}: {line}', file=sys.stderr)
     return status
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
