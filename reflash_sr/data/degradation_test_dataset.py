@@ -48,7 +48,7 @@ class DegradationTestDataset(Dataset):
         if self.source.on_disk:
             note = depth_note([read_header(path)[2] for path in self.source.paths])
             if note:
-                logger.info('%s: %s', self.source.root, note)
+                logger.warning('%s: %s', self.source.root, note)
 
     def __len__(self) -> int:
         return len(self.source) * len(self.degradations)

@@ -146,7 +146,7 @@ class TrainingDataset(Dataset, ABC):
             raise UserError(f'{self.source.root}: none of its {len(sizes)} images can be read; replace them')
         note = depth_note([size[2] for size in sizes if size is not None])
         if note:
-            logger.info('%s: %s', self.source.root, note)
+            logger.warning('%s: %s', self.source.root, note)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
