@@ -56,7 +56,7 @@ def test_options_are_copied_once_and_never_over_a_file_that_differs(capsys, monk
     assert not Path('mine/study_tiny.yml').exists()
     changed.unlink()
     assert main(['options', 'mine']) == 0
-    assert capsys.readouterr().out.startswith('2 files written to mine, 20 were there')
+    assert capsys.readouterr().out.startswith(f'2 files written to mine, {len(copied) - 2} were there')
 
 
 def test_a_reader_that_stops_early_is_no_traceback():
