@@ -113,6 +113,8 @@ def _open_as(path: str, key: str | None, described: Mapping[str, Any] | None) ->
     try:
         network = open_network(path, key)
     except UserError:  # the file has no description, and its network is not recognised
+        if described['type'] == 'WithDropout' and 'base' not in described:
+            raise  # there is no other description
         return open_network(path, key, described)
     if network.network_g['type'] == 'SpandrelNetwork' and described['type'] != 'SpandrelNetwork' and (
             described['type'] != 'WithDropout' or 'base' in described):

@@ -88,6 +88,9 @@ class Restorer:
 
         Returns:
             (1, C, H · scale, W · scale) float32, on the device, not clipped.
+
+        Raises:
+            UserError: The network cannot be run on an image of this size.
         """
         return _joined(self.strips(lq), lq.shape[-2] * self.scale)
 
@@ -120,8 +123,16 @@ class Restorer:
 
     def _run(self, given: torch.Tensor) -> torch.Tensor:
         lq = to_channels(given, self.channels).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext():
-            return from_channels(self.net(lq.contiguous(memory_format=self.memory_format)).float(), given)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16) if self.amp else nullcontext():
+                sr = self.net(lq.contiguous(memory_format=self.memory_format)).float()
+        except RuntimeError as error:  # some networks do not take images of a few pixels, for instance
+            if is_out_of_memory(error) or 'CUDA error' in str(error):
+                raise
+            height, width = lq.shape[-2:]
+            raise UserError(f'the network cannot be run on {width}×{height} px ({str(error).splitlines()[0]})'
+                            ) from error
+        return from_channels(sr, given)
 
     def _fitting_tile(self, lq: torch.Tensor) -> int:
         """Side of a tile that fits into free memory; 0 if the whole image does."""

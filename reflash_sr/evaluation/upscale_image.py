@@ -15,6 +15,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import mc_dropout
 from reflash_sr.evaluation.tiled_inference import Restorer
 
+HIDDEN = 0.035  # alpha up to here, 8 of 255 levels, is not seen: formats with losses, such as AVIF, write it for 0
 PART = 64  # rows that are checked at a time, because a check takes twice their memory
 
 
@@ -60,20 +61,20 @@ def upscale_strips(image: FullImage, restorer: Restorer) -> Iterator[Strip]:
 
 
 def fill_transparent(image: FullImage) -> FullImage:
-    """Give fully transparent pixels the colour of the nearest visible pixel.
+    """Give transparent pixels, of alpha up to :data:`HIDDEN`, the colour of the nearest visible pixel.
 
     Their own colour is often black. It would be mixed with that of visible pixels, as a dark fringe. A note for the
     user is added if their colours differ, and so are perhaps of use.
     """
     if image.alpha is None:
         return image
-    hidden = image.alpha == 0
+    hidden = image.alpha <= HIDDEN
     if not hidden.any() or hidden.all():
         return image
     places = distance_transform_edt(hidden, return_distances=False, return_indices=True)[:, hidden]
     colour, before = image.colour.copy(), image.colour[hidden]
     colour[hidden] = image.colour[tuple(places)]
-    note = ('colours under full transparency became those of the nearest visible pixel',)
+    note = ('colours under transparency became those of the nearest visible pixel',)
     return replace(image, colour=colour, notes=image.notes + (note if (before != before[0]).any() else ()))
 
 

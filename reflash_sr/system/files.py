@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -79,6 +80,8 @@ def check_regular(path: str | os.PathLike, what: str) -> None:
     Raises:
         UserError: It is not; the message calls the expected file ``what``.
     """
+    if re.match('https?:/', os.fspath(path)):
+        raise UserError(f'{path}: is a web address; download the {what}, and give its path')
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:

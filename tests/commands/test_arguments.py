@@ -48,6 +48,13 @@ def test_another_network_is_refused_in_one_line(weights_file):
             opened(weights_file, '--arch', arch)
 
 
+def test_dropout_for_a_network_that_is_not_known_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr('reflash_sr.weights.spandrel_networks.available', lambda: False)
+    torch.save({'conv.weight': torch.zeros(3, 3, 3, 3)}, tmp_path / 'w.pth')
+    with pytest.raises(UserError, match=r'w\.pth: does not say what network it holds.*pip install'):
+        opened(tmp_path / 'w.pth', '--arch', 'WithDropout:dropout_p=0.5')
+
+
 @pytest.mark.parametrize('arch', ['MSRResNet', 'MSRResNet:num_feat=8,num_block=1'])
 def test_weights_go_into_the_plain_class(weights_file, arch):
     network = opened(weights_file, '--arch', arch)

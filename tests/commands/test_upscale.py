@@ -1,5 +1,6 @@
 """Upscaling folders: names, what is there already, what is broken; and the command."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -121,6 +122,16 @@ def test_broken_images_do_not_keep_the_rest(image_folder, restorer, tmp_path):
     assert len(summary.broken) == 1
     assert 'broken.png' in summary.broken[0]
     assert not [name for name in contents(tmp_path / 'out') if 'part' in name]
+
+
+def test_an_image_that_the_network_does_not_take_does_not_keep_the_rest(image_folder, tmp_path):
+    Image.new('RGB', (1, 1)).save(image_folder / 'dot.png')
+    restorer = Restorer(torch.nn.Sequential(torch.nn.ReflectionPad2d(1), torch.nn.AvgPool2d(3, 1)), 1)
+    summary = run(image_folder, restorer, tmp_path / 'out')
+    assert summary.written == 4
+    [broken] = summary.broken
+    assert re.search(r'dot\.png: the network cannot be run on 1×1 px \(.*[Pp]adding size', broken)
+    assert '\n' not in broken
 
 
 def test_equal_names_are_told_apart(tmp_path):

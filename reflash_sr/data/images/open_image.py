@@ -21,6 +21,9 @@ LARGE = 50_000_000  # px: from here on, free memory is checked before decoding
 NEEDED = 24  # bytes of memory per pixel while an image is decoded, turned upright and converted to float32
 # Formats that Pillow reads, but that are no raster images: vector graphics, films, containers of metadata.
 _OTHERS = frozenset({'EPS', 'MPEG', 'IPTC'})
+# Files that took the place of an image, by their beginning.
+_OTHER_FILES = {b'version https:/': "a pointer of Git LFS, not the image itself; fetch it with 'git lfs pull'",
+                b'<!doctype html': 'a web page: the download failed', b'<html': 'a web page: the download failed'}
 _NO_RANGE = '.pfm'  # always floating-point values, such as depth maps beside photographs
 
 
@@ -80,7 +83,8 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
             if accepted and not isinstance(accepted, str):  # a text: the decoder is not installed
                 file.seek(0)
                 return factory(file, '')
-    raise Image.UnidentifiedImageError('no known image format')
+    raise Image.UnidentifiedImageError(next((what for begin, what in _OTHER_FILES.items()
+                                             if start.lower().startswith(begin)), 'no known image format'))
 
 
 def _check_size(width: int, height: int) -> None:

@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,23 @@ def test_broken_files_are_named(tmp_path, damage):
      'empty': lambda: path.write_bytes(b''), 'missing': path.unlink}[damage]()
     with pytest.raises(UserError, match=r'broken\.png: (cannot be read as an image|no such image)'):
         read_image(path)
+
+
+@pytest.mark.parametrize('read', [read_image, read_full_image, image_size])
+@pytest.mark.parametrize(('content', 'what'), [
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n', "Git LFS.*'git lfs pull'"),
+    (b'<!DOCTYPE html><html>404</html>', 'a web page: the download failed')])
+def test_what_took_the_place_of_an_image_is_named(tmp_path, read, content, what):
+    (tmp_path / 'x.png').write_bytes(content)
+    with pytest.raises(UserError, match=rf'x\.png: .*{what}'):
+        read(tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize('path', ['https://example.org/x.png', 'http://example.org/x.png'])
+def test_a_web_address_is_said_to_be_one(path):
+    for given in (path, Path(path)):
+        with pytest.raises(UserError, match='is a web address; download the image, and give its path'):
+            read_image(given)
 
 
 def test_folders_are_searched_in_natural_order_without_hidden_files(image_folder):
