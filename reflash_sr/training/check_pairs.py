@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.realesrgan_paired_dataset import RealESRGANPairedDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils import scandir
 
+from reflash_sr.data.images.deep_colour import UPRIGHT
 from reflash_sr.data.images.image_source import lmdb_keys, read_list
-from reflash_sr.data.images.read_image import check_all, image_size
+from reflash_sr.data.images.read_image import check_all, image_size, orientation_of, read_image
 from reflash_sr.errors import UserError
 
 Size = tuple[int, int]  # height and width, px
@@ -84,7 +86,25 @@ def check_pairs(dataset: Any, section: Mapping[str, Any], scale: int) -> dict[Pa
                             f"{section['gt_size'] // scale}; remove it or lower gt_size")
     if not is_train and not lmdbs:
         check_all(files, 1, 'empty')
+    if not lmdbs and isinstance(dataset, PAIRED):
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda pair: _check_upright(*pair), pairs))
     return found
+
+
+def _check_upright(lq_path: Path, gt_path: Path) -> None:
+    """Refuse a pair of which only one file says that its pixels are turned, if another turn of the GT is more alike."""
+    orientations = orientation_of(lq_path), orientation_of(gt_path)
+    if orientations[0] == orientations[1]:
+        return
+    lq = read_image(lq_path).astype(np.float32)
+    gt = read_image(gt_path).astype(np.float32)
+    turned = [turn(gt) for turn in (np.asarray, *UPRIGHT.values())]
+    errors = [np.abs(cv2.resize(np.ascontiguousarray(one), lq.shape[1::-1], interpolation=cv2.INTER_AREA) - lq).mean()
+              for one in turned]
+    if min(errors) < 0.9 * errors[0]:
+        raise UserError(f'{lq_path}: does not lie as {gt_path} does (EXIF orientations {orientations[0]} and '
+                        f'{orientations[1]}); make the LQ image from the upright GT, or remove the orientation')
 
 
 def _check_pair(lq_path: Path, lq: Size, gt_path: Path, gt: Size, scale: int, slack: int) -> None:

@@ -1,12 +1,14 @@
 """Pairs of LQ and GT files are compared before a run writes anything."""
 
+import io
 from pathlib import Path
 
 import lmdb
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from reflash_sr.errors import UserError
+from tests.conftest import smooth_image
 from tests.image_sets import paired, save_images, single
 
 TRAIN = {'gt_size': 16, 'use_hflip': True, 'use_rot': True, 'total_batch_size': 1, 'num_worker_per_gpu': 0}
@@ -24,6 +26,36 @@ def test_validation_pairs_of_another_scale_are_refused(open_sets, is_train, gt, 
     with pytest.raises(UserError, match=rf'datasets: \w+_0: pairs/lq/1\.png: 32×32 px does not match pairs/gt/1\.png: '
                                         rf'{gt[1]}×{gt[0]} px at scale 4, which needs 128×128 px; {hint}'):
         open_sets(section, is_train=is_train)
+
+
+@pytest.mark.parametrize('is_train', [True, False])
+@pytest.mark.parametrize('orientation', [2, 3, 6, 8])
+@pytest.mark.parametrize('width', [128, 96])
+def test_pairs_of_which_one_is_turned_are_refused(open_sets, is_train, orientation, width):
+    stored = Image.fromarray(smooth_image(0, 128, width))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = ImageOps.exif_transpose(_with(stored, exif))
+
+    def section(folder, lq):
+        made = paired(folder, [upright.size[::-1]], [(lq.height // 4, lq.width // 4)])
+        lq.resize((lq.width // 4, lq.height // 4), Image.Resampling.BICUBIC).save(f'{folder}/lq/0.png')
+        stored.save(f'{folder}/gt/0.png', exif=exif)
+        return made if not is_train else {**made, **TRAIN}
+
+    def check(given):
+        open_sets(train=given) if is_train else open_sets(given)
+
+    check(section('right', upright))
+    with pytest.raises(UserError, match=r'turned/lq/0\.png: .* px does not match ' if orientation > 4 and width != 128
+                       else rf'turned/lq/0\.png: does not lie as .* \(EXIF orientations 1 and {orientation}\); make'):
+        check(section('turned', stored))
+
+
+def _with(image, exif):
+    file = io.BytesIO()
+    image.save(file, 'PNG', exif=exif)
+    return Image.open(file)
 
 
 def test_a_few_pixels_beyond_a_multiple_of_the_scale_are_cut_as_basicsr_does(open_sets):

@@ -151,6 +151,16 @@ def read_header(path: str | os.PathLike) -> tuple[int, int, bool]:
     return (width, height, is_deep) if turned else (height, width, is_deep)
 
 
+def orientation_of(path: str | os.PathLike) -> int:
+    """The EXIF orientation in the header of an image, 1 to 8; 1: upright, or none. Raises ``UserError`` as above."""
+    check_regular(path, 'image')
+    try:
+        with open_image(path) as image:
+            return image.getexif().get(ORIENTATION, 1) if image.format != 'PNG' or 'exif' in image.info else 1
+    except Exception as error:  # as in read_image
+        raise unreadable(path, error) from error
+
+
 def depth_note(deep: Sequence[bool]) -> str:
     """A note for the user if images have 16 bits, else ''; ``deep`` has the third result of :func:`read_header`."""
     return f'{sum(deep)} of {len(deep)} images have 16 bits per channel; they are rounded to 8 bits' * any(deep)
