@@ -99,7 +99,7 @@ def _check_upright(lq_path: Path, gt_path: Path) -> None:
         return
     lq = read_image(lq_path).astype(np.float32)
     gt = read_image(gt_path).astype(np.float32)
-    turned = [turn(gt) for turn in (np.asarray, *UPRIGHT.values())]
+    turned = [gt, *(turn(gt) for turn in UPRIGHT.values())]
     errors = [np.abs(cv2.resize(np.ascontiguousarray(one), lq.shape[1::-1], interpolation=cv2.INTER_AREA) - lq).mean()
               for one in turned]
     if min(errors) < 0.9 * errors[0]:
