@@ -11,7 +11,7 @@ import torch
 
 from reflash_sr.errors import UserError
 from reflash_sr.weights.file_formats import KEYS
-from reflash_sr.weights.key_names import COUNTER, unwrapped
+from reflash_sr.weights.key_names import COUNTERS, unwrapped
 
 BARE = 'bare'
 State = dict[str, torch.Tensor]
@@ -67,7 +67,7 @@ def choose(path: str | os.PathLike, content: Mapping[Any, Any], keys: Iterable[s
 def _states(content: Mapping[Any, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[str, State]]:
     """Yield every dict of tensors in nested dicts, and every part of one that is a module of its own."""
     state = {str(name): value for name, value in content.items()
-             if isinstance(value, torch.Tensor) and str(name).split('.')[-1] != COUNTER}
+             if isinstance(value, torch.Tensor) and str(name).split('.')[-1] not in COUNTERS}
     if state:
         key = '.'.join(place) or BARE
         parts = {} if place and place[-1] in KEYS else _modules(state)  # BasicSR writes each network on its own

@@ -13,7 +13,8 @@ WRAPPERS = ('module.', 'net_g.', 'netG.', 'net_g_ema.', 'netG_ema.', 'generator.
             'ema_model.', 'online_model.', 'model.', 'net.', 'network.')  # yapf: disable
 # What torch.compile and FSDP put before any module inside.
 _INSIDE = re.compile(r'(?<![^.])(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.')
-COUNTER = 'n_averaged'  # AveragedModel's number of updates: no weight of the network
+# No weights of the network: AveragedModel's number of updates, and what thop adds when it counts operations.
+COUNTERS = ('n_averaged', 'total_ops', 'total_params')
 _AUTHORS_BLOCK = re.compile(r'^body(?P<number>[1-9]\d*)\.0\.(?=conv[12]\.|rdb[123]\.)')
 
 # Old layouts of BasicSR's RRDBNet and MSRResNet: a name that shows the layout, and what becomes of its names. The

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import inspect
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -99,8 +100,8 @@ def recognise(loaded: Weights) -> tuple[dict[str, Any], Weights] | None:
         with torch.no_grad():
             ours = net(image).clamp(0, 1)
     except Exception as error:  # of any class
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f'{found}, but cannot build or run it: {reason}') from error
+        reason = ' '.join(str(error).split()) or type(error).__name__  # torch lists in lines what does not fit
+        raise UserError(f'{found}, but cannot build or run it: {textwrap.shorten(reason, 300)}') from error
     if descriptor.purpose not in PURPOSES:
         raise UserError(f'{found}, for {descriptor.purpose}; give a network for super-resolution or restoration')
     if ours.shape != theirs.shape or not torch.allclose(ours, theirs, atol=1e-4, equal_nan=True):

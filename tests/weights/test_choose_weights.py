@@ -55,6 +55,8 @@ FILES = {
         'net_g_ema.n_averaged': torch.tensor(3)}}, 'state_dict.net_g_ema'),
     'ema_pytorch': ({'step': torch.tensor(9), 'initted': torch.tensor(True), **with_prefix('ema_model.', WANTED),
                      **with_prefix('online_model.', OTHER)}, 'bare.ema_model'),
+    'counted by thop': ({**WANTED, 'total_ops': torch.zeros(1), 'total_params': torch.zeros(1), **{
+        name.replace('weight', 'total_ops'): torch.zeros(1) for name in WANTED if name.endswith('weight')}}, 'bare'),
     'AveragedModel': ({'n_averaged': torch.tensor(2), **with_prefix('module.', WANTED)}, 'bare'),
     'AveragedModel, params': ({'params': {'n_averaged': torch.tensor(2), **with_prefix('module.', WANTED)}}, 'params'),
 }  # yapf: disable

@@ -159,6 +159,16 @@ def test_the_class_that_the_user_names_is_taken_not_spandrels(arch, tmp_path):
     assert open_network(tmp_path / 'x.pth').kind == 'SwinIR'
 
 
+def test_weights_that_are_missing_are_named(tmp_path):
+    state = SwinIR(embed_dim=8, depths=[1], num_heads=[2], window_size=8, mlp_ratio=2, upscale=2,
+                   upsampler='pixelshuffledirect').state_dict()
+    del state['norm.bias']
+    torch.save(state, tmp_path / 'x.pth')
+    with pytest.raises(UserError, match=r'kind SwinIR, but cannot build or run it: .*norm\.bias') as caught:
+        open_network(tmp_path / 'x.pth')
+    assert '\n' not in str(caught.value)
+
+
 def test_without_the_extra_one_line_names_it(files, monkeypatch):
     monkeypatch.setattr(spandrel_networks, 'available', lambda: False)
     with pytest.raises(UserError, match=r'networks of other projects need pip install -e "\.\[models\]"') as caught:
