@@ -14,8 +14,10 @@ from reflash_sr.data.images.image_with_metadata import FullImage, Strip
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import mc_dropout
 from reflash_sr.evaluation.tiled_inference import Restorer
+from reflash_sr.system.memory import free_on_machine
 
 HIDDEN = 0.035  # alpha up to here, 8 of 255 levels, is not seen: formats with losses, such as AVIF, write it for 0
+FILLING = 40  # bytes of memory per pixel while colours are filled in, beside the image
 PART = 64  # rows that are checked at a time, because a check takes twice their memory
 
 
@@ -65,12 +67,19 @@ def fill_transparent(image: FullImage) -> FullImage:
 
     Their own colour is often black. It would be mixed with that of visible pixels, as a dark fringe. A note for the
     user is added if their colours differ, and so are perhaps of use.
+
+    Raises:
+        UserError: It needs more memory than is free.
     """
     if image.alpha is None:
         return image
     hidden = image.alpha <= HIDDEN
     if not hidden.any() or hidden.all():
         return image
+    needed, free = FILLING * hidden.size, free_on_machine()
+    if free is not None and needed > free:
+        raise UserError(f'{hidden.shape[1]}×{hidden.shape[0]} px with transparency need {needed / 1e9:.1f} GB of memory '
+                        f'more, {free / 1e9:.1f} GB are free; end other programs, or cut it into parts')
     places = distance_transform_edt(hidden, return_distances=False, return_indices=True)[:, hidden]
     colour, before = image.colour.copy(), image.colour[hidden]
     colour[hidden] = image.colour[tuple(places)]

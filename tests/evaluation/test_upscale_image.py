@@ -8,6 +8,7 @@ import torch
 
 from reflash_sr.data.images.image_with_metadata import FullImage, to_levels
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation import upscale_image as upscaling
 from reflash_sr.evaluation.tiled_inference import Restorer
 from reflash_sr.evaluation.upscale_image import fill_transparent, upscale_image, upscale_strips
 from reflash_sr.weights.network_from_file import build_network
@@ -99,6 +100,18 @@ def test_hidden_colours_become_those_of_the_nearest_visible_pixel_and_visible_on
 def test_an_image_without_hidden_or_without_visible_pixels_stays_as_it_is(image, alpha):
     given = replace(image, alpha=None if alpha is None else np.full((16, 20), alpha, np.float32))
     assert fill_transparent(given) is given
+
+
+def test_filling_that_would_not_fit_into_memory_is_refused(image, monkeypatch):
+    alpha = np.ones((16, 20), np.float32)
+    alpha[0] = 0
+    needed = 16 * 20 * upscaling.FILLING
+    monkeypatch.setattr(upscaling, 'free_on_machine', lambda: needed)
+    fill_transparent(replace(image, alpha=alpha))
+    monkeypatch.setattr(upscaling, 'free_on_machine', lambda: needed - 1)
+    with pytest.raises(UserError, match=r'20×16 px with transparency need .* GB are free; end other programs'):
+        fill_transparent(replace(image, alpha=alpha))
+    assert fill_transparent(image) is image
 
 
 def test_strips_have_the_colours_and_transparency_of_the_whole(image):

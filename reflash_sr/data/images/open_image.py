@@ -19,6 +19,7 @@ LIMIT = 'REFLASH_SR_MAX_MEGAPIXELS'  # environment variable
 DEFAULT_LIMIT = 1000  # megapixels
 LARGE = 50_000_000  # px: from here on, free memory is checked before decoding
 NEEDED = 24  # bytes of memory per pixel while an image is decoded, turned upright and converted to float32
+NEEDED_ALPHA = 41  # the same with transparency; colours of 16 bits need 36
 # Formats that Pillow reads, but that are no raster images: vector graphics, films, containers of metadata.
 _OTHERS = frozenset({'EPS', 'MPEG', 'IPTC'})
 # Files that took the place of an image, by their beginning.
@@ -56,7 +57,7 @@ def open_image(source: str | os.PathLike | IO[bytes]) -> Iterator[ImageFile.Imag
         stack.enter_context(_no_warnings_of_pillow())
         file = stack.enter_context(open(source, 'rb')) if isinstance(source, (str, os.PathLike)) else source
         image = stack.enter_context(_identify(file))
-        _check_size(*image.size)
+        _check_size(*image.size, NEEDED_ALPHA if image.mode.upper().endswith('A') else NEEDED)
         yield image
 
 
@@ -87,7 +88,7 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
                                              if start.lower().startswith(begin)), 'no known image format'))
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, per_pixel: int) -> None:
     text = os.environ.get(LIMIT, '')
     try:
         limit = float(text or DEFAULT_LIMIT)
@@ -100,8 +101,8 @@ def _check_size(width: int, height: int) -> None:
         raise TooLarge(f'{width}×{height} px are more than the limit of {limit:g} megapixels',
                        f'to read it, set the environment variable {LIMIT}={-(-pixels // 10**6)}')
     free = free_on_machine() if pixels > LARGE else None
-    if free is not None and NEEDED * pixels > free:
-        raise TooLarge(f'{width}×{height} px need {NEEDED * pixels / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are '
+    if free is not None and per_pixel * pixels > free:
+        raise TooLarge(f'{width}×{height} px need {per_pixel * pixels / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are '
                        'free', 'end other programs, or cut it into parts')
 
 

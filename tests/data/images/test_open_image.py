@@ -84,11 +84,12 @@ def test_the_limit_is_said_with_the_way_to_raise_it(tmp_path, monkeypatch, read)
         read(path)
 
 
-def test_an_image_that_needs_more_than_the_free_memory_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(('kind', 'needed'), [(2, '4.7'), (6, '8.0')])
+def test_an_image_that_needs_more_than_the_free_memory_is_refused(tmp_path, monkeypatch, kind, needed):
     path = tmp_path / 'x.png'
-    path.write_bytes(png_header(14_000))
+    path.write_bytes(png_header(14_000, kind))
     monkeypatch.setattr(opening, 'free_on_machine', lambda: 10**9)
-    with pytest.raises(UserError, match=r'x\.png: .*14000×14000 px need 4\.7 GB of memory, 1\.0 GB are free'):
+    with pytest.raises(UserError, match=rf'x\.png: .*14000×14000 px need {needed} GB of memory, 1\.0 GB are free'):
         read_image(path)
 
 

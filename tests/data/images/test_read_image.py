@@ -99,13 +99,13 @@ def test_photographs_of_installed_packages_are_there_and_held_out_ones_apart():
         photo_paths('test')
 
 
-def png_header(side):
-    """A PNG file of about 100 bytes that claims to be ``side`` × ``side`` px."""
+def png_header(side, kind=2):
+    """A PNG file of about 100 bytes that claims to be ``side`` × ``side`` px, RGB (2) or RGBA (6)."""
 
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
 
-    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)) +
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', side, side, 8, kind, 0, 0, 0)) +
             chunk(b'IDAT', zlib.compress(b'\0' * 99)) + chunk(b'IEND', b''))
 
 
