@@ -28,7 +28,7 @@ def follow_file(optimiser: torch.optim.Optimizer, section: Mapping[str, Any],
     logger = get_root_logger()
     for group, fresh in zip(optimiser.param_groups, as_in_file):
         cycled = CYCLED if 'max_momentum' in fresh else ()
-        for key in dict.fromkeys([*section, *OF_SCHEDULERS]):
+        for key in dict.fromkeys([*section, *OF_SCHEDULERS, *CYCLED]):
             value, before = _plain(fresh.get(key)), _plain(group.get(key))
             if key not in fresh or key == 'lr' or key in cycled or before == value:
                 continue

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.models.optimisers import OF_SCHEDULERS
 from reflash_sr.options.known_keys import IMAGE_MODELS
 from reflash_sr.system.files import relative
 from reflash_sr.weights import state_dict as weights
@@ -111,7 +112,7 @@ def _misfit(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Paramete
     groups, moments = states[0].get('param_groups'), states[0].get('state')
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(moments, Mapping):
         return 'it is not one group of parameters'
-    unknown = sorted(map(str, set(groups[0]) - {*optimiser.param_groups[0], 'initial_lr'}))
+    unknown = sorted(map(str, set(groups[0]) - {*optimiser.param_groups[0], *OF_SCHEDULERS}))
     if unknown:
         return f'it has {", ".join(unknown)}'
     count = len(groups[0].get('params', []))

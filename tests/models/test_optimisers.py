@@ -80,3 +80,14 @@ def test_another_schedule_holds(opt):
     again.resume_training(state_of(first, 5))
     proceed(again, [6])
     assert again.get_current_learning_rate() == pytest.approx([1e-3 * (1 + math.cos(math.pi * 5 / 100)) / 2], rel=1e-4)
+
+
+def test_momentum_that_a_schedule_cycled_is_the_files_again_under_another(opt):
+    opt['train']['optim_g'] = {'type': 'Adam', 'lr': 1e-3}
+    opt['train']['scheduler'] = {'type': 'OneCycleLR', 'max_lr': 1e-3, 'total_steps': 50}
+    first = run(opt, range(1, 6), 1e-3)
+    assert first.optimizer_g.param_groups[0]['betas'][0] != 0.9
+    opt['train']['scheduler'] = {'type': 'MultiStepRestartLR', **SECTIONS['MultiStepRestartLR']}
+    again = build(opt)
+    again.resume_training(state_of(first, 5))
+    assert list(again.optimizer_g.param_groups[0]['betas']) == [0.9, 0.999]

@@ -18,11 +18,14 @@ import yaml
 from PIL import Image
 
 from reflash_sr.errors import UserError
+from reflash_sr.models.schedulers import build_scheduler
+from reflash_sr.options.known_keys import SCHEDULERS
 from reflash_sr.system.signals import StopSignals, exit_on_ctrl_c_during_import, restore_ctrl_c
 from reflash_sr.training import resume
 from reflash_sr.weights.network_from_file import open_network
 from tests import forked
 from tests.conftest import smooth_image
+from tests.models.test_schedulers import ARGUMENTS
 
 TOTAL = 40
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -367,6 +370,16 @@ def test_a_state_written_by_0_1_0_is_continued_as_by_0_1_0(tmp_path, moments):
         for one, two in zip(before, after, strict=True):
             assert float(two.pop('value')) == pytest.approx(float(one.pop('value')), abs=0.01)
             assert one == two
+
+
+@pytest.mark.parametrize('name', SCHEDULERS)
+def test_states_of_every_scheduler_fit(name):
+    """Those that cycle the momentum add entries of their own to the optimiser's groups."""
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    before, now = (torch.optim.Adam(parameters, lr=1e-3) for _ in range(2))
+    cycling = {'cycle_momentum': True} if name == 'CyclicLR' else {}
+    build_scheduler(before, {'type': name, **ARGUMENTS[name], **cycling})
+    assert resume._misfit(now, parameters, [before.state_dict()]) is None
 
 
 def test_a_network_that_is_not_saved_is_not_asked_for(tmp_path):
