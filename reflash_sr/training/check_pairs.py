@@ -19,6 +19,7 @@ from reflash_sr.data.images.deep_colour import UPRIGHT
 from reflash_sr.data.images.image_source import lmdb_keys, read_list
 from reflash_sr.data.images.read_image import check_all, image_size, orientation_of, read_image
 from reflash_sr.errors import UserError
+from reflash_sr.options.value_rules import POSITIVE_INT
 
 Size = tuple[int, int]  # height and width, px
 PAIRED = (PairedImageDataset, RealESRGANPairedDataset)
@@ -73,6 +74,9 @@ def check_pairs(dataset: Any, section: Mapping[str, Any], scale: int) -> dict[Pa
     pairs = _pairs_of(dataset, lmdbs)
     if not pairs:
         return {}
+    patch = section.get('gt_size', scale)
+    if is_train and not (POSITIVE_INT.holds(patch) and patch % scale == 0):
+        raise UserError(f'gt_size: must be a multiple of the scale, {scale}, above 0, not {patch!r}')
     files = [path for pair in pairs for path in pair]
     sizes = _sizes_in(lmdbs) if lmdbs else _sizes_of(files, isinstance(dataset, BASICSR))
     found = {}
@@ -81,9 +85,9 @@ def check_pairs(dataset: Any, section: Mapping[str, Any], scale: int) -> dict[Pa
         found[lq_path] = (lq[0] * scale, lq[1] * scale)
         for gt_path in gt_paths:
             _check_pair(lq_path, lq, gt_path, sizes[gt_path], scale, 1 if is_train else scale)
-        if is_train and min(lq) * scale < section.get('gt_size', 0):
+        if is_train and min(lq) * scale < patch:
             raise UserError(f'{lq_path}: {lq[1]}×{lq[0]} px is smaller than gt_size / scale, '
-                            f"{section['gt_size'] // scale}; remove it or lower gt_size")
+                            f'{patch // scale}; remove it or lower gt_size')
     if not is_train and not lmdbs:
         check_all(files, 1, 'empty')
     if not lmdbs and isinstance(dataset, PAIRED):

@@ -142,7 +142,9 @@ def check_network(opt: Mapping[str, Any]) -> None:
         net = attempt('network_g', cls, cls, **section)
     channels = min(map(channels_of, opt['datasets'].values()))
     if opt['model_type'] in IMAGE_MODELS + GAN_MODELS:
-        _check_image(net, opt['scale'], channels, size_multiple(opt['network_g']))
+        data = opt['datasets'].get('train', {})
+        gt_size = opt.get('gt_size') or data.get('gt_size') or 0
+        _check_image(net, opt['scale'], channels, size_multiple(opt['network_g']), gt_size)
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_pretrained(opt['path'])
@@ -154,11 +156,14 @@ def check_network(opt: Mapping[str, Any]) -> None:
         check_room(opt, net)
 
 
-def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int) -> None:
-    """Run the network once on a small image: its output must be ``scale`` times as large."""
+def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int, gt_size: int) -> None:
+    """Run the network once on a small image: its output must be ``scale`` times as large.
+
+    It is also run on LQ patches for ``gt_size`` (0: no training) if their side is no multiple: training does not pad.
+    """
     side = -(-SMALL // multiple) * multiple
 
-    def run(count: int) -> Any:
+    def run(count: int, side: int = side) -> Any:
         with keep_rng(), torch.no_grad():
             return attempt('network_g', type(net), net.eval(), torch.zeros(1, count, side, side))
 
@@ -181,6 +186,14 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int)
         made = tuple(getattr(sr, 'shape', ()))
         raise UserError(f'network_g: returns {made} for an image of (1, {channels}, {side}, {side}); scale: {scale} '
                         f'needs {wanted}. Check upscale or scale, upsampler, num_in_ch and num_out_ch')
+    patch = gt_size // scale
+    if patch % multiple:
+        try:
+            run(channels, patch)
+        except UserError as error:
+            raise UserError(f'datasets: train: gt_size: {gt_size} px makes LQ patches of {patch} px, but '
+                            f'{type(net).__name__} needs a multiple of {multiple}; write '
+                            f'{-(-patch // multiple) * multiple * scale}') from error
 
 
 def _check_training(train: Mapping[str, Any], net: torch.nn.Module, channels: int) -> None:

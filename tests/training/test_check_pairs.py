@@ -66,6 +66,12 @@ def test_a_few_pixels_beyond_a_multiple_of_the_scale_are_cut_as_basicsr_does(ope
         open_sets(train={**section, **TRAIN})
 
 
+@pytest.mark.parametrize('gt_size', [0, -16, 18, 16.0, None])
+def test_a_patch_that_is_no_multiple_of_the_scale_is_refused(open_sets, gt_size):
+    with pytest.raises(UserError, match=rf'datasets: train: gt_size: must be a multiple of the scale, 4, .*{gt_size}$'):
+        open_sets(train={**paired('pairs', [(64, 64)], [(16, 16)], **TRAIN), 'gt_size': gt_size})
+
+
 def test_training_pairs_smaller_than_a_patch_are_named(open_sets):
     with pytest.raises(UserError, match=r'train: pairs/lq/1\.png: 16×3 px is smaller than gt_size / scale, 4;'):
         open_sets(train=paired('pairs', [(64, 64), (12, 64)], [(16, 16), (3, 16)], **TRAIN))

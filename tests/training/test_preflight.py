@@ -81,7 +81,22 @@ def test_networks_with_any_window_are_accepted(training_options, tmp_path, windo
     network = {'type': 'DropoutSwinIR', 'upscale': 4, 'img_size': 24, 'depths': [1], 'num_heads': [1], 'embed_dim': 8,
                'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect', **({'window_size': window} if window else {})}
     training_options.update(network_g=network)
+    training_options['datasets']['train']['gt_size'] = 4 * (window or 7)  # training does not pad its patches
     preflight.check_network(expanded(training_options, tmp_path))
+
+
+@pytest.mark.parametrize(('gt_size', 'message'), [
+    (16, None), (24, 'gt_size: 24 px .* patches of 6 px, .* of 4; write 32')])
+def test_patches_that_a_window_does_not_divide_are_refused(training_options, tmp_path, gt_size, message):
+    training_options['datasets']['train']['gt_size'] = gt_size
+    training_options['network_g'] = {'type': 'SwinIR', 'upscale': 4, 'img_size': 8, 'window_size': 4, 'depths': [1],
+                                     'num_heads': [1], 'embed_dim': 8, 'mlp_ratio': 1, 'upsampler': 'pixelshuffle'}
+    opt = expanded(training_options, tmp_path)
+    if message is None:
+        preflight.check_network(opt)
+    else:
+        with pytest.raises(UserError, match=f'datasets: train: {message}'):
+            preflight.check_network(opt)
 
 
 def test_networks_of_grey_images_are_accepted_with_grey_data(training_options, tmp_path):
