@@ -86,6 +86,9 @@ def _check(opt: dict[str, Any], is_train: bool, changes: list[str]) -> None:
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
         if opt['val'] is not None and 'val_freq' not in opt['val']:
             raise UserError("val: val_freq: is missing; write after how many iterations to validate, as in '5000'")
+    elif is_owned(model) and not (opt['val'].get('metrics') or opt['val'].get('save_img')):
+        raise UserError('val: has neither metrics nor save_img: true, so this test would give nothing; write at least '
+                        'one of them')
     if opt['val'] is not None:
         opt['val'] = {'save_img': False, 'suffix': None} | opt['val']
 

@@ -106,7 +106,7 @@ SCHEDULERS = BASICSR_SCHEDULERS | {name: getattr(torch.optim.lr_scheduler, name)
 # Keys that stand in published option files of BasicSR and Real-ESRGAN, although the class does not read them.
 UNREAD = {'RealESRGANDataset': ('gt_size',), 'Vimeo90KRecurrentDataset': ('interval_list',),
           'VideoTestVimeo90KDataset': ('padding',), 'REDSRecurrentDataset': ('dataroot_flow',)}  # yapf: disable
-UNREAD_AT_TOP = ('crop_border', 'save_img')
+UNREAD_AT_TOP = ('crop_border', 'save_img', 'suffix', 'print_network')
 # Keys at the top of Real-ESRGAN's option files that cannot be moved under datasets: train as they are.
 REAL_ESRGAN = {'queue_size': 'remove it: every sample is degraded on its own'} | dict.fromkeys(
     ('l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm'), 'write gt_usm under datasets: train, for the whole run')

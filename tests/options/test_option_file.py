@@ -334,3 +334,13 @@ def test_the_papers_twins_differ_in_dropout_alone(net, p):
     plain, dropped = (option_file.load(f'options/train_{net}_real_{name}.yml') for name in ('p0', f'p0{p * 10:.0f}'))
     assert (plain['network_g'].pop('dropout_p'), dropped['network_g'].pop('dropout_p')) == (0, p)
     assert {**plain, 'name': ''} == {**dropped, 'name': ''}
+
+
+def test_a_test_that_would_give_nothing_is_refused(training_options):
+    """As older files of BasicSR and SRFormer would, whose save_img and suffix stand at the top."""
+    data = training_options['datasets']['val']
+    opt = {**{key: training_options[key] for key in ('name', 'scale', 'network_g')}, 'model_type': 'SRModel',
+           'datasets': {'test_1': data}, 'path': {}, 'suffix': None, 'print_network': False, 'save_img': True}
+    with pytest.raises(UserError, match=r'x\.yml: val: has neither metrics nor save_img: true'):
+        checks.check(copy.deepcopy(opt), 'x.yml', is_train=False)
+    checks.check({**opt, 'val': {'save_img': True}}, 'x.yml', is_train=False)
