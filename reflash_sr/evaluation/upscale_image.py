@@ -66,7 +66,7 @@ def fill_transparent(image: FullImage) -> FullImage:
     """Give transparent pixels, of alpha up to :data:`HIDDEN`, the colour of the nearest visible pixel.
 
     Their own colour is often black. It would be mixed with that of visible pixels, as a dark fringe. A note for the
-    user is added if their colours differ, and so are perhaps of use.
+    user is added if the colours under full transparency differ, and so are perhaps of use.
 
     Raises:
         UserError: It needs more memory than is free.
@@ -78,13 +78,14 @@ def fill_transparent(image: FullImage) -> FullImage:
         return image
     needed, free = FILLING * hidden.size, free_on_machine()
     if free is not None and needed > free:
-        raise UserError(f'{hidden.shape[1]}×{hidden.shape[0]} px with transparency need {needed / 1e9:.1f} GB of memory '
-                        f'more, {free / 1e9:.1f} GB are free; end other programs, or cut it into parts')
+        height, width = hidden.shape
+        raise UserError(f'{width}×{height} px with transparency need {needed / 1e9:.1f} GB of memory more, '
+                        f'{free / 1e9:.1f} GB are free; end other programs, or cut it into parts')
     places = distance_transform_edt(hidden, return_distances=False, return_indices=True)[:, hidden]
-    colour, before = image.colour.copy(), image.colour[hidden]
+    colour, before = image.colour.copy(), image.colour[image.alpha == 0]
     colour[hidden] = image.colour[tuple(places)]
-    note = ('colours under transparency became those of the nearest visible pixel',)
-    return replace(image, colour=colour, notes=image.notes + (note if (before != before[0]).any() else ()))
+    note = ('colours under full transparency became those of the nearest visible pixel',)
+    return replace(image, colour=colour, notes=image.notes + (note if (before != before[:1]).any() else ()))
 
 
 def _seen(image: FullImage, restorer: Restorer) -> torch.Tensor:

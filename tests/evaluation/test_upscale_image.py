@@ -90,7 +90,7 @@ def test_hidden_colours_become_those_of_the_nearest_visible_pixel_and_visible_on
     assert np.array_equal(filled.colour[:, :5], image.colour[:, :5])
     assert np.array_equal(filled.colour[8:, 5:], np.repeat(image.colour[8:, 4:5], 15, axis=1))
     assert np.array_equal(filled.alpha, alpha)
-    assert 'under transparency' in filled.notes[0]
+    assert 'under full transparency' in filled.notes[0]
     uniform = image.colour.copy()
     uniform[:, 5:] = 0
     assert fill_transparent(replace(image, colour=uniform, alpha=alpha)).notes == ()
