@@ -98,14 +98,14 @@ def _rank(key: str, state: State) -> int | None:
     levels = key.split('.')
     if any(map(_COMPANION.fullmatch, levels)):
         return None
-    if levels[-1] in KEYS:
-        return KEYS.index(levels[-1])
-    if key != BARE and not any('.' in name for name in state):  # such as the state of an optimiser
+    averaged, trained = KEYS
+    if levels[-1] == averaged:
+        return 0
+    if levels[-1] != trained and key != BARE and not any('.' in name for name in state):  # such as of an optimiser
         return None
     if _AVERAGED.fullmatch(levels[-1]):
-        return len(KEYS)
-    return next((rank for rank, names in enumerate((_GENERATOR, _USUAL), len(KEYS) + 1) if levels[-1] in names),
-                len(KEYS) + 3)
+        return 1  # neosr writes 'params-ema' beside 'params'
+    return next((rank for rank, names in enumerate(((trained,), _GENERATOR, _USUAL), 2) if levels[-1] in names), 5)
 
 
 def _nothing(path: str | os.PathLike, content: Mapping[Any, Any]) -> str:

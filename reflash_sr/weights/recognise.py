@@ -42,11 +42,11 @@ def recognise(loaded: Weights, fits: Callable[[Section, Weights], bool]) -> tupl
         return known
     if section is not None:
         return section, loaded  # what does not fit is said when the weights are loaded
-    others = ('nor one that spandrel knows' if spandrel_networks.available() else
-              f'and the networks of other projects need {spandrel_networks.INSTALL}')
+    others = ('spandrel does not know it' if spandrel_networks.available() else
+              f'networks of other projects need {spandrel_networks.INSTALL}')
     if other:
-        raise UserError(f'{loaded.path}: {other}, {others}')
-    raise UserError(f"{loaded.path}: does not say what network it holds, and is neither an {', an '.join(FAMILIES)} "
+        raise UserError(f'{loaded.path}: {other}; {others}')
+    raise UserError(f"{loaded.path}: does not say what network it holds, and is none of {', '.join(FAMILIES)}; "
                     f'{others}; give its option file with --opt, or its class with --arch')
 
 

@@ -29,6 +29,7 @@ FILES = {
     'bare, as of KAIR': (WANTED, 'bare'),
     'bare, with numbers beside': ({**WANTED, 'epoch': 3, 'psnr': 27.5, 'note': None}, 'bare'),
     'params': ({'params': WANTED}, 'params'),
+    'of neosr': ({'params': OTHER, 'params-ema': WANTED}, 'params-ema'),
     'both': ({'params': OTHER, 'params_ema': WANTED}, 'params_ema'),
     'params-ema': ({'params-ema': WANTED}, 'params-ema'),
     'model': ({'model': WANTED, 'optimizer': OPTIMISER, 'iter': 3}, 'model'),

@@ -84,7 +84,7 @@ def test_without_the_extra_such_a_file_names_it(build, tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         open_network(path)
     assert str(caught.value) == (
-        f"{path}: it is an ESRGAN network with 1 upsampling step, and BasicSR's RRDBNet always has 2, and the networks "
+        f"{path}: it is an ESRGAN network with 1 upsampling step, and BasicSR's RRDBNet always has 2; networks "
         'of other projects need pip install -e ".[models]"')
 
 
