@@ -47,7 +47,7 @@ ENLARGE = Rule('a number above 0, or auto', lambda v: v == 'auto' or POSITIVE.ho
 ONE_FOLDER = Rule('one folder (only the datasets of this package take a list, in dataroot_gt)', TEXT.holds)
 
 TOP = {
-    'name': NAME, 'model_type': TEXT, 'scale': up_to(16), 'num_gpu': NUM_GPU, 'manual_seed': COUNT,
+    'name': NAME, 'model_type': TEXT, 'scale': up_to(16), 'num_gpu': NUM_GPU, 'manual_seed': or_none(COUNT),
     'datasets': SECTION, 'path': SECTION_OR_NONE, 'train': SECTION, 'val': SECTION_OR_NONE, 'logger': SECTION,
     'dist_params': SECTION, 'find_unused_parameters': BOOL, 'study': SECTION,
 }  # yapf: disable

@@ -19,7 +19,7 @@ from typing import Any
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import known_keys
 from reflash_sr.options import option_file as options
-from reflash_sr.options.value_rules import BOOL, SECTION, Rule
+from reflash_sr.options.value_rules import BOOL, COUNT, SECTION, Rule
 from reflash_sr.weights.file_formats import suffix_of
 
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
@@ -114,7 +114,7 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
                 raise UserError(f'study: {key}: is not a known key{suggest(key, KEYS)}')
             if not KEYS[key].holds(value):
                 raise UserError(f'study: {key}: must be {KEYS[key].wanted}, not {value!r}')
-        for key, rule in (('name', known_keys.NAME), ('manual_seed', known_keys.TOP['manual_seed'])):
+        for key, rule in (('name', known_keys.NAME), ('manual_seed', COUNT)):
             if not rule.holds(opt.get(key)):
                 raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
         axes = _axes(section.get('axes'), opt)

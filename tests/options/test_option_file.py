@@ -344,3 +344,7 @@ def test_a_test_that_would_give_nothing_is_refused(training_options):
     with pytest.raises(UserError, match=r'x\.yml: val: has neither metrics nor save_img: true'):
         checks.check(copy.deepcopy(opt), 'x.yml', is_train=False)
     checks.check({**opt, 'val': {'save_img': True}}, 'x.yml', is_train=False)
+
+
+def test_a_seed_may_be_empty_as_in_basicsr(training_options):
+    checks.check({**training_options, 'manual_seed': None}, 'x.yml', is_train=True)
