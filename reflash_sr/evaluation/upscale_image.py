@@ -66,7 +66,7 @@ def fill_transparent(image: FullImage) -> FullImage:
     """Give transparent pixels, of alpha up to :data:`HIDDEN`, the colour of the nearest visible pixel.
 
     Their own colour is often black. It would be mixed with that of visible pixels, as a dark fringe. A note for the
-    user is added if the colours under full transparency differ, and so are perhaps of use.
+    user is added if colours under full transparency differ, and so are perhaps of use.
 
     Raises:
         UserError: It needs more memory than is free.

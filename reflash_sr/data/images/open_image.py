@@ -57,7 +57,8 @@ def open_image(source: str | os.PathLike | IO[bytes]) -> Iterator[ImageFile.Imag
         stack.enter_context(_no_warnings_of_pillow())
         file = stack.enter_context(open(source, 'rb')) if isinstance(source, (str, os.PathLike)) else source
         image = stack.enter_context(_identify(file))
-        _check_size(*image.size, per_pixel=NEEDED_ALPHA if image.mode.upper().endswith('A') else NEEDED)
+        width, height = image.size
+        _check_size(width, height, NEEDED_ALPHA if image.mode.upper().endswith('A') else NEEDED)
         yield image
 
 
