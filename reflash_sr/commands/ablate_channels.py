@@ -138,7 +138,7 @@ def _draw_layer(folder: ResultFolder, layer: str, found: Mapping[str, LayerAblat
     curves = {label: one.curves() for label, one in found.items()}
     by_kind = {kind: {label: some[kind] for label, some in curves.items()} for kind in next(iter(curves.values()))}
     if by_kind:
-        save(figures.figure_in_turn(by_kind, f'PSNR while channels of {layer} are removed'),
+        save(figures.figure_in_turn(by_kind, f'PSNR while channels of layer {layer} are removed'),
              folder.path / f'in_turn_{name}.png')
 
 

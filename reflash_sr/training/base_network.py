@@ -44,12 +44,13 @@ def describe_bases(opt: dict[str, Any]) -> None:
 
 
 def _of_checkpoint(opt: Mapping[str, Any], label: str) -> dict[str, Any] | None:
-    """The base in the newest checkpoint of a run that is continued; None if there is none."""
-    state = opt['path'].get('resume_state')
-    if not opt.get('auto_resume') and state is None:
-        return None
-    folder = Path(opt['path']['models']) if state is None else Path(state).absolute().parents[1] / 'models'
-    for path in sorted(folder.glob(f'net_{label}_*'), key=os.path.getmtime, reverse=True):
+    """The base in the weights file of a run, or in the newest checkpoint of one that is continued; None without."""
+    state, given = opt['path'].get('resume_state'), opt['path'].get(f'pretrain_network_{label}')
+    found = [] if given is None else [Path(given)]
+    if opt.get('auto_resume') or state is not None:
+        folder = Path(opt['path']['models']) if state is None else Path(state).absolute().parents[1] / 'models'
+        found = sorted(folder.glob(f'net_{label}_*'), key=os.path.getmtime, reverse=True) + found
+    for path in found:
         try:
             base = (load_weights(path).network_g or {}).get('base')
         except UserError:

@@ -64,6 +64,19 @@ def test_training_begins_with_the_weights_of_the_file_and_its_checkpoint_stands_
     assert open_network('experiments/tiny/models/net_g_2.pth').network_g == after.network_g
 
 
+def test_a_checkpoint_is_tested_without_the_file_with_which_its_training_began(short, image_folder):
+    path = save_own('MSRResNet')
+    assert train(short, base=str(path), dropout_p=0.5) == 0
+    path.unlink()
+    Path('test.yml').write_text(yaml.safe_dump({
+        'name': 'tested', 'model_type': 'ReflashSRModel', 'scale': 4, 'num_gpu': 0, 'dist_params': None,
+        'network_g': {'type': 'WithDropout', 'base': str(path), 'dropout_p': 0.5},
+        'path': {'pretrain_network_g': 'experiments/tiny/models/net_g_1.pth'},
+        'datasets': {'test': {'type': 'DegradationTestDataset', 'dataroot_gt': str(image_folder)}},
+        'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 4}}}}), encoding='utf-8')
+    assert cli.main(['test', '-opt', 'test.yml']) == 0
+
+
 def test_a_file_that_is_gone_is_said_and_nothing_is_written(short, capsys):
     assert train(short, base='gone.pth') == 2
     assert 'fine.yml: network_g: base: gone.pth: no such weights file' in capsys.readouterr().err
