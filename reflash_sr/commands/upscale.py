@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -205,6 +206,7 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
         RunError: A result cannot be written, for instance because the disk is full.
     """
     output = Path(output).expanduser()
+    existed = output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()
@@ -229,6 +231,9 @@ def upscale(jobs: Sequence[Job], restorer: Restorer, output: str | os.PathLike, 
             if not is_out_of_memory(error):
                 raise
             summary.broken.append(f'{job.source}: not enough memory; try --tile 256, or less')
+    if not (existed or summary.written):
+        with contextlib.suppress(OSError):  # not empty
+            output.rmdir()
     return summary
 
 

@@ -134,6 +134,14 @@ def test_an_image_that_the_network_does_not_take_does_not_keep_the_rest(image_fo
     assert '\n' not in broken
 
 
+def test_a_folder_that_stays_empty_goes_again(restorer, tmp_path):
+    (tmp_path / 'a.png').write_text('no image')
+    (tmp_path / 'there').mkdir()
+    for name, stays in (('new', False), ('there', True)):
+        assert run(tmp_path / 'a.png', restorer, tmp_path / name).broken
+        assert (tmp_path / name).exists() == stays
+
+
 def test_equal_names_are_told_apart(tmp_path):
     for name in ('a.png', 'a.bmp', 'b.png'):
         (tmp_path / 'in').mkdir(exist_ok=True)
