@@ -50,7 +50,7 @@ def _in_zip(path: str | os.PathLike) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return ''
+        return ''  # damaged, which the reader of weights says
     if any(re.match(r'[^/]*/(code/|constants\.pkl$)', name) for name in names):
         return ("is a TorchScript program, not weights; save its weights: "
                 "torch.save(torch.jit.load('FILE').state_dict(), 'weights.pth')")

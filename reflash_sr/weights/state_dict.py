@@ -87,11 +87,9 @@ def load_pretrained(section: Mapping[str, Any], label: str = 'g', key: str | Non
     Raises:
         UserError: As for :func:`load_weights`.
     """
-    path, named = section[f'pretrain_network_{label}'], section.get(f'param_key_{label}')
-    key = section.get(f'param_key_{label}', 'params') if key is None else key
-    keys = [one for one in (key, named) if one is not None]
-    loaded = load_weights(path, keys)
-    return loaded if named is None or loaded.key in keys else load_weights(path, named=named)
+    written = f'param_key_{label}'
+    key = section.get(written, 'params') if key is None else key
+    return load_weights(section[f'pretrain_network_{label}'], key, section.get(written))
 
 
 def differences(wanted: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:

@@ -139,11 +139,9 @@ def read_header(path: str | os.PathLike) -> tuple[int, int, bool]:
     try:
         with open_image(path) as image:
             width, height = image.size
-            # EXIF orientations 5 to 8 swap the sides; new versions of Pillow do so themselves in TIFF files. EXIF data
-            # after the pixels of a PNG file are not found, because that needs decoding.
+            # EXIF orientations 5 to 8 swap the sides; new versions of Pillow do so themselves in TIFF files.
             is_deep = image.mode in _SIXTEEN_BIT or has_deep_colour(image)
-            known = image.format != 'PNG' or 'exif' in image.info
-            turned = known and image.getexif().get(ORIENTATION, 1) >= 5
+            turned = _orientation(image) >= 5
             if image.format == 'TIFF':
                 turned &= width == image.tag_v2[IMAGE_WIDTH]  # type: ignore[attr-defined]  # TiffImageFile
     except Exception as error:  # as in read_image
@@ -156,9 +154,14 @@ def orientation_of(path: str | os.PathLike) -> int:
     check_regular(path, 'image')
     try:
         with open_image(path) as image:
-            return image.getexif().get(ORIENTATION, 1) if image.format != 'PNG' or 'exif' in image.info else 1
+            return _orientation(image)
     except Exception as error:  # as in read_image
         raise unreadable(path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, without decoding: EXIF data after the pixels of a PNG file are not found."""
+    return image.getexif().get(ORIENTATION, 1) if image.format != 'PNG' or 'exif' in image.info else 1
 
 
 def depth_note(deep: Sequence[bool]) -> str:
