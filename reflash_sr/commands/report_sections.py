@@ -11,16 +11,14 @@ from typing import Any
 from reflash_sr.commands.html_page import Details, Figure, Section, Table
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
-from reflash_sr.weights.network_from_file import TrainedNetwork
-
-KIND = {1: ' of Y', 3: '', 4: ' of RGBA'}  # of a network, by its number of channels
+from reflash_sr.weights.network_from_file import CHANNELS, TrainedNetwork
 
 
 def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
     """A table of the networks and their files."""
     head = ('name', 'network', 'p', 'parameters', 'iterations', 'weights', 'SHA-256')
     return Section('Networks', [Table(head, [
-        (one.label, one.kind + KIND[one.channels], _number(one.known_p, 'g'), f'{one.parameters:,}',
+        (one.label, _kind(one), _number(one.known_p, 'g'), f'{one.parameters:,}',
          f"{one.trained['iter']:,}" if one.trained.get('iter') else 'not stated', one.key, one.sha256[:12])
         for one in networks], 2)])
 
@@ -73,6 +71,11 @@ def ablation_section(path: Path) -> Section:
         Table(('network', 'layer', 'PSNR (dB)', 'largest drop (dB)', 'Gini of drops', 'of their sizes',
                'PSNR rises without', 'may go (index)', 'may go (random)'), rows, 2),
         *_figures(path)])
+
+
+def _kind(network: TrainedNetwork) -> str:
+    of = CHANNELS[network.channels]
+    return network.kind + ('' if of == 'RGB' else f' of {of}')
 
 
 def _psnr(layer: Mapping[str, Any]) -> str:
