@@ -36,10 +36,10 @@ setup(
     packages=find_packages(include=['reflash_sr', 'reflash_sr.*']),
     package_data={'reflash_sr': ['commands/*.j2', 'py.typed']},
     cmdclass={'build_py': BuildWithShippedFiles},
-    # Not 3.13: BasicSR 1.4.2 is installed from source, and its own build fails there.
-    python_requires='>=3.10,<3.13',
+    py_modules=['install_basicsr'],
+    python_requires='>=3.10',
     install_requires=[
-        'basicsr>=1.4.2',
+        'basicsr>=1.4.2; python_version < "3.13"',  # later, its own build fails: install_basicsr.py
         'torch>=2.6',
         'torchvision',
         'numpy',
@@ -56,7 +56,9 @@ setup(
         'matplotlib>=3.6',
         'threadpoolctl',
         'tqdm',
-        'setuptools; python_version >= "3.12"',  # BasicSR imports distutils, which Python dropped in 3.12
+        # BasicSR imports distutils, which Python dropped in 3.12, and tb-nightly imports pkg_resources, which
+        # setuptools dropped in 82.
+        'setuptools>=77,<82',
     ],
     extras_require={
         'test': ['pytest>=7', 'hypothesis', 'ruff', 'mypy', 'onnx', 'onnxscript', 'spandrel', 'submitit', 'nbclient',

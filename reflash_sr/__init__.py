@@ -5,6 +5,7 @@ registries. The functions for notebooks (:mod:`reflash_sr.api`) are imported at 
 """
 
 import importlib
+import sys
 from typing import Any
 
 from reflash_sr.system import signals
@@ -13,7 +14,13 @@ signals.exit_on_ctrl_c_during_import()
 
 from reflash_sr import compat  # noqa: E402  (torch takes seconds to import; Ctrl-C meanwhile prints no traceback)
 
-compat.repair()
+try:
+    compat.repair()
+except ImportError as error:
+    if not signals.is_own_command():
+        raise
+    print(f'reflash_sr: error: {error}', file=sys.stderr)
+    sys.exit(2)
 
 from reflash_sr import archs, data, models  # noqa: E402, F401  (after the repair; imported to register the classes)
 from reflash_sr.dropout import FeatureDropout, feature_dropout, insert_dropout  # noqa: E402

@@ -17,34 +17,52 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# pip installs BasicSR by itself before Python 3.13; later its build fails.
+INSTALL_BASICSR = 'pip install basicsr' if sys.version_info < (3, 13) else 'python -m install_basicsr'
+
 
 def repair() -> None:
     """Apply the repairs that ``import basicsr`` needs. A second call changes nothing.
 
     Raises:
-        ImportError: Another BasicSR would be imported; without a traceback for ``python -m reflash_sr``.
+        ImportError: BasicSR or OpenCV cannot be used; says in one line what to run.
     """
-    problem = _other_basicsr()
-    if problem and sys.argv[0] == '-m':  # so while the package of a module that Python runs is imported
-        print(f'reflash_sr: error: {problem}', file=sys.stderr)
-        raise SystemExit(2)
+    problem = _basicsr_problem() or _opencv_problem()
     if problem:
         raise ImportError(problem)
     _alias_functional_tensor()
     _alias_distutils()
 
 
-def _other_basicsr() -> str:
-    """Find a copy of BasicSR that lacks parts, as in the repositories of NAFNet and Restormer.
+def _basicsr_problem() -> str:
+    """BasicSR is missing, or is a copy that lacks parts, as in the repositories of NAFNet and Restormer.
 
-    It would be imported instead of the installed one if Python searches its parent folder first.
+    A copy is imported instead of the installed one if Python searches its parent folder first.
     """
     found = importlib.util.find_spec('basicsr')
-    folders = list(found.submodule_search_locations or ()) if found else []
+    if found is None:
+        return f'BasicSR is not installed; run: {INSTALL_BASICSR}'
+    folders = list(found.submodule_search_locations or ())
     if not folders or (Path(folders[0]) / 'archs').is_dir():
         return ''
     return (f'{folders[0]} is another BasicSR, without basicsr.archs, and Python finds it first; start in another '
             'folder, or remove its parent from PYTHONPATH')
+
+
+def _opencv_problem() -> str:
+    """OpenCV is missing, or needs a library of a desktop, as ``opencv-python`` does in a small container."""
+    try:
+        importlib.import_module('cv2')
+    except ModuleNotFoundError as error:
+        if error.name != 'cv2':
+            raise
+        return 'OpenCV is not installed; run: pip install opencv-python-headless'
+    except ImportError as error:
+        if '.so' not in str(error):
+            raise
+        return (f'OpenCV cannot be loaded ({error}); run: apt-get install libgl1 libglib2.0-0 (as root), or install '
+                'the OpenCV that needs no screen: pip install --force-reinstall --no-deps opencv-python-headless')
+    return ''
 
 
 def _alias_functional_tensor() -> None:

@@ -78,18 +78,20 @@ def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> 
 def exit_on_ctrl_c_during_import() -> None:
     """Make Ctrl-C end the process at once, with status 130, until :func:`restore_ctrl_c` is called.
 
-    Only for this package's own commands (``basicsr``, ``reflash-sr``, ``python -m reflash_sr``, a file of ``tools/``),
-    and only if the handler is Python's default. ``KeyboardInterrupt`` is not enough: some libraries turn it into
-    another error while they are imported.
+    Only for this package's own commands, and only if the handler is Python's default. ``KeyboardInterrupt`` is not
+    enough: some libraries turn it into another error while they are imported.
     """
-    program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
-    if sys.argv[0] == '-m':  # Python's value while it imports the package of 'python -m'
-        is_own = ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
-    else:
-        is_own = program.name in ('basicsr', 'reflash-sr') or program.resolve().parent == tools
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if is_own and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if is_own_command() and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def is_own_command() -> bool:
+    """Whether Python runs ``basicsr``, ``reflash-sr``, ``python -m reflash_sr`` or a file of ``tools/``."""
+    if sys.argv[0] == '-m':  # Python's value while it imports the package of 'python -m'
+        return ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
+    program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
+    return program.name in ('basicsr', 'reflash-sr') or program.resolve().parent == tools
 
 
 def restore_ctrl_c() -> None:

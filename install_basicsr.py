@@ -1,0 +1,147 @@
+"""Install BasicSR where pip cannot build it: ``python -m install_basicsr``.
+
+The ``setup.py`` of BasicSR 1.4.2 reads a variable that ``exec`` made from ``locals()``. Python 3.13 no longer allows
+that (PEP 667), so the build fails. This program fetches the official source archive from the package index that pip is
+configured for, checks it, mends that one function, and lets pip build and install the result. Nothing else is changed.
+
+Only the standard library and pip are used: it runs before anything else is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+RELEASE = 'basicsr-1.4.2'
+SHA256 = 'b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87'
+FAILS_SINCE = (3, 13)
+BUILDER = 'setuptools>=77,<82'  # as in setup.py
+WHY = f'its setup.py fails on Python {FAILS_SINCE[0]}.{FAILS_SINCE[1]} and later (PEP 667)'
+# Text of BasicSR's files: what stands there once, and what takes its place.
+GET_VERSION = (
+    ("exec(compile(f.read(), version_file, 'exec'))", "exec(compile(f.read(), version_file, 'exec'), globals())"),
+    ("return locals()['__version__']", "return globals()['__version__']"),
+)
+TENSORBOARD = (('tb-nightly', 'tensorboard'),)
+
+# pip asks an archive's build backend for its name before it saves the archive, and BasicSR's own answer fails. This
+# backend, found by pip instead of setuptools, answers for it; nothing of the archive is run.
+BACKEND = f'''
+from pathlib import Path
+from types import SimpleNamespace
+
+def name_and_version(folder, config_settings=None):
+    info = Path(folder, '{RELEASE}.dist-info')
+    info.mkdir()
+    info.joinpath('METADATA').write_text('Metadata-Version: 2.1\\nName: basicsr\\nVersion: 1.4.2\\n')
+    return info.name
+
+__legacy__ = SimpleNamespace(prepare_metadata_for_build_wheel=name_and_version, build_wheel=None)
+'''
+
+
+class CannotInstall(Exception):
+    """BasicSR was not installed; the message says in one line why, and what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Install BasicSR if it is missing and pip alone cannot; returns the exit status, 2 if that failed."""
+    parser = argparse.ArgumentParser(
+        prog='python -m install_basicsr',
+        description=f'Install BasicSR 1.4.2 where pip alone cannot: {WHY}. Fetches the official source archive from '
+                    "pip's package index, checks its SHA-256, mends that function, and installs the result with pip.")
+    parser.add_argument('--tensorboard', action='store_true',
+                        help='let BasicSR require tensorboard instead of tb-nightly, which some package indexes lack '
+                             '(on every Python)')
+    args = parser.parse_args(argv)
+    try:
+        print(f'BasicSR: {_install(args.tensorboard)}')
+    except CannotInstall as error:
+        print(f'install_basicsr: error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def _install(tensorboard: bool) -> str:
+    """Do what is needed; returns what was done."""
+    found = importlib.util.find_spec('basicsr')
+    if found is not None:
+        folders = list(found.submodule_search_locations or ())
+        return f'nothing to do, it is there already ({folders[0] if folders else found.origin})'
+    if sys.version_info < FAILS_SINCE and not tensorboard:
+        version = '.'.join(map(str, FAILS_SINCE))
+        return f'nothing to do, before Python {version} pip installs it by itself (pip install basicsr)'
+    if importlib.util.find_spec('pip') is None:
+        raise CannotInstall('this Python has no pip; run python -m ensurepip, or activate the environment to use')
+    with tempfile.TemporaryDirectory(prefix='install_basicsr_') as folder:
+        print(f'BasicSR: fetching the source archive of 1.4.2, because {WHY}', flush=True)
+        source = _unpacked(_fetched(Path(folder)))
+        _replace_once(source / 'setup.py', GET_VERSION)
+        if tensorboard:
+            _replace_once(source / 'requirements.txt', TENSORBOARD)
+        print("BasicSR: mended get_version in setup.py; pip builds and installs it", flush=True)
+        _pip('install', '--quiet', BUILDER)
+        _pip('wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, str(source))
+        # By name, not by file: so pip records no path of a folder that is about to be deleted.
+        _pip('install', '--quiet', '--only-binary', 'basicsr', '--find-links', folder, 'basicsr==1.4.2')
+    return 'installed'
+
+
+def _fetched(folder: Path) -> Path:
+    """Let pip download the archive into ``folder``; its index, mirrors, proxies and certificates are pip's settings.
+
+    Returns:
+        The archive, its SHA-256 checked.
+    """
+    backend = folder / 'backend' / 'setuptools'
+    backend.mkdir(parents=True)
+    (backend / '__init__.py').touch()
+    (backend / 'build_meta.py').write_text(BACKEND, encoding='utf-8')
+    wanted = folder / 'wanted.txt'
+    wanted.write_text(f'basicsr==1.4.2 --hash=sha256:{SHA256}\n', encoding='utf-8')
+    _pip('download', '--quiet', '--no-deps', '--no-binary', 'basicsr', '--use-pep517', '--no-build-isolation',
+         '--dest', str(folder), '--requirement', str(wanted), PYTHONPATH=str(backend.parent))
+    archive = folder / f'{RELEASE}.tar.gz'
+    if not archive.is_file() or hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
+        raise CannotInstall(f"pip's index has another {archive.name} than BasicSR released (SHA-256 differs); use "
+                            'another index (PIP_INDEX_URL)')
+    return archive
+
+
+def _unpacked(archive: Path) -> Path:
+    with tarfile.open(archive) as file:
+        safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # 3.10 and 3.11 got it late
+        file.extractall(archive.parent, **safe)
+    return archive.parent / RELEASE
+
+
+def _replace_once(path: Path, replacements: Sequence[tuple[str, str]]) -> None:
+    text = path.read_text(encoding='utf-8')
+    for old, new in replacements:
+        if text.count(old) != 1:
+            raise CannotInstall(f"{path.name} of the archive does not have '{old}' once; nothing was installed")
+        text = text.replace(old, new)
+    path.write_text(text, encoding='utf-8')
+
+
+def _pip(*arguments: str, **environment: str) -> None:
+    """Run pip, its messages shown.
+
+    Raises:
+        CannotInstall: It failed.
+    """
+    run = subprocess.run([sys.executable, '-m', 'pip', *arguments], env={**os.environ, **environment})
+    if run.returncode:
+        raise CannotInstall(f'pip {arguments[0]} failed, see its message above; BasicSR was not installed')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
