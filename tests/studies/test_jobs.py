@@ -64,9 +64,10 @@ def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
 
 SLURM = {  # runs the jobs of an array at once, as a cluster would
     'sbatch': '''#!/bin/bash
-array=$(sed -n 's/.*array=0-\\([0-9]*\\).*/\\1/p' "$1")
+cp "$1" script  # SLURM keeps a copy too: submitit renames its file as soon as this command has ended
+array=$(sed -n 's/.*array=0-\\([0-9]*\\).*/\\1/p' script)
 for i in $(seq 0 "$array"); do
-    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash "$1" >>log 2>&1 &
+    SLURM_JOB_ID=7 SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1 SLURM_PROCID=0 bash script >>log 2>&1 &
 done
 echo Submitted batch job 7''',
     'srun': '#!/bin/bash\nshift 5; exec "$@"',
