@@ -25,7 +25,7 @@ from reflash_sr.data.images.image_source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, check_writable, sha256
-from reflash_sr.system.locks import lock
+from reflash_sr.system.locks import has_locks, lock
 
 BLOCK = 256  # patches per file
 KEY = 'key.json'
@@ -92,12 +92,15 @@ class PairsCache:
         """Lock a block while it is made, so that runs which start together share the work.
 
         Yields:
-            Whether this process must make the block: it is missing, and no other process is making it. On a file
-            system without locks two processes may make the same block, with the same content.
+            Whether this process must make the block: it is missing, and no other process is making it. Without file
+            locks two processes may make the same block, with the same content.
 
         Raises:
             UserError: The folder is not writable.
         """
+        if not has_locks():
+            yield self.load(block) is None
+            return
         lock_file = self._path(block).with_suffix('.lock')
         with self._writing(lock_file):
             descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o666)

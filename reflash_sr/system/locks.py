@@ -8,6 +8,12 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]  # Windows has none
 
 
+def has_locks() -> bool:
+    """Whether the system has such locks. On Windows, which has none, a file must not be held open to be locked either:
+    an open file can be neither deleted nor renamed there, nor its folder."""
+    return fcntl is not None
+
+
 def lock(file: int, wait: bool = False) -> None:
     """Lock an open file or folder for this process; do nothing if the system has no such locks.
 

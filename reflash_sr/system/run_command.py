@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import sys
 from collections.abc import Callable
 
 from reflash_sr.errors import UserError
 from reflash_sr.system import signals
 
+_BROKEN = (errno.EPIPE, errno.EINVAL)  # of a pipe whose reader has ended: the second is what Windows says
 NO_HOME = 'Could not determine home directory'  # pathlib's message for ~name of an unknown user
 
 
@@ -37,12 +37,10 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
             raise
         status = UserError.exit_status
         line = 'error: a path begins with ~ and the name of an unknown user; write the whole path'
-    except BrokenPipeError:
-        if not _nobody_reads():
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it exits
-        return 141
     except OSError as error:
+        if error.errno in _BROKEN and error.filename is None and _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it exits
+            return 141
         status = 1
         if error.errno == errno.EMFILE:
             line = 'error: too many open files; raise the limit with ulimit -n, or use fewer workers and jobs'
@@ -57,7 +55,9 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose reader has ended."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    """Whether standard output is a pipe whose reader has ended; if not, an empty line is written."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False

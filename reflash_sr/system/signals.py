@@ -1,20 +1,24 @@
-"""Ctrl-C and SIGTERM: during a run, in DataLoader workers, and while a command is imported."""
+"""Ctrl-C and SIGTERM: during a run, in worker processes, and while a command is imported."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 DEFAULTS: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 SAME_PRESS_S = 3.0  # the terminal and torchrun each send a signal for the same Ctrl-C
+OWN_PROGRAM = re.compile(r'(basicsr|reflash-sr)(\.exe|-script\.py)?', re.IGNORECASE)
 WORKER_GRACE_S = 30.0  # time to finish the current step and the next batch
 
 
@@ -71,19 +75,48 @@ def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> 
     """
     if then is not None:
         then(worker)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit_later)
+    ignore_ctrl_c()
+
+
+def ignore_ctrl_c() -> None:
+    """Ignore SIGINT in a worker process, and receive SIGTERM again if it began inside :func:`workers_start`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, DEFAULTS)
+
+
+@contextlib.contextmanager
+def workers_start() -> Iterator[None]:
+    """Block SIGINT and SIGTERM inside the ``with``; this process gets them at its end.
+
+    The processes that start inside inherit the block until they call :func:`ignore_signals` or :func:`ignore_ctrl_c`.
+    Unless they are forked, they import PyTorch first, for seconds, and a signal would end them with a traceback.
+    Windows has no such block; there a worker ignores Ctrl-C from the import of this package on.
+    """
+    if not hasattr(signal, 'pthread_sigmask'):
+        yield
+        return
+    from multiprocessing import resource_tracker
+    resource_tracker.ensure_running()  # starting it would unblock both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def exit_on_ctrl_c_during_import() -> None:
     """Make Ctrl-C end the process at once, with status 130, until :func:`restore_ctrl_c` is called.
 
     Only for this package's own commands, and only if the handler is Python's default. ``KeyboardInterrupt`` is not
-    enough: some libraries turn it into another error while they are imported.
+    enough: some libraries turn it into another error while they are imported. A worker process of the command, which
+    imports it again, ignores Ctrl-C.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if is_own_command() and in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _exit_at_once)
+        is_worker = multiprocessing.current_process().name != 'MainProcess'
+        signal.signal(signal.SIGINT, signal.SIG_IGN if is_worker else _exit_at_once)
 
 
 def is_own_command() -> bool:
@@ -91,7 +124,7 @@ def is_own_command() -> bool:
     if sys.argv[0] == '-m':  # Python's value while it imports the package of 'python -m'
         return ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
     program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
-    return program.name in ('basicsr', 'reflash-sr') or program.resolve().parent == tools
+    return OWN_PROGRAM.fullmatch(program.name) is not None or program.resolve().parent == tools
 
 
 def restore_ctrl_c() -> None:

@@ -15,7 +15,7 @@ from reflash_sr.data.lq_cache import BLOCK, PairsCache
 from reflash_sr.data.seeded_sampler import DrawStream
 from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
-from reflash_sr.system.signals import ignore_signals
+from reflash_sr.system.signals import ignore_signals, workers_start
 
 SAY_EVERY_S = 30
 
@@ -48,7 +48,9 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
     loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=ignore_signals,
                         generator=torch.Generator())
     start = said = time.monotonic()
-    for done, problem in enumerate(loader, 1):
+    with workers_start():
+        problems = iter(loader)
+    for done, problem in enumerate(problems, 1):
         if problem is not None:
             raise UserError(problem)
         now = time.monotonic()

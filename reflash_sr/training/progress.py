@@ -14,6 +14,8 @@ from basicsr.utils.dist_util import master_only
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from reflash_sr.system.signals import workers_start
+
 
 def survive_full_disk(logger: logging.Logger) -> None:
     """If a log file becomes unwritable, warn once instead of printing a traceback for every line."""
@@ -95,6 +97,8 @@ class Batches:
     def _iterate(self) -> Generator[Any, None, None]:
         bar = tqdm(desc='Training', initial=self.done, total=self.total, unit='it', disable=None if self.show else True)
         with logging_redirect_tqdm([get_root_logger()]), bar:
-            for batch in self.loader:
+            with workers_start():
+                batches = iter(self.loader)
+            for batch in batches:
                 yield batch
                 bar.update()

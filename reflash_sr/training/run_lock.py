@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.system.locks import lock
+from reflash_sr.system.locks import has_locks, lock
 
 NAME = 'run.lock'
 
@@ -21,6 +21,9 @@ class RunLock:
     filelock's ``FileLock`` is not suitable: many versions empty the file that names the holder, and let forked workers,
     which outlive a killed run by seconds, keep the lock; without file locking, its marker file outlives the run.
 
+    On a system without file locks (Windows) nothing is locked. There a folder cannot be renamed while a run writes its
+    log into it; but two runs that continue with ``--auto_resume`` do not notice each other.
+
     Args:
         folder: The experiment's folder.
     """
@@ -29,7 +32,8 @@ class RunLock:
         self.folder = Path(folder)
         self._file: int | None = None
         own = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: run.release() if (run := own()) else None)
+        if has_locks():
+            os.register_at_fork(after_in_child=lambda: run.release() if (run := own()) else None)
 
     def take(self) -> None:
         """Take the lock if the folder exists; do nothing if it is held already.
@@ -38,7 +42,7 @@ class RunLock:
             UserError: Another run holds the lock; says which.
             RunError: The folder is not writable.
         """
-        if self._file is not None or not self.folder.is_dir():
+        if self._file is not None or not has_locks() or not self.folder.is_dir():
             return
         path = self.folder / NAME
         try:
@@ -65,6 +69,9 @@ class RunLock:
             UserError: As for :meth:`take`; nothing was renamed.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        if not has_locks():
+            yield
+            return
         gate = os.open(self.folder.parent, os.O_RDONLY)  # one run at a time renames and locks
         try:
             lock(gate, wait=True)

@@ -94,7 +94,7 @@ class ImageSource:
         if self._client is None:  # opened late, in the process that reads: an LMDB must not be used across a fork
             self._client = FileClient('lmdb', db_paths=[str(Path(self.root).expanduser())], client_keys=['gt'])
         try:
-            data = bytes(self._client.get(str(path), 'gt'))
+            data = bytes(self._client.get(path.as_posix(), 'gt'))
         except Exception as error:  # the LMDB may be damaged during the run
             raise UserError(f'{self.root}: {path}: cannot be read from the LMDB ({error})') from error
         return read_image(data, name=f'{self.root}: {path}')
@@ -165,7 +165,7 @@ def lmdb_keys(root: Path) -> list[Path]:
                 raise UserError(f'{data}: is truncated; copy it again')  # reading beyond its end would kill the process
             with env.begin() as transaction:
                 for key in keys:
-                    if transaction.get(str(key).encode('ascii')) is None:
+                    if transaction.get(key.as_posix().encode('ascii')) is None:
                         raise UserError(f'{root}: {key} is in meta_info.txt, but not in the LMDB; make the LMDB again')
     except (lmdb.Error, OSError, UnicodeEncodeError) as error:
         if 'already open in this process' not in str(error):  # then it was checked before

@@ -106,7 +106,7 @@ def find_images(root: str | os.PathLike) -> tuple[list[Path], list[Path]]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
         files += [Path(folder, name) for name in names if not name.startswith('.') and name.lower() not in _IGNORED]
-    files.sort(key=lambda path: natural_key(str(path.relative_to(root))))
+    files.sort(key=lambda path: natural_key(path.relative_to(root).as_posix()))
     known = suffixes()
     images = [path for path in files if path.suffix.lower() in known]
     if not images:

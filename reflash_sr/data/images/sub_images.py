@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from reflash_sr.data.images.image_source import unique_names
 from reflash_sr.data.images.read_image import find_images, read_image
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write
+from reflash_sr.system.signals import ignore_ctrl_c, workers_start
 
 SHOWN = 5  # most names in a line of the summary
 SETTINGS = 'sub_images.json'  # file in the output folder: size, step and threshold
@@ -86,10 +86,15 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
     _claim(output, {'size': size, 'step': step, 'threshold': threshold})
     jobs = list(zip(images, unique_names(images, str(source))))
     cut, skipped = 0, []
-    with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    try:
+        executor = ProcessPoolExecutor(workers, initializer=ignore_ctrl_c)
+    except ValueError as error:  # Windows: at most 61
+        raise UserError(f'--workers: {workers} is out of range ({error})') from error
+    with executor as pool:
         try:
-            futures = [pool.submit(_cut, path, name, output, size, step, threshold, compression)
-                       for path, name in jobs]
+            with workers_start():
+                futures = [pool.submit(_cut, path, name, output, size, step, threshold, compression)
+                           for path, name in jobs]
             for future in tqdm(as_completed(futures), total=len(futures), desc='Cutting', unit='photo', disable=None):
                 done, reason = future.result()
                 cut += done
