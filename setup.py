@@ -38,9 +38,11 @@ setup(
     cmdclass={'build_py': BuildWithShippedFiles},
     py_modules=['install_basicsr'],
     python_requires='>=3.10',
+    classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)],
     install_requires=[
         'basicsr>=1.4.2; python_version < "3.13"',  # later, its own build fails: install_basicsr.py
-        'torch>=2.6',
+        'torch>=2.6; python_version < "3.14"',
+        'torch>=2.9; python_version >= "3.14"',  # the first with wheels for it
         'torchvision',
         'numpy',
         'opencv-python',

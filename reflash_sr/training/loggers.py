@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from basicsr.utils import init_wandb_logger
@@ -28,10 +31,27 @@ def check_loggers(opt: Mapping[str, Any]) -> None:
     if project is not None and not section.get('use_tb_logger'):
         raise UserError('logger: wandb: project: wandb shows what TensorBoard writes; write use_tb_logger: true, or '
                         'project: ~')
-    if section.get('use_tb_logger') and 'debug' not in opt['name']:
+    if writes_tensorboard(opt):
         _load('torch.utils.tensorboard', 'tensorboard', 'use_tb_logger', 'use_tb_logger: false')
     if project is not None:
         _use_wandb(UserError, _load('wandb', 'wandb', 'wandb: project', 'project: ~').login)
+
+
+def writes_tensorboard(opt: Mapping[str, Any]) -> bool:
+    """Whether BasicSR writes TensorBoard files during this run."""
+    return bool(opt['logger'].get('use_tb_logger')) and 'debug' not in opt['name']
+
+
+def tensorboard_command(opt: Mapping[str, Any]) -> str:
+    """The command that shows the TensorBoard files, and what to install before it, if anything.
+
+    BasicSR asks for tb-nightly, which ended before setuptools 82 removed the module ``pkg_resources`` that it imports.
+    """
+    command = f'tensorboard --logdir {Path(opt["root_path"], "tb_logger")}'
+    nightly = any(importlib.metadata.distributions(name='tb-nightly'))
+    if nightly and importlib.util.find_spec('pkg_resources') is None:
+        return f'{command} (before that: pip install "setuptools<82"; tb-nightly does not start with a newer one)'
+    return command
 
 
 def start_wandb(opt: Mapping[str, Any]) -> None:

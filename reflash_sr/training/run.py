@@ -40,7 +40,7 @@ from reflash_sr.training.base_network import describe_bases
 from reflash_sr.training.check_gan import check_gan, check_real_esrgan
 from reflash_sr.training.check_output import check_folders
 from reflash_sr.training.fill_lq_cache import make_pairs
-from reflash_sr.training.loggers import check_loggers
+from reflash_sr.training.loggers import check_loggers, tensorboard_command, writes_tensorboard
 from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
 from reflash_sr.training.run_lock import RunLock
 from reflash_sr.training.stop_on_signals import stop_on_signals
@@ -165,6 +165,8 @@ class Run:
         if ends > total:
             logger.info('train: scheduler: the periods end at %s, after total_iter; the learning rate stops half-way.',
                         f'{ends:,}')
+        if writes_tensorboard(opt):
+            logger.info('TensorBoard: %s', tensorboard_command(opt))
         for key, section in opt['datasets'].items():
             if key != 'train':
                 self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))

@@ -1,5 +1,8 @@
 """TensorBoard and wandb are checked before a run writes anything; wandb is started as BasicSR starts it."""
 
+import importlib.metadata
+import importlib.util
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -9,7 +12,7 @@ import yaml
 
 from reflash_sr import cli
 from reflash_sr.errors import UserError
-from reflash_sr.training.loggers import check_loggers
+from reflash_sr.training.loggers import check_loggers, tensorboard_command, writes_tensorboard
 
 pytestmark = pytest.mark.usefixtures('in_tmp_path')
 
@@ -39,6 +42,29 @@ def test_wandb_without_a_project_is_off(monkeypatch, section):
 def test_debug_mode_uses_no_logger(monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', None)
     check_loggers(options('debug_x', wandb={'project': 'mine'}))
+
+
+def test_tensorboard_starts_as_it_is_installed(tmp_path):
+    command = tensorboard_command({'root_path': 'somewhere'})
+    assert command == f'tensorboard --logdir {Path("somewhere", "tb_logger")}'  # nothing to install before
+    run = subprocess.run([sys.executable, '-m', 'tensorboard.main', '--inspect', '--logdir', tmp_path],
+                         capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_setuptools_that_tb_nightly_cannot_use_is_named(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'pkg_resources' else found(name))
+    for nightly in (True, False):
+        monkeypatch.setattr(importlib.metadata, 'distributions', lambda name, there=nightly: iter([name] * there))
+        command = tensorboard_command({'root_path': 'somewhere'})
+        assert ('(before that: pip install "setuptools<82"' in command) == nightly
+
+
+@pytest.mark.parametrize(('name', 'use', 'expected'),
+                         [('x', True, True), ('x', False, False), ('debug_x', True, False)])
+def test_a_run_writes_tensorboard_files_unless_it_is_a_debug_run(name, use, expected):
+    assert writes_tensorboard(options(name, use_tb_logger=use)) == expected
 
 
 @pytest.mark.parametrize(('logger', 'absent', 'message'), [
