@@ -82,16 +82,18 @@ def _install(tensorboard: bool) -> str:
     if importlib.util.find_spec('pip') is None:
         raise CannotInstall('this Python has no pip; run python -m ensurepip, or activate the environment to use')
     with tempfile.TemporaryDirectory(prefix='install_basicsr_') as folder:
-        print(f'BasicSR: fetching the source archive of 1.4.2, because {WHY}', flush=True)
+        why = WHY if sys.version_info >= FAILS_SINCE else 'it is to require tensorboard'
+        print(f'BasicSR: fetching the source archive of 1.4.2, because {why}', flush=True)
         source = _unpacked(_fetched(Path(folder)))
         _replace_once(source / 'setup.py', GET_VERSION)
         if tensorboard:
             _replace_once(source / 'requirements.txt', TENSORBOARD)
-        print("BasicSR: mended get_version in setup.py; pip builds and installs it", flush=True)
+        print('BasicSR: mended get_version in setup.py; pip builds and installs it', flush=True)
         _pip('install', '--quiet', BUILDER)
         _pip('wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, str(source))
         # By name, not by file: so pip records no path of a folder that is about to be deleted.
-        _pip('install', '--quiet', '--only-binary', 'basicsr', '--find-links', folder, 'basicsr==1.4.2')
+        quiet = ['--quiet'] if importlib.util.find_spec('torch') else []  # without PyTorch it takes minutes
+        _pip('install', *quiet, '--only-binary', 'basicsr', '--find-links', folder, 'basicsr==1.4.2')
     return 'installed'
 
 
