@@ -8,9 +8,11 @@ import importlib
 import sys
 from typing import Any
 
-from reflash_sr.system import signals
+from reflash_sr.system import run_command, signals
 
 signals.exit_on_ctrl_c_during_import()
+if signals.is_own_command():
+    run_command.print_any_character()
 
 from reflash_sr import compat  # noqa: E402  (torch takes seconds to import; Ctrl-C meanwhile prints no traceback)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import signal
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,8 +117,11 @@ def make_executor(folder: Path, engine: str, at_once: int, cluster: Mapping[str,
     """Make submitit's executor, with a new folder for logs.
 
     Raises:
-        UserError: submitit is not installed, rejects a parameter, or finds no SLURM.
+        UserError: submitit is not installed, rejects a parameter, finds no SLURM, or the system is Windows.
     """
+    if not hasattr(signal, 'SIGCONT'):
+        raise UserError('submitit, which runs the cells, does not run on Windows; start the study under WSL, or train '
+                        'network by network with basicsr train')
     try:
         import submitit
     except ImportError as error:

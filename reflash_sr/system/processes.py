@@ -24,7 +24,9 @@ Found = TypeVar('Found')
 
 def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float | None = None,
           cuda: bool = True, **dist_params: object) -> tuple[int, int]:
-    """Join the process group of a launcher, with gloo if there is no CUDA device; returns rank and number of processes.
+    """Join the process group of a launcher; returns rank and number of processes.
+
+    Without CUDA devices, or without NCCL as on Windows, gloo is used.
 
     Args:
         launcher: One of :data:`LAUNCHERS`.
@@ -44,7 +46,9 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
         cuda = cuda and torch.cuda.is_available()
         if cuda:
             torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
-        distributed.init_process_group(backend if cuda else 'gloo', timeout=datetime.timedelta(seconds=timeout or 600))
+        if not cuda or (backend == 'nccl' and not distributed.is_nccl_available()):
+            backend = 'gloo'
+        distributed.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout or 600))
     elif launcher == 'slurm':
         if timeout is not None:
             raise UserError('dist_params: timeout: is for --launcher pytorch alone; remove it')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def run_command(work: Callable[[], object], name: str = 'basicsr') -> int:
             line = f'error: {one_line}'
     print(f'{name}: {line}', file=sys.stderr)
     return status
+
+
+def print_any_character() -> None:
+    """Print characters that the encoding of standard output lacks as ``\\xd7``, as Python does on standard error.
+
+    On Windows a file or a pipe gets the encoding of the country: of Russia without ``×``, of Western Europe without
+    ``→``, of both without most names of files in Chinese.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 def _nobody_reads() -> bool:

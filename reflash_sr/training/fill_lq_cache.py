@@ -15,7 +15,8 @@ from reflash_sr.data.lq_cache import BLOCK, PairsCache
 from reflash_sr.data.seeded_sampler import DrawStream
 from reflash_sr.data.training_dataset import to_tensor
 from reflash_sr.errors import UserError
-from reflash_sr.system.signals import ignore_signals, workers_start
+from reflash_sr.system.signals import workers_start
+from reflash_sr.training.progress import for_workers
 
 SAY_EVERY_S = 30
 
@@ -45,7 +46,7 @@ def make_pairs(dataset: Any, draws: int, workers: int) -> None:
     there, wanted = count - len(missing), f'{count * BLOCK:,}'
     logger.info('Degraded pairs: %s; %s of %s exist.', cache.folder, f'{there * BLOCK:,}', wanted)
     # With the global generator, the loader would draw a number and so change the initial weights.
-    loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=ignore_signals,
+    loader = DataLoader(_Blocks(dataset, missing), batch_size=None, num_workers=workers, worker_init_fn=for_workers(),
                         generator=torch.Generator())
     start = said = time.monotonic()
     with workers_start():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import basicsr.test
 import basicsr.train
+from basicsr.data import prefetch_dataloader
 from basicsr.models.base_model import BaseModel
 from basicsr.utils import get_root_logger
 
@@ -15,7 +16,11 @@ from reflash_sr.compat import replaced, several_validation_sets
 from reflash_sr.models.load_network import load_network
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
+from reflash_sr.system.workers import named_ends
+from reflash_sr.training.check_workers import FEWER, OPTION
 from reflash_sr.training.loggers import start_wandb
+from reflash_sr.training.prefetch import PrefetchGenerator
+from reflash_sr.training.progress import open_log
 from reflash_sr.training.run import Run
 from reflash_sr.weights.state_dict import suffix_of
 
@@ -40,7 +45,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
         Stopped: Ctrl-C or SIGTERM (a ``KeyboardInterrupt``); the run was saved.
     """
     run = Run(opt_file, True, launcher, auto_resume, debug, force_yml, root)
-    with replaced(
+    with named_ends(OPTION, FEWER, 'Continue with --auto_resume'), replaced(
             basicsr.train,
             parse_options=run.parse_options,
             load_resume_state=run.load_resume_state,
@@ -49,7 +54,9 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
             create_train_val_dataloader=run.create_train_val_dataloader,
             build_model=run.build_model,
             init_wandb_logger=start_wandb,
-            MessageLogger=run.message_logger), replaced(BaseModel, load_network=load_network), run.cleanup, \
+            get_root_logger=open_log,
+            MessageLogger=run.message_logger), replaced(BaseModel, load_network=load_network), \
+            replaced(prefetch_dataloader, PrefetchGenerator=PrefetchGenerator), run.cleanup, \
             processes.named_losses(), several_validation_sets():
         basicsr.train.train_pipeline(str(root))
     processes.stop()
@@ -72,7 +79,8 @@ def test(opt_file: str, launcher: str = 'none', debug: bool = False, force_yml: 
         UserError: Something in the options, the data or the weights is wrong; nothing was written.
     """
     run = Run(opt_file, False, launcher, False, debug, force_yml, root)
-    with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset), \
+    with replaced(basicsr.test, parse_options=run.parse_options, build_dataset=run.build_dataset,
+                  get_root_logger=open_log), \
             replaced(BaseModel, load_network=load_network):
         basicsr.test.test_pipeline(str(root))
     processes.stop()

@@ -6,7 +6,7 @@ import datetime
 import functools
 import logging
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from basicsr.utils import get_root_logger
@@ -14,7 +14,42 @@ from basicsr.utils.dist_util import master_only
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from reflash_sr.system.signals import workers_start
+from reflash_sr.system.signals import ignore_signals, workers_start
+
+
+def open_log(**arguments: Any) -> logging.Logger:
+    """BasicSR's ``get_root_logger``; the log file is UTF-8 on every system, and a full disk does not end the run."""
+    logger = get_root_logger(**arguments)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
+    survive_full_disk(logger)
+    return logger
+
+
+def for_workers(then: Callable[[int], object] | None = None) -> Callable[[int], None]:
+    """A ``worker_init_fn`` for a loader of the run: signals are left to the main process, messages go into its log.
+
+    ``then`` is another ``worker_init_fn`` to call.
+    """
+    logger = logging.getLogger('basicsr')
+    return functools.partial(ignore_signals, then=functools.partial(_log_as, _files(logger), logger.level, then))
+
+
+def _log_as(files: Sequence[str], level: int, then: Callable[[int], object] | None, worker: int) -> None:
+    """Let a worker log as the run does; a forked one does so by itself, one that was started otherwise has no log."""
+    logger = get_root_logger()
+    logger.setLevel(level)
+    for path in sorted({*files} - {*_files(logger)}):
+        handler = logging.FileHandler(path, encoding='utf-8', errors='backslashreplace')
+        handler.setFormatter(logger.handlers[0].formatter)
+        logger.addHandler(handler)
+    if then is not None:
+        then(worker)
+
+
+def _files(logger: logging.Logger) -> list[str]:
+    return [handler.baseFilename for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
 
 
 def survive_full_disk(logger: logging.Logger) -> None:
