@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image
 import reflash_sr  # noqa: F401  (makes BasicSR importable)
 from tests import forked
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
 TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
 GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
 
