@@ -1,6 +1,7 @@
 """The layout of the package: few rooms, imports one way, no file that is too long (docs/architecture.md)."""
 
 import ast
+import warnings
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,12 @@ def test_the_front_hall_is_small():
 @pytest.mark.parametrize('path', FILES, ids=name_of)
 def test_no_file_is_too_long(path):
     assert len(path.read_text(encoding='utf-8').splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize('folder', ['reflash_sr', 'tests', 'tools', 'benchmarks', 'docs', '.'])
+def test_nothing_that_a_newer_python_warns_of_while_it_compiles(folder):
+    here = ROOT.parent / folder
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for path in here.glob('*.py') if folder == '.' else here.rglob('*.py'):
+            compile(path.read_bytes(), path, 'exec')
