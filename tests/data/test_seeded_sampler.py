@@ -11,6 +11,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from torch.utils.data import DataLoader, Dataset
 
 from reflash_sr.data.seeded_sampler import Draw, DrawStream, SeededDraws, draw_rng
+from reflash_sr.training.progress import for_workers
 from tests.image_sets import paired
 
 
@@ -88,7 +89,8 @@ def test_a_damaged_image_of_a_dataset_of_basicsr_is_skipped_and_named(in_tmp_pat
     path = Path(root, 'lq/1.png')
     path.write_bytes(path.read_bytes()[:150])
     draws = SeededDraws(PairedImageDataset(section), seed=0)
-    loader = DataLoader(draws, batch_size=1, sampler=DrawStream(3, 1, 6), num_workers=workers)
+    loader = DataLoader(draws, batch_size=1, sampler=DrawStream(3, 1, 6), num_workers=workers,
+                        worker_init_fn=for_workers())
     assert {Path(batch['lq_path'][0]).name for batch in loader} == {'0.png', '2.png'}
     assert f'skipped: {path}: cannot be read as an image' in Path('log.txt').read_text(encoding='utf-8')
 
