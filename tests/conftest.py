@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,13 @@ from tests import forked
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
 TINY_NETWORK = {'type': 'DropoutMSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 4, 'dropout_p': 0.5}
 GRID = {'dropout_position': ['last-conv', 'all-part'], 'dropout_dim': ['channel', 'element'], 'dropout_p': [0.1, 0.3]}
+
+
+def pytest_configure(config):
+    """Say at once where the tests cannot run."""
+    if not hasattr(os, 'fork'):
+        raise pytest.UsageError('the tests fork runs and send them signals, which Windows does not have; run them on '
+                                'Linux, macOS or under WSL')
 
 
 def pytest_collection_modifyitems(config, items):

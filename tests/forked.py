@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 import yaml
 
-context = multiprocessing.get_context('forkserver')
+# Without fork, conftest.py says so and ends the tests.
+context = multiprocessing.get_context('forkserver' if hasattr(os, 'fork') else None)
 _started = []
 context.set_forkserver_preload(['reflash_sr.cli'])
 
@@ -139,7 +140,7 @@ def _hold(model, name):
 
 def _work(folder, args, environment):
     os.setpgid(0, 0)  # with its workers, as a shell's command: os.killpg reaches all of them and nothing else
-    multiprocessing.set_start_method('fork', force=True)  # of the loader's workers, as everywhere on Linux
+    multiprocessing.set_start_method('fork', force=True)  # the fastest; tests/system has the others
     os.chdir(folder)
     os.environ.update(environment)
     error = os.open('stderr.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -15,6 +15,7 @@ from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
 from reflash_sr.data.seeded_sampler import DrawStream
 from reflash_sr.data.single_degradation_dataset import SingleDegradationDataset
 from reflash_sr.errors import UserError
+from reflash_sr.system import locks
 from reflash_sr.training.fill_lq_cache import make_pairs
 from tests.conftest import smooth_image
 
@@ -122,6 +123,16 @@ def test_runs_that_start_together_share_the_work(image_folder, tmp_path):
     assert sorted(made) == list(range(3 * BLOCK))
     assert sorted(path.name for path in Counted(opt).pairs.folder.iterdir()) == [
         '000000.lq', '000001.lq', '000002.lq', 'key.json']
+
+
+def test_without_file_locks_no_file_is_held_open(monkeypatch, image_folder, tmp_path):
+    """On Windows an open file cannot be deleted."""
+    monkeypatch.setattr(locks, 'fcntl', None)
+    monkeypatch.setattr(os, 'open', lambda path, *rest: pytest.fail(f'{path} was opened to be locked'))
+    dataset = make('single', image_folder, tmp_path / 'cache')
+    make_pairs(dataset, 1, 0)
+    assert sorted(path.name for path in dataset.pairs.folder.iterdir()) == ['000000.lq', 'key.json']
+    assert dataset.pairs.read(0) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(image_folder, tmp_path):

@@ -1,6 +1,7 @@
 """Checkpoints that are damaged, kept, removed or cannot be written, and two runs in one folder."""
 
 import errno
+import os
 import shutil
 import time
 
@@ -10,6 +11,7 @@ import torch
 from reflash_sr import cli
 from reflash_sr.errors import UserError
 from reflash_sr.models.checkpoints import Best
+from reflash_sr.system import locks
 from reflash_sr.training.run_lock import RunLock
 from reflash_sr.weights import state_dict as weights
 from tests import forked
@@ -189,6 +191,22 @@ def test_the_lock_moves_with_the_folder(tmp_path):
         RunLock(folder).take()
     RunLock(tmp_path / 'experiments/old').take()
     lock.release()
+
+
+def test_where_there_are_no_locks_a_folder_can_be_renamed(monkeypatch, tmp_path):
+    """As on Windows, where neither an open file nor its folder can be."""
+    monkeypatch.setattr(locks, 'fcntl', None)
+    monkeypatch.delattr(os, 'register_at_fork')
+    monkeypatch.setattr(os, 'open', lambda path, *rest: pytest.fail(f'{path} was opened to be locked'))
+    folder = tmp_path / 'experiments/tiny'
+    folder.mkdir(parents=True)
+    for lock in (RunLock(folder), RunLock(folder)):
+        lock.take()
+    with lock.moving():
+        folder.rename(tmp_path / 'experiments/old')
+        folder.mkdir()
+    lock.release()
+    assert not list((tmp_path / 'experiments').rglob('run.lock'))
 
 
 @pytest.mark.slow

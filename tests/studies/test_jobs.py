@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reflash_sr.errors import UserError
 from reflash_sr.studies import jobs as study_jobs
 from tests.studies.test_grid import table
 
@@ -23,6 +24,13 @@ def test_parameters_of_a_cluster(tmp_path, engine):
     pytest.importorskip('submitit')
     executor = study_jobs.make_executor(tmp_path, engine, 2, {'timeout_min': 60, 'slurm_partition': 'gpu'})
     assert executor._executor.parameters['timeout_min'] == (60 if engine == 'debug' else 60 * 24 * 365)
+
+
+def test_windows_is_named(tmp_path, monkeypatch):
+    pytest.importorskip('submitit')
+    monkeypatch.delattr(signal, 'SIGCONT')
+    with pytest.raises(UserError, match='submitit, which runs the cells, does not run on Windows; start'):
+        study_jobs.check_engine('local', {})
 
 
 def run(*args, **env):

@@ -1,5 +1,7 @@
 """Cutting photographs into sub-images."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +76,12 @@ def test_folders_are_not_mixed(image_folder, tmp_path):
 def test_wrong_numbers_are_named(image_folder, tmp_path, kwargs, word):
     with pytest.raises(UserError, match=word):
         cut_folder(image_folder, tmp_path / 'out', **kwargs)
+
+
+def test_more_processes_than_windows_allows_are_named(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    with pytest.raises(UserError, match=r'--workers: 62 is out of range .*61'):
+        cut_folder(image_folder, tmp_path / 'out', workers=62)
 
 
 def test_sub_images_of_photographs_that_went_away_are_named(image_folder, tmp_path):
