@@ -57,11 +57,11 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         if key == 'train':
             _check_batch(section, len(dataset), opt['world_size'])
             _check_cache(dataset, opt['manual_seed'])
-            attempt(where, cls, check_sample, opt, _draw_one(cls, dataset, where))
+            attempt(where, cls, check_sample, opt, draw_one(cls, dataset, where))
         elif hasattr(dataset, 'source'):  # our test sets have read all of their images
             val_sets[key] = True, sr_sizes(dataset, opt['scale'])
         else:
-            val_sets[key] = 'gt' in _draw_one(cls, dataset, where), sizes
+            val_sets[key] = 'gt' in draw_one(cls, dataset, where), sizes
             lq_files[key] = sizes
     check_result_names(opt, lq_files)
     if val_sets and opt.get('val'):
@@ -103,7 +103,7 @@ def _check_cache(dataset: Any, seed: int) -> None:
     dataset.pairs.check()
 
 
-def _draw_one(cls: Any, dataset: Any, where: str) -> Any:
+def draw_one(cls: Any, dataset: Any, where: str) -> Any:
     """Make one sample from a copy, because files that the dataset opens must not be shared with a loader's workers."""
     states = random.getstate(), np.random.get_state()
     try:

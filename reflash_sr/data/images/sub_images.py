@@ -17,6 +17,7 @@ from reflash_sr.data.images.read_image import find_images, read_image
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.signals import ignore_ctrl_c, workers_start
+from reflash_sr.system.workers import check_start, named_ends
 
 SHOWN = 5  # most names in a line of the summary
 SETTINGS = 'sub_images.json'  # file in the output folder: size, step and threshold
@@ -53,6 +54,7 @@ def starts(side: int, size: int, step: int, threshold: int = 0) -> list[int]:
     return places
 
 
+@named_ends('--workers', 'write --workers 1', 'Start again to continue')
 def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int = 480, step: int = 240,
                threshold: int = 0, compression: int = 3, workers: int | None = None) -> Summary:
     """Cut every photograph of a folder into sub-images, in parallel, with a progress bar.
@@ -73,6 +75,7 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
     Raises:
         UserError: No photographs, a number out of its range, or an output folder that was cut with other numbers or is
             inside the source.
+        RunError: A process was killed.
     """
     for name, value, low in (('size', size, 1), ('step', step, 1), ('threshold', threshold, 0),
                              ('compression', compression, 0), ('workers', 1 if workers is None else workers, 1)):
@@ -83,6 +86,7 @@ def cut_folder(source: str | os.PathLike, output: str | os.PathLike, size: int =
     images, _ = find_images(source)
     if output.resolve() == source.resolve() or source.resolve() in output.resolve().parents:
         raise UserError(f'--output: {output} is inside {source}; the sub-images would be cut again')
+    check_start('--workers')
     _claim(output, {'size': size, 'step': step, 'threshold': threshold})
     jobs = list(zip(images, unique_names(images, str(source))))
     cut, skipped = 0, []

@@ -1,0 +1,99 @@
+"""Worker processes: one line where the machine, and not the input, ends them or lets none start."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import re
+import shutil
+import signal
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from reflash_sr.errors import RunError, UserError
+
+SHARED_MEMORY = Path('/dev/shm')  # where Linux keeps it; 64 MB in a container of Docker
+MORE_SHARED_MEMORY = 'give more (docker run --shm-size=1g, or --ipc=host)'
+# What errors of workers say, the first that fits; what it means; what helps besides fewer workers.
+_CAUSES = (
+    (r'(?s)^Too many open files|(?:in DataLoader worker|</torch_).*Too many open files|ancdata',
+     'too many files are open', 'raise the limit with ulimit -n'),
+    (r'(?s)(?:in DataLoader worker|</torch_|^\[Errno).*Cannot allocate memory|killed by signal: Killed|'
+     '(?s:in DataLoader worker.*(?:MemoryError|Insufficient memory))',
+     'a worker was killed or got no memory, as when main memory runs out', 'free memory'),
+    (r"^\[Errno \d+\] Resource temporarily unavailable|can't start new thread", 'no further process can be started',
+     'raise the limit (ulimit -u, docker run --pids-limit)'),
+    (r'</torch_\d', 'a worker ran out of shared memory{size}', MORE_SHARED_MEMORY),
+    (r'killed by signal: Bus error', 'a worker ended with a bus error, as when shared memory runs out{size}',
+     MORE_SHARED_MEMORY),
+    (r'(?s)^Caught \w+ in DataLoader worker.*Error: (\[Errno .+)', r'a worker cannot go on: \1', 'mend what it names'),
+    (r'killed by signal: ([\w ]+)', r'a worker was ended by a signal: \1', 'look at the lines above'),
+    (r'DataLoader worker .*exited unexpectedly|process pool was terminated abruptly',
+     'a worker was ended, most often because main memory ran out', 'free memory'),
+)
+
+
+@contextlib.contextmanager
+def named_ends(option: str, fewer: str, again: str) -> Iterator[None]:
+    """Replace the error of a worker that the machine has ended by one line.
+
+    Args:
+        option: Name of the number of workers, as the user writes it.
+        fewer: What to write for fewer workers.
+        again: How to continue.
+
+    Raises:
+        RunError: A worker ended for lack of shared memory, main memory, open files or processes, or by a signal.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = list(_texts(error))
+        for sign, what, remedy in _CAUSES:
+            found = next(filter(None, (re.search(sign, text) for text in said)), None)
+            if found:
+                what = found.expand(what).replace('{size}', _size())
+                raise RunError(f'{option}: {what}; {fewer}, or {remedy}. {again}') from error
+        raise
+
+
+def check_start(option: str, *remedies: str) -> None:
+    """Raise ``UserError`` if worker processes cannot start here, because there is no shared memory for their locks.
+
+    Args:
+        option: Name of the number of workers, as the user writes it.
+        remedies: What helps besides more shared memory.
+    """
+    try:
+        multiprocessing.Lock()
+    except (OSError, ImportError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise UserError(f'{option}: no worker can start here: there is no shared memory for its locks ({reason}: '
+                        f'{SHARED_MEMORY}); {", or ".join([*remedies, MORE_SHARED_MEMORY])}') from error
+
+
+def free_shared_memory() -> int | None:
+    """Bytes of shared memory that are free; None if there is no limit that is known."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(SHARED_MEMORY).free
+    return None
+
+
+def _size() -> str:
+    with contextlib.suppress(OSError):
+        return f' ({SHARED_MEMORY} has {shutil.disk_usage(SHARED_MEMORY).total / 1e6:,.1f} MB)'
+    return ''
+
+
+def _texts(error: BaseException | None) -> Iterator[str]:
+    """What an error says and those that led to it, and the signals of workers that another process had started."""
+    while error is not None:
+        yield str(error)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            for worker in frame.f_locals.get('failed_workers', ()):  # of torch's DataLoader; forkserver starts them
+                if (worker.exitcode or 0) < 0:
+                    yield f'killed by signal: {signal.strsignal(-worker.exitcode)}'
+        error = error.__cause__ or error.__context__
