@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             print('usage: reflash-sr COMMAND [arguments]\n\nTools of reflash-sr; basicsr train trains networks.\n',
                   *lines, '\nreflash-sr COMMAND --help lists the arguments of a command.', sep='\n', flush=True)
-        except BrokenPipeError:  # the reader has seen enough, as in reflash-sr | head -1
+        except OSError:  # the reader has seen enough, as in reflash-sr | head -1
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
         return 0
     if name not in COMMANDS:

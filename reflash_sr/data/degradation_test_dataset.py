@@ -62,10 +62,11 @@ class DegradationTestDataset(Dataset):
         """
         place, which = divmod(index, len(self.degradations))
         name, degradation = self.source.names[place], self.degradations[which]
+        written = degradation.replace(':', '-')  # no name of a file on Windows has a colon
         lq, gt = (channels.to_channels(to_tensor(image), channels.channels_of(self.opt))
                   for image in self.set.pair(place, degradation))
         return {'lq': lq, 'gt': gt, 'gt_path': str(self.source.paths[place]),
-                'lq_path': str(Path(degradation, f'{name}_{degradation}.png')), 'degradation': degradation}
+                'lq_path': str(Path(written, f'{name}_{written}.png')), 'degradation': degradation}
 
 
 def _names(opt: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import functools
 import os
 import random
 import sys
@@ -34,7 +33,6 @@ from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write
-from reflash_sr.system.signals import ignore_signals
 from reflash_sr.training import preflight, resume
 from reflash_sr.training.base_network import describe_bases
 from reflash_sr.training.check_gan import check_gan, check_real_esrgan
@@ -42,7 +40,7 @@ from reflash_sr.training.check_output import check_folders
 from reflash_sr.training.check_workers import check_workers
 from reflash_sr.training.fill_lq_cache import make_pairs
 from reflash_sr.training.loggers import check_loggers, tensorboard_command, writes_tensorboard
-from reflash_sr.training.progress import Batches, ProgressLogger, survive_full_disk
+from reflash_sr.training.progress import Batches, ProgressLogger, for_workers
 from reflash_sr.training.run_lock import RunLock
 from reflash_sr.training.stop_on_signals import stop_on_signals
 
@@ -147,7 +145,6 @@ class Run:
 
     def create_train_val_dataloader(self, opt: dict[str, Any], logger: Any) -> tuple:
         """Build the loaders. The training data are one stream for the whole run; a continued run starts inside it."""
-        survive_full_disk(logger)
         for change in self._translated:
             logger.info('%s', change)
         section = dict(opt['datasets']['train'])
@@ -160,7 +157,7 @@ class Run:
         exact = dataset if isinstance(dataset, TrainingDataset) else SeededDraws(dataset, opt['manual_seed'])
         loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.stream,
                                   seed=opt['manual_seed'])
-        loader.worker_init_fn = functools.partial(ignore_signals, then=loader.worker_init_fn)
+        loader.worker_init_fn = for_workers(loader.worker_init_fn)
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
                     self.stream.epoch(total))

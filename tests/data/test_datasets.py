@@ -1,6 +1,7 @@
 """The datasets that BasicSR loads."""
 
 import logging
+from pathlib import Path
 
 import lmdb
 import numpy as np
@@ -54,6 +55,14 @@ def test_sample_depends_on_seed_and_place_in_the_stream_alone(image_folder, cls)
     assert not torch.equal(pair['lq'], later['lq'])
     other = cls({**dataset.opt, 'manual_seed': 2})
     assert not torch.equal(pair['lq'], other[Draw(2, 10)]['lq'])
+
+
+def test_names_of_pairs_are_names_of_files_on_every_system(image_folder):
+    given = ['clean', 'blur:3', 'blur:2', 'down:bilinear+n:5']
+    dataset = DegradationTestDataset({**options(image_folder), 'phase': 'val', 'degradations': given})
+    names = [dataset[index]['lq_path'] for index in range(len(dataset))]
+    assert len({Path(name).name for name in names}) == len(dataset) == 4 * len(given)
+    assert not set(':*?"<>|') & set(''.join(names))
 
 
 def test_workers_change_nothing_and_repeats_are_fresh(image_folder):

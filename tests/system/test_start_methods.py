@@ -41,6 +41,7 @@ def run(folder, method, *command, **environment):
 def run_options(training_options, tmp_path):
     """A run with workers that fill a cache, and that read it in training."""
     training_options['datasets']['train'] |= {'num_worker_per_gpu': 2, 'pairs_cache': str(tmp_path / 'cache')}
+    training_options['val']['keep_best'] = True
     return training_options
 
 
