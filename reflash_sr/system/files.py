@@ -34,8 +34,8 @@ def atomic_write(path: str | os.PathLike, mode: str = 'wb') -> Iterator[IO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name[:SHOWN]}.{os.urandom(4).hex()}.part')
     try:
-        text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}  # the same bytes on every system
-        with open(part, mode.replace('w', 'x'), **text) as file:
+        encoding, newline = (None, None) if 'b' in mode else ('utf-8', '\n')  # the same bytes on every system
+        with open(part, mode.replace('w', 'x'), encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -21,7 +21,7 @@ def open_log(**arguments: Any) -> logging.Logger:
     """BasicSR's ``get_root_logger``; the log file is UTF-8 on every system, and a full disk does not end the run."""
     logger = get_root_logger(**arguments)
     for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and handler.stream:
             handler.stream.reconfigure(encoding='utf-8', errors='backslashreplace')
     survive_full_disk(logger)
     return logger
