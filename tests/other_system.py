@@ -15,12 +15,13 @@ import multiprocessing
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import sys
 
 # The standard library and the libraries that the package stands on were made for the system they run on.
 for library in ('torch.utils.data', 'concurrent.futures.process', 'multiprocessing.popen_spawn_posix', 'PIL.Image',
-                'multiprocessing.resource_tracker', 'subprocess', 'shutil', 'tempfile', 'lmdb', 'scipy', 'pandas'):
+                'multiprocessing.resource_tracker', 'subprocess', 'tempfile', 'lmdb', 'scipy', 'pandas'):
     importlib.import_module(library)
 
 MODULES = ('fcntl', 'grp', 'pty', 'pwd', 'resource', 'termios', 'tty')
@@ -44,6 +45,7 @@ def like_windows():
     for name in ('remove', 'rename', 'replace', 'rmdir', 'unlink'):
         setattr(os, name, _refusing_open_files(getattr(os, name)))
     os.open = _refusing_folders(os.open)
+    shutil._use_fd_functions = False  # rmtree would open folders
     builtins.open = io.open = _without_files(open)
 
 

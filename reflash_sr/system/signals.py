@@ -97,8 +97,9 @@ def workers_start() -> Iterator[None]:
     if not hasattr(signal, 'pthread_sigmask'):
         yield
         return
-    from multiprocessing import resource_tracker
-    resource_tracker.ensure_running()  # starting it would unblock both
+    if multiprocessing.get_start_method() != 'fork':
+        from multiprocessing import resource_tracker  # POSIX only
+        resource_tracker.ensure_running()  # starting it inside would unblock both, before Python 3.13
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULTS)
     try:
         yield
