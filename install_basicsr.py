@@ -64,18 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         print(f'BasicSR: {_install(args.tensorboard)}')
-    except CannotInstall as error:
+    except (CannotInstall, OSError) as error:  # OSError: a full disk, a folder that cannot be written
         print(f'install_basicsr: error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('install_basicsr: stopped', file=sys.stderr)
+        return 130
     return 0
 
 
 def _install(tensorboard: bool) -> str:
     """Do what is needed; returns what was done."""
     found = importlib.util.find_spec('basicsr')
-    if found is not None:
-        folders = list(found.submodule_search_locations or ())
-        return f'nothing to do, it is there already ({folders[0] if folders else found.origin})'
+    if found is not None and found.origin:  # a folder without __init__.py has none: what an uninstall left, or data
+        return f'nothing to do, it is there already ({Path(found.origin).parent})'
     if sys.version_info < FAILS_SINCE and not tensorboard:
         version = '.'.join(map(str, FAILS_SINCE))
         return f'nothing to do, before Python {version} pip installs it by itself (pip install basicsr)'
@@ -91,9 +93,12 @@ def _install(tensorboard: bool) -> str:
         print('BasicSR: mended get_version in setup.py; pip builds and installs it', flush=True)
         _pip('install', '--quiet', BUILDER)
         _pip('wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, str(source))
-        # By name, not by file: so pip records no path of a folder that is about to be deleted.
         quiet = ['--quiet'] if importlib.util.find_spec('torch') else []  # without PyTorch it takes minutes
-        _pip('install', *quiet, '--only-binary', 'basicsr', '--find-links', folder, 'basicsr==1.4.2')
+        _pip('install', *quiet, '--requirement', str(source / 'requirements.txt'))
+        # By name, not by file: so pip records no path of a folder that is about to be deleted. And from this folder
+        # alone: an index may have a wheel of its own. As a variable it takes the place of other folders of wheels.
+        _pip('install', '--quiet', '--no-deps', '--no-index', '--only-binary', 'basicsr', 'basicsr==1.4.2',
+             PIP_FIND_LINKS=Path(folder).as_uri())
     return 'installed'
 
 
@@ -140,10 +145,17 @@ def _pip(*arguments: str, **environment: str) -> None:
     Raises:
         CannotInstall: It failed.
     """
-    run = subprocess.run([sys.executable, '-m', 'pip', *arguments], env={**os.environ, **environment})
-    if run.returncode:
+    pip = subprocess.Popen([sys.executable, '-m', 'pip', *arguments], env={**os.environ, **environment})
+    try:
+        pip.wait()
+    except KeyboardInterrupt:
+        pip.wait()  # the terminal sent it the same Ctrl-C: it undoes what it began
+        raise
+    if pip.returncode:
         raise CannotInstall(f'pip {arguments[0]} failed, see its message above; BasicSR was not installed')
 
 
 if __name__ == '__main__':
+    if sys.path[0] in ('', os.getcwd()):  # as pip does: what lies in the working directory is not installed
+        del sys.path[0]
     sys.exit(main())

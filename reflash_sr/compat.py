@@ -35,17 +35,19 @@ def repair() -> None:
 
 
 def _basicsr_problem() -> str:
-    """BasicSR is missing, or is a copy that lacks parts, as in the repositories of NAFNet and Restormer.
+    """BasicSR is missing, or is a copy that lacks parts.
 
+    NAFNet and Restormer carry one without ``archs``; a clone of BasicSR has no ``version.py`` before it is installed.
     A copy is imported instead of the installed one if Python searches its parent folder first.
     """
     found = importlib.util.find_spec('basicsr')
-    if found is None:
+    if found is None or not found.origin:  # a folder without __init__.py has no origin
         return f'BasicSR is not installed; run: {INSTALL_BASICSR}'
-    folders = list(found.submodule_search_locations or ())
-    if not folders or (Path(folders[0]) / 'archs').is_dir():
+    folder = Path(found.origin).parent
+    missing = [part for part in ('archs', 'version') if not any(folder.glob(f'{part}*'))]
+    if not missing:
         return ''
-    return (f'{folders[0]} is another BasicSR, without basicsr.archs, and Python finds it first; start in another '
+    return (f'{folder} is another BasicSR, without basicsr.{missing[0]}, and Python finds it first; start in another '
             'folder, or remove its parent from PYTHONPATH')
 
 

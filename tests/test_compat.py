@@ -20,14 +20,17 @@ def test_basicsr_imports_after_us_in_a_fresh_process():
     subprocess.run([sys.executable, '-c', code], check=True, timeout=600)
 
 
-@pytest.mark.parametrize(('arguments', 'status'), [(['-m', 'reflash_sr', 'train'], 2),
-                                                   (['-c', 'import reflash_sr'], 1)])
-def test_a_copy_of_basicsr_in_the_working_directory_is_named(tmp_path, arguments, status):
+@pytest.mark.parametrize(('arguments', 'status', 'missing'), [(['-m', 'reflash_sr', 'train'], 2, 'archs'),
+                                                              (['-m', 'reflash_sr', 'train'], 2, 'version'),
+                                                              (['-c', 'import reflash_sr'], 1, 'archs')])
+def test_a_copy_of_basicsr_in_the_working_directory_is_named(tmp_path, arguments, status, missing):
+    """Of NAFNet, and a clone of BasicSR that nobody installed."""
     (tmp_path / 'basicsr').mkdir()
-    (tmp_path / 'basicsr/__init__.py').touch()
+    for part in {'__init__', 'archs', 'version'} - {missing}:
+        (tmp_path / f'basicsr/{part}.py').touch()
     run = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     last = run.stderr.splitlines()[-1]
-    assert 'basicsr is another BasicSR, without basicsr.archs' in last and 'start in another folder' in last
+    assert f'basicsr is another BasicSR, without basicsr.{missing},' in last and 'start in another folder' in last
     assert run.returncode == status
     assert ('Traceback' in run.stderr) == (status == 1)
 

@@ -100,12 +100,18 @@ def _pip(python: Path, *arguments: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(('arguments', 'required'), [([], 'tb-nightly'), (['--tensorboard'], 'tensorboard')])
 def test_it_is_fetched_mended_built_and_installed_once(tmp_path, index, python, arguments, required):
-    sha256 = hashlib.sha256((tmp_path / 'index/basicsr/basicsr-1.4.2.tar.gz').read_bytes()).hexdigest()
+    """Also from an index that has a wheel of its own, which pip prefers for its build number."""
+    archive, wheel = (tmp_path / 'index/basicsr' / f'basicsr-1.4.2{end}' for end in ('.tar.gz', '-9-py3-none-any.whl'))
+    _wheel(wheel)
+    archive.with_name('index.html').write_text(''.join(f'<a href="{name}">{name}</a>\n'
+                                                       for name in (archive.name, wheel.name)))
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
     run = _run(python, index, *arguments, sha256=sha256)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == 'BasicSR: installed'
     frozen = _pip(python, 'freeze').split()
     assert 'basicsr==1.4.2' in frozen and any(line.startswith(required) for line in frozen)
+    assert 'version.py' in _pip(python, 'show', '--files', 'basicsr')
     _pip(python, 'check')
     again = _run(python, 'file:///nowhere', *arguments)
     assert (again.returncode, again.stdout.count('nothing to do, it is there already')) == (0, 1)
@@ -139,6 +145,31 @@ def test_without_pip_it_says_what_to_run(monkeypatch, capsys):
     monkeypatch.setattr(install_basicsr, 'FAILS_SINCE', (3, 0))
     assert install_basicsr.main([]) == 2
     assert 'this Python has no pip' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('file', ['basicsr/__init__.py', 'basicsr/data/a.png'])
+def test_a_folder_basicsr_in_the_working_directory_is_not_installed(tmp_path, python, file):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    environment = {**os.environ, 'PYTHONPATH': str(Path(install_basicsr.__file__).parent), 'PIP_NO_INDEX': '1',
+                   'PIP_FIND_LINKS': '', 'PIP_CONFIG_FILE': os.devnull}
+    run = subprocess.run([python, '-m', 'install_basicsr', '--tensorboard'], cwd=tmp_path, env=environment,
+                         capture_output=True, text=True, timeout=600)
+    assert run.returncode == 2 and 'pip download failed' in run.stderr
+
+
+@pytest.mark.parametrize(('error', 'status', 'said'), [
+    (KeyboardInterrupt(), 130, 'stopped'),
+    (OSError(28, 'No space left on device'), 2, 'error: [Errno 28] No space left on device')])
+def test_ctrl_c_and_a_full_disk_are_one_line(monkeypatch, capsys, error, status, said):
+    def pip(*arguments, **environment):
+        raise error
+
+    monkeypatch.setattr(install_basicsr.importlib.util, 'find_spec', lambda name: None if name == 'basicsr' else True)
+    monkeypatch.setattr(install_basicsr, '_pip', pip)
+    assert install_basicsr.main(['--tensorboard']) == status
+    assert capsys.readouterr().err == f'install_basicsr: {said}\n'
 
 
 def test_it_needs_nothing_but_the_standard_library():
