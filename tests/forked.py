@@ -138,6 +138,18 @@ def _hold(model, name):
     setattr(model, name, held)
 
 
+def _die(dataset, number):
+    """Make workers end by a signal, from the first saved state on."""
+    draw = dataset.__getitem__
+
+    def dies(self, index):
+        if list(Path().glob('experiments/*/training_states/*.state')):
+            os.kill(os.getpid(), number)
+        return draw(self, index)
+
+    dataset.__getitem__ = dies
+
+
 def _work(folder, args, environment):
     os.setpgid(0, 0)  # with its workers, as a shell's command: os.killpg reaches all of them and nothing else
     multiprocessing.set_start_method('fork', force=True)  # the fastest; tests/system has the others
@@ -151,6 +163,9 @@ def _work(folder, args, environment):
     from reflash_sr.models import ReflashSRModel
     if environment.get('HOLD'):
         _hold(ReflashSRModel, environment['HOLD'])
+    if environment.get('DIE'):
+        from reflash_sr.data.real_degradation_dataset import RealDegradationDataset
+        _die(RealDegradationDataset, int(environment['DIE']))
     if environment.get('FLOAT64'):
         torch.set_default_dtype(torch.float64)
         feed = ReflashSRModel.feed_data

@@ -76,6 +76,8 @@ def ignore_signals(worker: int, then: Callable[[int], object] | None = None) -> 
     if then is not None:
         then(worker)
     signal.signal(signal.SIGTERM, _exit_later)
+    if hasattr(signal, 'SIGBUS'):
+        signal.signal(signal.SIGBUS, signal.SIG_DFL)  # PyTorch's prints a line and a NUL; the run says what it was
     ignore_ctrl_c()
 
 
@@ -93,6 +95,9 @@ def workers_start() -> Iterator[None]:
     The processes that start inside inherit the block until they call :func:`ignore_signals` or :func:`ignore_ctrl_c`.
     Unless they are forked, they import PyTorch first, for seconds, and a signal would end them with a traceback.
     Windows has no such block; there a worker ignores Ctrl-C from the import of this package on.
+
+    The handler of SIGCHLD stays what it is. PyTorch's raises an error wherever this process is when a worker dies, for
+    instance while it writes a checkpoint; without it, the error comes where the worker's next batch is asked for.
     """
     if not hasattr(signal, 'pthread_sigmask'):
         yield
@@ -100,10 +105,13 @@ def workers_start() -> Iterator[None]:
     if multiprocessing.get_start_method() != 'fork':
         from multiprocessing import resource_tracker  # POSIX only
         resource_tracker.ensure_running()  # starting it inside would unblock both, before Python 3.13
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULTS)
+        multiprocessing.set_forkserver_preload(['__main__', 'reflash_sr'])  # one import for all, and one memory
+    before, of_children = signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULTS), signal.getsignal(signal.SIGCHLD)
     try:
         yield
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, of_children)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

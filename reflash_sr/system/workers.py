@@ -9,12 +9,17 @@ import shutil
 import signal
 import traceback
 from collections.abc import Iterator
+from multiprocessing import connection
 from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
 
 from reflash_sr.errors import RunError, UserError
 
 SHARED_MEMORY = Path('/dev/shm')  # where Linux keeps it; 64 MB in a container of Docker
 MORE_SHARED_MEMORY = 'give more (docker run --shm-size=1g, or --ipc=host)'
+ENDING_S = 1  # a worker that no longer answers may take so long to end
 # What errors of workers say, the first that fits; what it means; what helps besides fewer workers.
 _CAUSES = (
     (r'(?s)^Too many open files|(?:in DataLoader worker|</torch_).*Too many open files|ancdata',
@@ -89,11 +94,17 @@ def _size() -> str:
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
-    """What an error says and those that led to it, and the signals of workers that another process had started."""
+    """What an error says and those that led to it, and in PyTorch's words how the workers of a DataLoader ended."""
     while error is not None:
         yield str(error)
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            for worker in frame.f_locals.get('failed_workers', ()):  # of torch's DataLoader; forkserver starts them
+        loaders = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)
+                   if frame.f_globals.get('__name__') == DataLoader.__module__]
+        workers: list[Any] = next((found for found in (getattr(one, '_workers', None) for one in loaders) if found), [])
+        if workers:
+            connection.wait([worker.sentinel for worker in workers], ENDING_S)
+            for worker in workers:
                 if (worker.exitcode or 0) < 0:
                     yield f'killed by signal: {signal.strsignal(-worker.exitcode)}'
+            if isinstance(error, (ConnectionError, EOFError)):  # a batch broke off
+                yield 'DataLoader worker exited unexpectedly'
         error = error.__cause__ or error.__context__
