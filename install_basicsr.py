@@ -92,7 +92,9 @@ def _install(tensorboard: bool) -> str:
             _replace_once(source / 'requirements.txt', TENSORBOARD)
         print('BasicSR: mended get_version in setup.py; pip builds and installs it', flush=True)
         _pip('install', '--quiet', BUILDER)
-        _pip('wheel', '--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, str(source))
+        # Without isolation and setup.py's own way, which both fetch what it asks for: PyTorch and Cython.
+        _pip('wheel', '--quiet', '--no-deps', '--use-pep517', '--no-build-isolation', '--wheel-dir', folder,
+             str(source))
         quiet = ['--quiet'] if importlib.util.find_spec('torch') else []  # without PyTorch it takes minutes
         _pip('install', *quiet, '--requirement', str(source / 'requirements.txt'))
         # By name, not by file: so pip records no path of a folder that is about to be deleted. And from this folder
@@ -115,7 +117,8 @@ def _fetched(folder: Path) -> Path:
     wanted = folder / 'wanted.txt'
     wanted.write_text(f'basicsr==1.4.2 --hash=sha256:{SHA256}\n', encoding='utf-8')
     _pip('download', '--quiet', '--no-deps', '--no-binary', 'basicsr', '--use-pep517', '--no-build-isolation',
-         '--dest', str(folder), '--requirement', str(wanted), PYTHONPATH=str(backend.parent))
+         '--dest', str(folder), '--requirement', str(wanted),
+         PYTHONPATH=os.pathsep.join([str(backend.parent), *filter(None, [os.environ.get('PYTHONPATH')])]))
     archive = folder / f'{RELEASE}.tar.gz'
     if not archive.is_file() or hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
         raise CannotInstall(f"pip's index has another {archive.name} than BasicSR released (SHA-256 differs); use "

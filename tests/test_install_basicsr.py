@@ -69,7 +69,8 @@ def index(tmp_path):
 
 @pytest.fixture(scope='module')
 def python(tmp_path_factory):
-    """A new environment that has pip, and this environment's setuptools."""
+    """A new environment that has pip, this environment's setuptools, and ``wheel``: for older pips a reason to run
+    ``setup.py`` itself."""
     folder = tmp_path_factory.mktemp('environment')
     subprocess.run([sys.executable, '-m', 'venv', folder], check=True)
     python = next(folder.glob('bin/python')) if os.name == 'posix' else folder / 'Scripts' / 'python.exe'
@@ -80,6 +81,7 @@ def python(tmp_path_factory):
     for name in {file.parts[0] for file in found.files if file.parts[0] not in ('..', '__pycache__')}:
         source = Path(found.locate_file(name))
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, Path(site, name))
+    shutil.copytree(Path(site, 'setuptools/_vendor/wheel'), Path(site, 'wheel'))
     return python
 
 
