@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RELEASE = 'basicsr-1.4.2'
 SHA256 = 'b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87'
@@ -128,7 +129,7 @@ def _fetched(folder: Path) -> Path:
 
 def _unpacked(archive: Path) -> Path:
     with tarfile.open(archive) as file:
-        safe = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # 3.10 and 3.11 got it late
+        safe: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # 3.10 and 3.11 got it late
         file.extractall(archive.parent, **safe)
     return archive.parent / RELEASE
 

@@ -19,6 +19,7 @@ from typing import Any
 
 # pip installs BasicSR by itself before Python 3.13; later its build fails.
 INSTALL_BASICSR = 'pip install basicsr' if sys.version_info < (3, 13) else 'python -m install_basicsr'
+REINSTALL_OPENCV = 'pip install --force-reinstall --no-deps opencv-python-headless'
 
 
 def repair() -> None:
@@ -52,18 +53,20 @@ def _basicsr_problem() -> str:
 
 
 def _opencv_problem() -> str:
-    """OpenCV is missing, or needs a library of a desktop, as ``opencv-python`` does in a small container."""
+    """OpenCV is missing, broken, or needs a library of a desktop, as ``opencv-python`` does in a small container."""
     try:
-        importlib.import_module('cv2')
+        cv2 = importlib.import_module('cv2')
     except ModuleNotFoundError as error:
         if error.name != 'cv2':
             raise
         return 'OpenCV is not installed; run: pip install opencv-python-headless'
     except ImportError as error:
-        if '.so' not in str(error):
-            raise
-        return (f'OpenCV cannot be loaded ({error}); run: apt-get install libgl1 libglib2.0-0 (as root), or install '
-                'the OpenCV that needs no screen: pip install --force-reinstall --no-deps opencv-python-headless')
+        reason = str(error).partition('\n')[0]
+        libraries = ('apt-get install libgl1 libglib2.0-0 (as root), or install the OpenCV that needs no screen: '
+                     if '.so' in str(error) else '')
+        return f'OpenCV cannot be loaded ({reason}); run: {libraries}{REINSTALL_OPENCV}'
+    if not hasattr(cv2, 'imread'):
+        return f'OpenCV lacks parts: uninstalling one OpenCV package breaks another; run: {REINSTALL_OPENCV}'
     return ''
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import install_basicsr
-from reflash_sr.compat import INSTALL_BASICSR, repair, replaced, several_validation_sets
+from reflash_sr.compat import INSTALL_BASICSR, REINSTALL_OPENCV, repair, replaced, several_validation_sets
 
 
 def test_basicsr_imports_after_us_in_a_fresh_process():
@@ -45,8 +45,12 @@ UNUSABLE = {  # what is the matter: a line of sitecustomize.py, a module that ca
                   'OpenCV is not installed; run: pip install opencv-python-headless'),
     'no libGL': ('', {'cv2.py': 'raise ImportError("libGL.so.1: cannot open shared object file: No such file")'},
                  'OpenCV cannot be loaded (libGL.so.1: cannot open shared object file: No such file); run: apt-get '
-                 'install libgl1 libglib2.0-0 (as root), or install the OpenCV that needs no screen: pip install '
-                 '--force-reinstall --no-deps opencv-python-headless')}
+                 'install libgl1 libglib2.0-0 (as root), or install the OpenCV that needs no screen: '
+                 + REINSTALL_OPENCV),
+    'another NumPy': ('', {'cv2.py': 'raise ImportError("numpy.core.multiarray failed to import\\n")'},
+                      'OpenCV cannot be loaded (numpy.core.multiarray failed to import); run: ' + REINSTALL_OPENCV),
+    'half of OpenCV': ('', {'cv2.py': ''}, 'OpenCV lacks parts: uninstalling one OpenCV package breaks another; run: '
+                       + REINSTALL_OPENCV)}
 
 
 @pytest.mark.parametrize('command', OWN_COMMANDS)
