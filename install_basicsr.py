@@ -129,7 +129,7 @@ def _fetched(folder: Path) -> Path:
 
 def _unpacked(archive: Path) -> Path:
     with tarfile.open(archive) as file:
-        safe: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # 3.10 and 3.11 got it late
+        safe: dict[str, Any] = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}  # 3.10 and 3.11 late
         file.extractall(archive.parent, **safe)
     return archive.parent / RELEASE
 
