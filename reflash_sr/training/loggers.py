@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def tensorboard_command(opt: Mapping[str, Any]) -> str:
 
     BasicSR asks for tb-nightly, which ended before setuptools 82 removed the module ``pkg_resources`` that it imports.
     """
-    command = f'tensorboard --logdir {Path(opt["root_path"], "tb_logger")}'
+    command = subprocess.list2cmdline(['tensorboard', '--logdir', str(Path(opt['root_path'], 'tb_logger'))])
     nightly = any(importlib.metadata.distributions(name='tb-nightly'))
     if nightly and importlib.util.find_spec('pkg_resources') is None:
         return f'{command} (before that: pip install "setuptools<82"; tb-nightly does not start with a newer one)'

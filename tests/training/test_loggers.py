@@ -61,6 +61,10 @@ def test_a_setuptools_that_tb_nightly_cannot_use_is_named(monkeypatch):
         assert ('(before that: pip install "setuptools<82"' in command) == nightly
 
 
+def test_the_command_can_be_pasted_where_folders_have_blanks():
+    assert tensorboard_command({'root_path': 'my runs'}).endswith(f' "{Path("my runs", "tb_logger")}"')
+
+
 @pytest.mark.parametrize(('name', 'use', 'expected'),
                          [('x', True, True), ('x', False, False), ('debug_x', True, False)])
 def test_a_run_writes_tensorboard_files_unless_it_is_a_debug_run(name, use, expected):
