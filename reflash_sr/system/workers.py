@@ -13,8 +13,6 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader
-
 from reflash_sr.errors import RunError, UserError
 
 SHARED_MEMORY = Path('/dev/shm')  # where Linux keeps it; 64 MB in a container of Docker
@@ -25,7 +23,7 @@ _CAUSES = (
     (r'(?s)^Too many open files|(?:in DataLoader worker|</torch_).*Too many open files|ancdata',
      'too many files are open', 'raise the limit with ulimit -n'),
     (r'(?s)(?:in DataLoader worker|</torch_|^\[Errno).*Cannot allocate memory|killed by signal: Killed|'
-     '(?s:in DataLoader worker.*(?:MemoryError|Insufficient memory))',
+     r'in DataLoader worker.*(?:MemoryError|Insufficient memory)',
      'a worker was killed or got no memory, as when main memory runs out', 'free memory'),
     (r"^\[Errno \d+\] Resource temporarily unavailable|can't start new thread", 'no further process can be started',
      'raise the limit (ulimit -u, docker run --pids-limit)'),
@@ -98,7 +96,7 @@ def _texts(error: BaseException | None) -> Iterator[str]:
     while error is not None:
         yield str(error)
         loaders = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)
-                   if frame.f_globals.get('__name__') == DataLoader.__module__]
+                   if frame.f_globals.get('__name__') == 'torch.utils.data.dataloader']
         workers: list[Any] = next((found for found in (getattr(one, '_workers', None) for one in loaders) if found), [])
         if workers:
             connection.wait([worker.sentinel for worker in workers], ENDING_S)
