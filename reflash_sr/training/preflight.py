@@ -23,6 +23,7 @@ from reflash_sr.training.check_gan import check_sample
 from reflash_sr.training.check_metrics import check_metrics, sr_sizes
 from reflash_sr.training.check_output import check_result_names, check_room
 from reflash_sr.training.check_pairs import check_names, check_pairs
+from reflash_sr.training.check_workers import check_workers
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
 from reflash_sr.weights.size_limit import Bounded
@@ -57,11 +58,13 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
         if key == 'train':
             _check_batch(section, len(dataset), opt['world_size'])
             _check_cache(dataset, opt['manual_seed'])
-            attempt(where, cls, check_sample, opt, draw_one(cls, dataset, where))
+            sample = _draw_one(cls, dataset, where)
+            attempt(where, cls, check_sample, opt, sample)
+            check_workers(section, sample)
         elif hasattr(dataset, 'source'):  # our test sets have read all of their images
             val_sets[key] = True, sr_sizes(dataset, opt['scale'])
         else:
-            val_sets[key] = 'gt' in draw_one(cls, dataset, where), sizes
+            val_sets[key] = 'gt' in _draw_one(cls, dataset, where), sizes
             lq_files[key] = sizes
     check_result_names(opt, lq_files)
     if val_sets and opt.get('val'):
@@ -103,7 +106,7 @@ def _check_cache(dataset: Any, seed: int) -> None:
     dataset.pairs.check()
 
 
-def draw_one(cls: Any, dataset: Any, where: str) -> Any:
+def _draw_one(cls: Any, dataset: Any, where: str) -> Any:
     """Make one sample from a copy, because files that the dataset opens must not be shared with a loader's workers."""
     states = random.getstate(), np.random.get_state()
     try:

@@ -37,7 +37,6 @@ from reflash_sr.training import preflight, resume
 from reflash_sr.training.base_network import describe_bases
 from reflash_sr.training.check_gan import check_gan, check_real_esrgan
 from reflash_sr.training.check_output import check_folders
-from reflash_sr.training.check_workers import check_workers
 from reflash_sr.training.fill_lq_cache import make_pairs
 from reflash_sr.training.loggers import check_loggers, tensorboard_command, writes_tensorboard
 from reflash_sr.training.progress import Batches, ProgressLogger, for_workers
@@ -105,8 +104,6 @@ class Run:
                 self._claim_folder()
                 self.state = self._find_state()
             self.datasets = preflight.open_datasets(opt)
-            if self.is_train:
-                check_workers(opt['datasets']['train'], self.datasets['train'])
             preflight.check_network(opt)
             check_gan(opt)
         except UserError as error:

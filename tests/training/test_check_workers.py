@@ -25,7 +25,7 @@ SECTION = {'num_worker_per_gpu': 2, 'batch_size_per_gpu': 100}
 
 def check(monkeypatch, free, **changes):
     monkeypatch.setattr(worker_processes, 'free_shared_memory', lambda: free)
-    check_workers({**SECTION, **changes}, [SAMPLE])
+    check_workers({**SECTION, **changes}, SAMPLE)
 
 
 @pytest.fixture
@@ -42,14 +42,15 @@ def test_a_batch_that_cannot_be_handed_over_is_refused(monkeypatch):
 
 
 def test_less_than_all_batches_in_advance_is_a_warning_with_the_sizes(monkeypatch, warned):
-    check(monkeypatch, 5_222_399)
+    check(monkeypatch, 6_527_999)
     assert len(warned()) == 1
-    assert ('/dev/shm has 5.2 MB of shared memory free, and the workers may fill 5.2 MB (2 workers × 2 batches × 1.3 '
-            'MB); if the run ends for want of it, write num_worker_per_gpu: 0, or give more') in warned()[0]
+    assert ('/dev/shm has 6.5 MB of shared memory free, and the run may fill 6.5 MB (5 batches × 1.3 MB: 2 for each '
+            'worker, and those that wait or are in use); if it ends for want of it, write num_worker_per_gpu: 0, or '
+            'give more') in warned()[0]
 
 
 @pytest.mark.parametrize(('free', 'changes'), [
-    (5_222_400, {}), (None, {}), (0, {'num_worker_per_gpu': 0}), (5_222_400, {'num_worker_per_gpu': 1})])
+    (6_528_000, {}), (None, {}), (0, {'num_worker_per_gpu': 0}), (3_916_800, {'num_worker_per_gpu': 1})])
 def test_enough_is_said_nothing_of(monkeypatch, warned, free, changes):
     check(monkeypatch, free, **changes)
     assert not warned()
@@ -57,8 +58,15 @@ def test_enough_is_said_nothing_of(monkeypatch, warned, free, changes):
 
 def test_the_processes_of_one_machine_share_it(monkeypatch, warned):
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
-    check(monkeypatch, 20_000_000)
-    assert 'may fill 20.9 MB (8 workers × 2 batches × 1.3 MB)' in warned()[0]
+    check(monkeypatch, 26_000_000)
+    assert 'may fill 26.1 MB (20 batches × 1.3 MB' in warned()[0]
+
+
+def test_batches_that_wait_in_the_queue_take_shared_memory_too(monkeypatch, warned):
+    check(monkeypatch, 10_000_000, num_prefetch_queue=8)  # nothing reads it
+    assert not warned()
+    check(monkeypatch, 10_000_000, prefetch_mode='cpu', num_prefetch_queue=8)
+    assert 'may fill 18.3 MB (14 batches × 1.3 MB' in warned()[0]
 
 
 @pytest.fixture
