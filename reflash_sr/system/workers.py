@@ -18,22 +18,25 @@ from reflash_sr.errors import RunError, UserError
 SHARED_MEMORY = Path('/dev/shm')  # where Linux keeps it; 64 MB in a container of Docker
 MORE_SHARED_MEMORY = 'give more (docker run --shm-size=1g, or --ipc=host)'
 ENDING_S = 1  # a worker that no longer answers may take so long to end
-# What errors of workers say, the first that fits; what it means; what helps besides fewer workers.
+# What errors of workers say, the first that fits; what it means; what helps. They are anchored, because a dataset may
+# say the same words of something else: then its traceback must be seen.
+_DIED, _CAUGHT = r'^DataLoader worker \(pid.* is killed by signal: ', '^in a worker: '
 _CAUSES = (
-    (r'(?s)^Too many open files|(?:in DataLoader worker|</torch_).*Too many open files|ancdata',
-     'too many files are open', 'raise the limit with ulimit -n'),
-    (r'(?s)(?:in DataLoader worker|</torch_|^\[Errno).*Cannot allocate memory|killed by signal: Killed|'
-     r'in DataLoader worker.*(?:MemoryError|Insufficient memory)',
-     'a worker was killed or got no memory, as when main memory runs out', 'free memory'),
-    (r"^\[Errno \d+\] Resource temporarily unavailable|can't start new thread", 'no further process can be started',
-     'raise the limit (ulimit -u, docker run --pids-limit)'),
-    (r'</torch_\d', 'a worker ran out of shared memory{size}', MORE_SHARED_MEMORY),
-    (r'killed by signal: Bus error', 'a worker ended with a bus error, as when shared memory runs out{size}',
-     MORE_SHARED_MEMORY),
-    (r'(?s)^Caught \w+ in DataLoader worker.*Error: (\[Errno .+)', r'a worker cannot go on: \1', 'mend what it names'),
-    (r'killed by signal: ([\w ]+)', r'a worker was ended by a signal: \1', 'look at the lines above'),
-    (r'DataLoader worker .*exited unexpectedly|process pool was terminated abruptly',
-     'a worker was ended, most often because main memory ran out', 'free memory'),
+    (rf'^Too many open files\.|{_CAUGHT}OSError: \[Errno 24\]|</torch_.*Too many open files|items of ancdata',
+     'too many files are open', '{fewer}, or raise the limit with ulimit -n'),
+    (rf'^(?:in a worker: OSError: )?\[Errno 12\]|</torch_.*Cannot allocate memory|{_DIED}Killed|'
+     rf'{_CAUGHT}(?:[\w.]*MemoryError|cv2\.error: .*-4:Insufficient memory|RuntimeError: .*DefaultCPUAllocator)',
+     'a worker was killed or got no memory, as when main memory runs out', '{fewer}, or free memory'),
+    (rf"^\[Errno \d+\] Resource temporarily unavailable|^can't start new thread|{_CAUGHT}.*can't start new thread",
+     'no further process can be started', '{fewer}, or raise the limit (ulimit -u, docker run --pids-limit)'),
+    (r'</torch_\d', 'a worker ran out of shared memory{size}', f'{{fewer}}, or {MORE_SHARED_MEMORY}'),
+    (f'{_DIED}Bus error', 'a worker ended with a bus error, as when shared memory runs out{size}',
+     f'{{fewer}}, or {MORE_SHARED_MEMORY}'),
+    (rf"{_CAUGHT}\w*Error: (\[Errno (?:5|28|122)\] .+|\[Errno \d+\] .+: '.*')", r'a worker cannot go on: \1',
+     'mend what it names'),
+    (rf'{_DIED}([\w ]+)', r'a worker was ended by a signal: \1', '{fewer}, or look at the lines above'),
+    (r'^DataLoader worker .*exited unexpectedly|^A (?:child )?process .*terminated abruptly',
+     'a worker was ended, most often because main memory ran out', '{fewer}, or free memory'),
 )
 
 
@@ -59,7 +62,7 @@ def named_ends(option: str, fewer: str, again: str) -> Iterator[None]:
             found = next(filter(None, (re.search(sign, text) for text in said)), None)
             if found:
                 what = found.expand(what).replace('{size}', _size())
-                raise RunError(f'{option}: {what}; {fewer}, or {remedy}. {again}') from error
+                raise RunError(f'{option}: {what}; {remedy.format(fewer=fewer)}. {again}') from error
         raise
 
 
@@ -92,17 +95,23 @@ def _size() -> str:
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
-    """What an error says and those that led to it, and in PyTorch's words how the workers of a DataLoader ended."""
+    """What an error says and those that led to it, and in PyTorch's words how the workers of a DataLoader ended.
+
+    Of an error inside a worker it is the last line: what led to it there may be what a dataset has dealt with.
+    """
     while error is not None:
-        yield str(error)
+        text = str(error)
+        is_caught = re.match(r'Caught \w+ in DataLoader worker', text)  # with the traceback in the worker
+        yield f'in a worker: {text.strip().splitlines()[-1]}' if is_caught else text
         loaders = [frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__)
                    if frame.f_globals.get('__name__') == 'torch.utils.data.dataloader']
         workers: list[Any] = next((found for found in (getattr(one, '_workers', None) for one in loaders) if found), [])
-        if workers:
+        if workers and not is_caught:
             connection.wait([worker.sentinel for worker in workers], ENDING_S)
             for worker in workers:
                 if (worker.exitcode or 0) < 0:
-                    yield f'killed by signal: {signal.strsignal(-worker.exitcode)}'
+                    name = signal.strsignal(-worker.exitcode)
+                    yield f'DataLoader worker (pid {worker.pid}) is killed by signal: {name}'
             if isinstance(error, (ConnectionError, EOFError)):  # a batch broke off
                 yield 'DataLoader worker exited unexpectedly'
         error = error.__cause__ or error.__context__

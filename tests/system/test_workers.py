@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from reflash_sr.errors import RunError, UserError
@@ -35,11 +36,13 @@ SAYS = [  # of PyTorch, old and new, and of Python; what we make of it
     (RuntimeError, 'Too many open files. Communication with the workers is no longer possible.', FILES),
     (OSError, IN_WORKER.format('OSError', "OSError: [Errno 24] Too many open files: 'a.png'"), FILES),
     (OSError, IN_WORKER.format('OSError', "OSError: [Errno 5] Input/output error: 'a.png'"),
-     r"a worker cannot go on: \[Errno 5\] Input/output error: 'a.png'; few, or mend what it names"),
+     r"a worker cannot go on: \[Errno 5\] Input/output error: 'a.png'; mend what it names"),
     (RuntimeError, 'DataLoader worker (pid 1) is killed by signal: Segmentation fault. ',
      'a worker was ended by a signal: Segmentation fault; few, or look at the lines above'),
     (RuntimeError, 'DataLoader worker (pid(s) 1, 2) exited unexpectedly', 'a worker was ended, most often because'),
     (RuntimeError, 'A process in the process pool was terminated abruptly while the future was running or pending.',
+     'a worker was ended, most often because main memory ran out'),
+    (RuntimeError, 'A child process terminated abruptly, the process pool is not usable anymore',
      'a worker was ended, most often because main memory ran out'),
 ]
 OTHERS = [ValueError('signal: too weak'), RuntimeError('CUDA out of memory'), KeyError('lq'), UserError('a: b'),
@@ -54,6 +57,45 @@ def test_every_way_a_worker_ends_is_one_line(kind, says, means):
             workers.named_ends('--n', 'few', 'Again'):
         raise kind(*says) if isinstance(says, tuple) else kind(says)
     assert '\n' not in str(caught.value)
+
+
+class Raises(Dataset):
+    """A dataset that meets a missing file, and raises an error of its own."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, place):
+        try:
+            os.stat('/no/such/Cannot allocate memory')
+        except OSError:
+            raise self.error  # noqa: B904  (so that both tracebacks are printed)
+
+
+OWN = [EOFError('Ran out of input'), ConnectionResetError('by the server of the images'), ValueError('no label'),
+       RuntimeError('the list is older: Too many open files'), RuntimeError('ffmpeg was killed by signal: Killed'),
+       ValueError('[Errno 7] is no mode'), ValueError('two lines,\nin DataLoader worker: MemoryError')]
+
+
+@pytest.mark.parametrize('error', OWN, ids=repr)
+def test_the_traceback_of_a_dataset_is_not_hidden(error):
+    with pytest.raises(type(error)) as caught, workers.named_ends('--n', 'few', 'Again'):
+        Raises(error)[0]
+    assert caught.value is error
+    with pytest.raises(type(error), match=r'^Caught'), workers.named_ends('--n', 'few', 'Again'):
+        try:
+            Raises(error)[0]
+        except type(error):
+            in_worker = ExceptionWrapper(where='in DataLoader worker process 0')
+        in_worker.reraise()
+
+
+def test_the_traceback_of_a_broken_file_in_a_worker_is_not_hidden():
+    with pytest.raises(EOFError, match=r'^Caught'), workers.named_ends('--n', 'few', 'Again'):
+        next(iter(DataLoader(Raises(EOFError('Ran out of input')), num_workers=1)))
 
 
 @pytest.mark.parametrize('error', OTHERS, ids=repr)
