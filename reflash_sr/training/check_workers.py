@@ -44,7 +44,7 @@ def check_workers(section: Mapping[str, Any], sample: Any) -> None:
     if batch > free:
         raise UserError(f'{where}, and a batch takes {batch / 1e6:,.1f} MB; {FEWER}, or '
                         f'{worker_processes.MORE_SHARED_MEMORY}')
-    if most * batch > free:
+    if most * batch > free and os.environ.get('LOCAL_RANK', '0') == '0':  # once on each machine
         logging.getLogger('basicsr').warning(
             '%s, and the run may fill %.1f MB (%d batches × %.1f MB: %d for each worker, and those that wait or are in '
             'use); if it ends for want of it, %s, or %s', where, most * batch / 1e6, most, batch / 1e6, AHEAD, FEWER,

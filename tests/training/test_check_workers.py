@@ -60,6 +60,9 @@ def test_the_processes_of_one_machine_share_it(monkeypatch, warned):
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
     check(monkeypatch, 26_000_000)
     assert 'may fill 26.1 MB (20 batches × 1.3 MB' in warned()[0]
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    check(monkeypatch, 26_000_000)
+    assert len(warned()) == 1
 
 
 def test_batches_that_wait_in_the_queue_take_shared_memory_too(monkeypatch, warned):
