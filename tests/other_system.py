@@ -38,6 +38,8 @@ def like_windows():
     """Take away what Windows does not have, and let files that this process has open stay where they are."""
     for name in MODULES:
         sys.modules[name] = None
+    if hasattr(os, 'process_cpu_count'):
+        os.process_cpu_count = os.cpu_count  # since Python 3.13; asks sched_getaffinity where there is one
     for module, names in NAMES.items():
         for name in names:
             if hasattr(module, name):
@@ -80,7 +82,8 @@ def _without_files(function):
 
 
 def main():
-    """Run the command that the arguments name."""
+    """Run the command that the arguments name, under the name of a command of the package."""
+    sys.argv[0] = 'basicsr'
     if sys.argv[1] == 'import':
         import reflash_sr
         for found in pkgutil.walk_packages(reflash_sr.__path__, 'reflash_sr.'):

@@ -94,7 +94,8 @@ def workers_start() -> Iterator[None]:
 
     The processes that start inside inherit the block until they call :func:`ignore_signals` or :func:`ignore_ctrl_c`.
     Unless they are forked, they import PyTorch first, for seconds, and a signal would end them with a traceback.
-    Windows has no such block; there a worker ignores Ctrl-C from the import of this package on.
+    Windows has no such block; there a worker ignores Ctrl-C from the import of this package on. A fork server would
+    keep the block for all that it ever starts, so in other people's programs nothing is blocked if there is one.
 
     The handler of SIGCHLD stays what it is. PyTorch's raises an error wherever this process is when a worker dies, for
     instance while it writes a checkpoint; without it, the error comes where the worker's next batch is asked for.
@@ -106,7 +107,8 @@ def workers_start() -> Iterator[None]:
         from multiprocessing import resource_tracker  # POSIX only
         resource_tracker.ensure_running()  # starting it inside would unblock both, before Python 3.13
         multiprocessing.set_forkserver_preload(['__main__', 'reflash_sr'])  # one import for all, and one memory
-    before, of_children = signal.pthread_sigmask(signal.SIG_BLOCK, DEFAULTS), signal.getsignal(signal.SIGCHLD)
+    blocked = DEFAULTS if IN_OWN_COMMAND or multiprocessing.get_start_method() != 'forkserver' else ()
+    before, of_children = signal.pthread_sigmask(signal.SIG_BLOCK, blocked), signal.getsignal(signal.SIGCHLD)
     try:
         yield
     finally:
@@ -134,6 +136,9 @@ def is_own_command() -> bool:
         return ('-m', 'reflash_sr') in itertools.pairwise(sys.orig_argv)
     program, tools = Path(sys.argv[0]), Path(__file__).resolve().parents[2] / 'tools'
     return OWN_PROGRAM.fullmatch(program.name) is not None or program.resolve().parent == tools
+
+
+IN_OWN_COMMAND = is_own_command()  # later, python -m has another sys.argv[0]
 
 
 def restore_ctrl_c() -> None:

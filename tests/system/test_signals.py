@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -41,3 +42,31 @@ def test_where_signals_cannot_be_blocked_workers_start_all_the_same(monkeypatch)
     monkeypatch.delattr(signal, 'pthread_sigmask')
     with signals.workers_start():
         pass
+
+
+PROGRAM = '''
+import contextlib, multiprocessing, signal
+from reflash_sr.system import signals
+
+def blocked(answer):
+    answer.send(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method('forkserver')
+    for around in (signals.workers_start(), contextlib.nullcontext()):
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.Process(target=blocked, args=(theirs,))
+        with around:
+            process.start()
+        print(ours.recv())
+        process.join()
+'''
+
+
+@pytest.mark.slow
+def test_what_a_fork_server_starts_later_is_not_blocked(tmp_path):
+    """The server keeps the block that it began with; in a program of somebody else there is none."""
+    path = tmp_path / 'program.py'
+    path.write_text(PROGRAM, encoding='utf-8')
+    run = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=600)
+    assert run.stdout.splitlines() == ['set()', 'set()'], run.stderr
