@@ -48,6 +48,7 @@ def like_windows():
         setattr(os, name, _refusing_open_files(getattr(os, name)))
     os.open = _refusing_folders(os.open)
     shutil._use_fd_functions = False  # rmtree would open folders
+    shutil._rmtree_impl = shutil._rmtree_unsafe  # the same from Python 3.14 on
     builtins.open = io.open = _without_files(open)
 
 

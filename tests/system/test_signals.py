@@ -30,7 +30,8 @@ def test_a_worker_that_imports_the_command_again_ignores_ctrl_c(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_signal_while_workers_start_arrives_afterwards():
+def test_a_signal_while_workers_start_arrives_afterwards(monkeypatch):
+    monkeypatch.setattr(signals, 'IN_OWN_COMMAND', True)
     with pytest.raises(KeyboardInterrupt), signals.workers_start():
         signal.raise_signal(signal.SIGINT)
         reached = True
