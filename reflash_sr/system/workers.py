@@ -17,7 +17,7 @@ from reflash_sr.errors import RunError, UserError
 
 SHARED_MEMORY = Path('/dev/shm')  # where Linux keeps it; 64 MB in a container of Docker
 MORE_SHARED_MEMORY = 'give more (docker run --shm-size=1g, or --ipc=host)'
-ENDING_S = 1  # a worker that no longer answers may take so long to end
+ENDING_S = 5  # a worker that no longer answers may take so long to end
 # What errors of workers say, the first that fits; what it means; what helps. They are anchored, because a dataset may
 # say the same words of something else: then its traceback must be seen.
 _DIED, _CAUGHT = r'^DataLoader worker \(pid.* is killed by signal: ', '^in a worker: '
