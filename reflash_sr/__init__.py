@@ -11,7 +11,7 @@ from typing import Any
 from reflash_sr.system import run_command, signals
 
 signals.exit_on_ctrl_c_during_import()
-if signals.is_own_command():
+if signals.IN_OWN_COMMAND:
     run_command.print_any_character()
 
 from reflash_sr import compat  # noqa: E402  (torch takes seconds to import; Ctrl-C meanwhile prints no traceback)
@@ -19,7 +19,7 @@ from reflash_sr import compat  # noqa: E402  (torch takes seconds to import; Ctr
 try:
     compat.repair()
 except ImportError as error:
-    if not signals.is_own_command():
+    if not signals.IN_OWN_COMMAND:
         raise
     print(f'reflash_sr: error: {error}', file=sys.stderr)
     sys.exit(2)

@@ -103,11 +103,12 @@ def workers_start() -> Iterator[None]:
     if not hasattr(signal, 'pthread_sigmask'):
         yield
         return
-    if multiprocessing.get_start_method() != 'fork':
+    method = multiprocessing.get_start_method()
+    if method != 'fork':
         from multiprocessing import resource_tracker  # POSIX only
         resource_tracker.ensure_running()  # starting it inside would unblock both, before Python 3.13
         multiprocessing.set_forkserver_preload(['__main__', 'reflash_sr'])  # one import for all, and one memory
-    blocked = DEFAULTS if IN_OWN_COMMAND or multiprocessing.get_start_method() != 'forkserver' else ()
+    blocked = DEFAULTS if IN_OWN_COMMAND or method != 'forkserver' else ()
     before, of_children = signal.pthread_sigmask(signal.SIG_BLOCK, blocked), signal.getsignal(signal.SIGCHLD)
     try:
         yield
