@@ -19,6 +19,7 @@ from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import known_keys, real_esrgan
 from reflash_sr.options.author_networks import describe_change, translate_network
 from reflash_sr.options.known_keys import BASICSR_SCHEDULERS, SCHEDULERS
+from reflash_sr.options.option_file import settle_schedule
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.value_rules import ANY, COLOR, SECTION, Rule
 
@@ -82,6 +83,7 @@ def _check(opt: dict[str, Any], is_train: bool, changes: list[str]) -> None:
         if 'crop_border' not in metric and 'crop_border' in inspect.signature(function).parameters:
             raise UserError(f'{where}: crop_border: is missing; write how many px of the border to ignore, as in 4')
     if is_train:
+        settle_schedule(opt)
         _check_train(opt['train'], model)
         opt['logger'] = {'print_freq': 100, 'save_checkpoint_freq': 5000, 'use_tb_logger': False} | opt['logger']
         if opt['val'] is not None and 'val_freq' not in opt['val']:
@@ -186,7 +188,7 @@ def _check_train(train: dict[str, Any], model: type) -> None:
     cls = _check_class(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
     if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
         raise UserError(f"train: scheduler: periods: {scheduler.get('periods')} end before total_iter, "
-                        f"{train['total_iter']}; their sum must reach it")
+                        f"{train['total_iter']}; their sum must reach it, as that of [total_iter] always does")
 
 
 def _check_class(section: Any, choices: registry.Registry | Mapping[str, Any], where: str,

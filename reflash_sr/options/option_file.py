@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from reflash_sr.options.safe_yaml import MOST_BYTES, parse
 from reflash_sr.options.value_rules import is_number
 from reflash_sr.system.files import check_regular
 
+TOTAL_ITER = 'total_iter'  # of train; in train: scheduler, the word stands for the number
 OTHER_FORMATS = {'.json': 'an option file of KAIR', '.toml': 'an option file of neosr'}
 
 
@@ -66,12 +67,29 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
         value = parse(text, f'{where}: {entry}')
         value = None if isinstance(value, str) and value.lower() == 'none' else value
         before = section.get(last)
-        if is_number(before) and isinstance(value, str):
+        if is_number(before) and isinstance(value, str) and value != TOTAL_ITER:
             raise UserError(f"{where}: {entry}: '{keys.strip()}' is a number ({before}), not '{value}'")
         if isinstance(before, dict) and not isinstance(value, dict) and value is not None:
             raise UserError(f"{where}: {entry}: '{keys.strip()}' is a section; name one of its keys: "
                             f'{", ".join(f"{keys.strip()}:{key}" for key in before)}')
         section[last] = value
+
+
+def settle_schedule(opt: Mapping[str, Any]) -> None:
+    """Write the number ``train: total_iter`` for the word ``total_iter`` in ``train: scheduler``, in place.
+
+    The word may be a value or in a list: ``periods: [total_iter]`` end with the run, however long it is.
+    """
+    train = opt.get('train')
+    if not isinstance(train, dict) or not isinstance(train.get('scheduler'), dict) or TOTAL_ITER not in train:
+        return
+
+    def settle(value: Any) -> Any:
+        if isinstance(value, list):
+            return [settle(one) for one in value]
+        return train[TOTAL_ITER] if value == TOTAL_ITER else value
+
+    train['scheduler'] = {key: settle(value) for key, value in train['scheduler'].items()}
 
 
 def expand(opt: dict[str, Any], root: str | os.PathLike, is_train: bool, world_size: int = 1) -> None:

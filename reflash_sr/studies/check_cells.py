@@ -22,6 +22,8 @@ from reflash_sr.training import preflight
 def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> None:
     """Check the options of every cell, and build its data and its network once; nothing is written.
 
+    A cell of a further seed is checked if it differs in more than the seed: in a file that ``{seed}`` names.
+
     Args:
         root: Parent folder of ``experiments``.
         here: Whether the cells will run on this machine, which must then have their device.
@@ -29,12 +31,15 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
     Raises:
         UserError: Something is wrong; names the cell.
     """
-    opened = []
+    checked: list[dict[str, Any]] = []
+    opened: list[dict[str, Any]] = []
     for cell in study.cells:
-        if cell.seed != study.seeds[0]:
-            break  # cells are sorted by seed, and the others differ only in their seed
+        options_but_seed = {key: value for key, value in cell.options.items() if key not in ('name', 'manual_seed')}
+        if options_but_seed in checked:
+            continue
+        checked.append(options_but_seed)
         opt = deepcopy(cell.options)
-        where = f'{study.file}: cell {cell.name}'
+        where = f'{study.file}: cell {cell.name}' + (f', seed {cell.seed}' if cell.seed != study.seeds[0] else '')
         option_checks.check(opt, where, is_train=True)
         try:
             psnr_metric(opt)
@@ -44,9 +49,9 @@ def check(study: Study, root: str | os.PathLike = '.', here: bool = True) -> Non
                                 'needs; write ReflashSRModel')
             opt.update(dist=False, rank=0, world_size=1)
             options.expand(opt, root, is_train=True)
-            if opt['datasets'] not in opened:
+            if cell.options['datasets'] not in opened:
                 _check_compared(study.compare_on, preflight.open_datasets(opt))
-                opened.append(opt['datasets'])
+                opened.append(cell.options['datasets'])
             preflight.check_network(opt)
             if here:
                 select_device(opt)

@@ -25,6 +25,7 @@ from reflash_sr.weights.file_formats import suffix_of
 KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
         'cluster': SECTION}
 MOST_SEEDS = 1000
+SEED = '{seed}'  # in any text of the file, stands for the seed of the cell
 # Axes with a short name, and the format of their values in the names of cells; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
 RESERVED = {'name': 'it is built from the values of the axes', 'study': 'it is the grid itself',
@@ -157,10 +158,10 @@ def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
     Keys that change no number, such as ``logger: print_freq``, do not count (``known_keys.WITHOUT_EFFECT``).
     """
     try:
-        before = dict(_flat(options.load(folder_of(cell, root) / f'{cell.experiment}.yml')))
+        before = _settled(options.load(folder_of(cell, root) / f'{cell.experiment}.yml'))
     except UserError:
         return ['its option file cannot be read']
-    now = dict(_flat(cell.options))
+    now = _settled(cell.options)
     return [f'{key} was {before.get(key)!r}, is now {now.get(key)!r}' for key in before | now
             if not known_keys.WITHOUT_EFFECT.fullmatch(key)
             and (key not in before or key not in now or before[key] != now[key])]
@@ -224,8 +225,18 @@ def _cell(opt: Mapping[str, Any], name: str, values: dict[str, Any], seed: int) 
     cell_opt = deepcopy(dict(opt))
     entries = [f"{'network_g:' if axis in DROPOUT else ''}{axis}={json.dumps(value)}" for axis, value in values.items()]
     options.force(cell_opt, entries, 'study: axes')
+    cell_opt = _with_seed(cell_opt, seed)
     cell_opt.update(name=f"{opt['name']}_{name}_seed{seed}", manual_seed=seed)
     return Cell(name, values, seed, cell_opt)
+
+
+def _with_seed(value: Any, seed: int) -> Any:
+    """Write the seed for ``{seed}`` in every text of options, so that each seed can have its own base network."""
+    if isinstance(value, dict):
+        return {key: _with_seed(one, seed) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_seed(one, seed) for one in value]
+    return value.replace(SEED, str(seed)) if isinstance(value, str) else value
 
 
 def _name(values: Mapping[str, Any]) -> str:
@@ -240,6 +251,13 @@ def text_of(value: Any) -> str:
     if isinstance(value, float):
         return f'{value:g}'
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _settled(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an option file by ``section:key``, as they are trained with."""
+    opt = deepcopy(dict(opt))
+    options.settle_schedule(opt)
+    return dict(_flat(opt))
 
 
 def _flat(section: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:

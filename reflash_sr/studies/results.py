@@ -102,7 +102,7 @@ def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
             None)
         labels = {place: _label(cell, axes) for place, axes in places.items()}
         series[cell.name] = figures.Series(cell.name, **labels, iterations=psnr.columns.to_numpy(),
-                                           psnr=psnr.to_numpy(), total=int(study.options['train']['total_iter']),
+                                           psnr=psnr.to_numpy(), total=int(cell.options['train']['total_iter']),
                                            reference=reference)
     return series
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import time
 from collections import Counter
@@ -103,22 +104,25 @@ def _estimate(cells: Sequence[study.Cell], engine: str, jobs: int) -> str:
     """Estimate the time of cells from a few steps with each network and training set, on this machine."""
     at_once = min(jobs, len(cells))
     threads = study_jobs.threads(at_once) if engine == 'local' else torch.get_num_threads()
-    measured: list[tuple[dict[str, Any], float]] = []
-    total = 0.0
+    measured: list[tuple[dict[str, Any], tuple[float, float]]] = []
+    times = []
     for cell in cells:
-        kind = {key: value for key, value in cell.options.items() if key not in ('name', 'manual_seed')}
+        kind = {key: value for key, value in cell.options.items() if key not in ('name', 'manual_seed', 'path')}
         kind['network_g'] = {key: value for key, value in kind['network_g'].items() if key not in study.DROPOUT}
+        kind['train'] = {key: value for key, value in kind['train'].items() if key not in ('total_iter', 'scheduler')}
         if not any(kind == other for other, _ in measured):
             measured.append((kind, _measure(cell, threads)))
-        total += next(seconds for other, seconds in measured if other == kind)
-    times = [seconds for _, seconds in measured]
+        iteration, validation = next(seconds for other, seconds in measured if other == kind)
+        iterations = cell.options['train']['total_iter']
+        validations = math.ceil(iterations / cell.options['val']['val_freq'])
+        times.append(START_SECONDS + iterations * iteration + validations * validation)
     each = ' to '.join(_time(seconds) for seconds in sorted({min(times), max(times)}))
     where = 'on this machine' if engine == 'local' else 'if its machines are as fast as this one'
-    return f'Estimated time: {_time(total / at_once)} with {at_once} at a time ({each} each), {where}'
+    return f'Estimated time: {_time(sum(times) / at_once)} with {at_once} at a time ({each} each), {where}'
 
 
-def _measure(cell: study.Cell, threads: int) -> float:
-    """Estimate the seconds of one cell."""
+def _measure(cell: study.Cell, threads: int) -> tuple[float, float]:
+    """Measure the seconds of one iteration and of one validation of a cell."""
     opt = deepcopy(cell.options)
     option_checks.check(opt, cell.experiment, is_train=True)
     opt.update(dist=False, rank=0, world_size=1)
@@ -152,8 +156,7 @@ def _measure(cell: study.Cell, threads: int) -> float:
 
         _, seconds = _timed(restore, len(dataset))
         validating += seconds * len(dataset)
-    total = opt['train']['total_iter']
-    return START_SECONDS + total * per_iteration + -(-total // opt['val']['val_freq']) * validating
+    return per_iteration, validating
 
 
 def _timed(work: Callable[[int], Any], most: int) -> tuple[list[Any], float]:
