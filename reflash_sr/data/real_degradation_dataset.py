@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -35,11 +35,12 @@ class RealDegradationDataset(TrainingDataset):
     """
 
     OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': _CROP, 'gt_usm': BOOL}
+    DEFAULTS: ClassVar = {**TrainingDataset.DEFAULTS, **real_degradation.DEFAULTS, 'crop_pad_size': 400, 'gt_usm': True}
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)
-        self.crop_pad_size = opt.get('crop_pad_size', 400)
-        self.gt_usm = opt.get('gt_usm', True)
+        self.crop_pad_size = opt.get('crop_pad_size', self.DEFAULTS['crop_pad_size'])
+        self.gt_usm = opt.get('gt_usm', self.DEFAULTS['gt_usm'])
         self.settings = real_degradation.DEFAULTS | {k: opt[k] for k in real_degradation.OPTIONS if k in opt}
         for suffix in ('', '2'):
             kinds, weights = self.settings[f'kernel_list{suffix}'], self.settings[f'kernel_prob{suffix}']

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
@@ -30,10 +30,11 @@ class SingleDegradationDataset(TrainingDataset):
     """
 
     OPTIONS = {**TrainingDataset.OPTIONS, 'degradation': TEXT}
+    DEFAULTS: ClassVar = {**TrainingDataset.DEFAULTS, 'degradation': 'clean'}
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)
-        self.degradation = check_name(opt.get('degradation', 'clean'))
+        self.degradation = check_name(opt.get('degradation', self.DEFAULTS['degradation']))
 
     def make_pair(self, image: np.ndarray, rng: np.random.Generator,
                   lq: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -44,6 +44,7 @@ class TrainingDataset(Dataset, ABC):
 
     OPTIONS = {**source.OPTIONS, **channels.OPTIONS, 'scale': POSITIVE_INT, 'gt_size': POSITIVE_INT, 'use_hflip': BOOL,
                'use_rot': BOOL, 'manual_seed': COUNT, 'pairs_cache': TEXT_OR_NONE}
+    DEFAULTS: ClassVar[dict[str, Any]] = {'color': 'rgb', 'use_hflip': True, 'use_rot': False}
 
     def __init__(self, opt: Mapping[str, Any]):
         self.opt, self.scale, self.gt_size = opt, opt['scale'], opt['gt_size']
@@ -89,9 +90,10 @@ class TrainingDataset(Dataset, ABC):
         image, path = self._read(int(index))
         cached = self.pairs.read(index.number) if self.pairs and isinstance(index, Draw) else None
         hflip, vflip, transpose = rng.random(3) < 0.5
-        if self.opt.get('use_hflip', True) and hflip:
+        if self.opt.get('use_hflip', self.DEFAULTS['use_hflip']) and hflip:
             image = image[:, ::-1]
-        if self.opt.get('use_rot', False):  # as in BasicSR: vertical flip and transposition, drawn independently
+        if self.opt.get('use_rot', self.DEFAULTS['use_rot']):
+            # As in BasicSR: vertical flip and transposition, drawn independently.
             image = image[::-1] if vflip else image
             image = image.transpose(1, 0, 2) if transpose else image
         return (*self.make_pair(image, rng, cached), path)

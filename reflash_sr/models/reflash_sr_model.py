@@ -46,6 +46,8 @@ class ReflashSRModel(SRModel):
 
     Attributes:
         stream: What determines the training samples, for the state file: ``images``, ``batch`` and ``seed``.
+        record: What the network is trained with (:mod:`reflash_sr.options.training_record`), for every checkpoint;
+            None if that is not known.
     """
 
     OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': BOOL}
@@ -61,6 +63,7 @@ class ReflashSRModel(SRModel):
         self._validation.on_means = self._best.take
         self._of_best: dict[str, Any] = {}
         self.stream: dict[str, int] = {}
+        self.record: dict[str, Any] | None = None
         super().__init__(opt)
 
     # ------------------------------------------------------------------ building
@@ -241,6 +244,8 @@ class ReflashSRModel(SRModel):
         nets, keys = ([net], [param_key]) if not isinstance(net, list) else (net, param_key)
         trained = {'experiment': self.opt['name'], 'iter': self._iteration, 'manual_seed': self.opt.get('manual_seed'),
                    'total_iter': self.opt['train']['total_iter'], **self._of_best}
+        if self.record is not None:
+            trained['options'] = self.record
         content: dict[str, Any] = {'network_g': self._network_g, 'trained': trained}
         for key, network in zip(keys, nets):
             state = self.get_bare_model(network).state_dict()
@@ -270,6 +275,7 @@ class ReflashSRModel(SRModel):
             'stream': {**self.stream, **samples},
             'windows': self._windows,
             'best': self._best.values,
+            'options': self.record,
         }
         write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
 

@@ -30,6 +30,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.models.schedulers import keep_to_schedule
 from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
+from reflash_sr.options.training_record import continued_record, read_record, training_record
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write
@@ -187,6 +188,8 @@ class Run:
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
         """Make the logger of the training loop; repeat a validation that was interrupted."""
         self.cleanup.enter_context(stop_on_signals(self.model, start_iter, opt['logger']['save_checkpoint_freq']))
+        if hasattr(self.model, 'record'):
+            self.model.record = self._record()
         due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
         if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
             for loader in self.val_loaders:
@@ -235,6 +238,13 @@ class Run:
 
     def _claim_folder(self) -> None:
         """Lock the experiment's folder, on rank 0, and delete partly written files of a killed run."""
+    def _record(self) -> dict[str, Any] | None:
+        """What the network is trained with, since its first start."""
+        record = training_record(self.opt, self.datasets['train'])
+        if not self.state or 'network_g' in (self.opt['path'].get('ignore_resume_networks') or ()):
+            return record
+        return continued_record(record, read_record(self.state.get('options')), self.state['iter'])
+
 
         def claim() -> None:
             self.lock.take()

@@ -17,6 +17,7 @@ from reflash_sr.dropout import drop_rate
 from reflash_sr.errors import UserError
 from reflash_sr.options.author_networks import translate_network
 from reflash_sr.options.registry import registered
+from reflash_sr.options.training_record import read_record
 from reflash_sr.options.value_rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
@@ -64,6 +65,11 @@ class TrainedNetwork:
         return str(self.network_g.get('architecture', self.network_g['type']))
 
     @property
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """What it was trained with (:mod:`reflash_sr.options.training_record`); None if the file does not say."""
+        return read_record(self.trained.get('options'))
+
     def shows_tiles(self) -> bool:
         """Whether tiles may show in its images, as spandrel says of networks that look at the whole image."""
         return isinstance(self.net, Described) and self.net.description.tiling != 'supported'
