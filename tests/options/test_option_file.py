@@ -9,7 +9,7 @@ import yaml
 
 from reflash_sr.errors import UserError
 from reflash_sr.options import check_options as checks
-from reflash_sr.options import option_file
+from reflash_sr.options import known_keys, option_file
 
 SHIPPED = sorted((Path(__file__).parents[2] / 'options').glob('*.yml'))
 
@@ -105,7 +105,33 @@ def test_shipped_files_say_why(path):
     assert sum('#' in line for line in lines) >= len(lines) / 6
 
 
+@pytest.mark.parametrize(('scheduler', 'settled'), [
+    ({'type': 'CosineAnnealingRestartLR', 'periods': ['total_iter']}, {'periods': [6]}),
+    ({'type': 'CosineAnnealingRestartLR', 'periods': [2, 'total_iter'], 'restart_weights': [1, 1]},
+     {'periods': [2, 6], 'restart_weights': [1, 1]}),
+    ({'type': 'MultiStepLR', 'milestones': ['total_iter'], 'gamma': 0.5}, {'milestones': [6], 'gamma': 0.5}),
+    ({'type': 'CosineAnnealingLR', 'T_max': 'total_iter'}, {'T_max': 6}),
+    ({'type': 'PolynomialLR', 'total_iters': 'total_iter', 'power': 2}, {'total_iters': 6, 'power': 2}),
+])
+def test_the_word_total_iter_is_the_number_in_every_schedule(training_options, scheduler, settled):
+    for model in ['ReflashSRModel', 'SRModel'] if scheduler['type'] in known_keys.BASICSR_SCHEDULERS else [
+            'ReflashSRModel']:
+        training_options['train']['scheduler'] = dict(scheduler)
+        training_options['model_type'] = model
+        checks.check(training_options, 'x.yml', is_train=True)
+        assert training_options['train']['scheduler'] == {'type': scheduler['type'], **settled}
+
+
+def test_force_yml_may_write_the_word_for_a_number(training_options):
+    training_options['train']['scheduler'] = {'type': 'CosineAnnealingLR', 'T_max': 5}
+    option_file.force(training_options, ['train:scheduler:T_max=total_iter', 'train:total_iter=9'])
+    checks.check(training_options, 'x.yml', is_train=True)
+    assert training_options['train']['scheduler']['T_max'] == 9
+
+
 BAD = [
+    ('misspelt word', ('train', 'scheduler', 'periods'), ['totl_iter'], 'train: scheduler: periods: must be a list of'),
+    ('itself', ('train', 'total_iter'), 'total_iter', "train: total_iter: must be a whole number above 0, not 'total_"),
     ('totl_iter', ('train', 'totl_iter'), 3, "train: totl_iter: is not a known key; did you mean 'total_iter'"),
     ('top', ('scael',), 4, "scael: is not a known key; did you mean 'scale'"),
     ('degradation at the top', ('noise_range2',), [1, 25], 'noise_range2: .*; write it under datasets: train'),

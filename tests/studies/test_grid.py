@@ -1,6 +1,7 @@
 """Studies: the grid, bad input, what is run and what is not, and what comes out."""
 
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -62,6 +63,19 @@ def test_any_key_of_the_file_can_be_an_axis(study_file):
     assert last['network_g']['dropout_position'] == ['B1', 'last-conv']
     study_checks.check(loaded)
     assert names(study.load(study_file({'train:optim_g:lr': [1e-3]}))) == ['lr-0.001']
+
+
+def test_the_word_seed_in_any_text_is_that_of_the_cell(study_file, training_options):
+    data = {**training_options['datasets'], 'train': {**training_options['datasets']['train'],
+                                                      'dataroot_gt': ['a', 'folder of {seed}']}}
+    path = {'pretrain_network_g': 'base_seed{seed}/net_g_{seed}.pth', 'strict_load_g': True}
+    loaded = study.load(study_file({'dropout_p': [0.1]}, path=path, datasets=data), seeds=2)
+    for cell in loaded.cells:
+        assert cell.options['path'] == {'pretrain_network_g': f'base_seed{cell.seed}/net_g_{cell.seed}.pth',
+                                        'strict_load_g': True}
+        assert cell.options['datasets']['train']['dataroot_gt'] == ['a', f'folder of {cell.seed}']
+    of_axis = study.load(study_file({'path:pretrain_network_g': ['a{seed}.pth']}, path=path)).cells[0]
+    assert of_axis.options['path']['pretrain_network_g'] == 'a3.pth'
 
 
 def test_names_are_safe_in_files(study_file):
@@ -154,7 +168,7 @@ class FakeTraining:
             (folder / inner).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder)
         p = opt['network_g']['dropout_p']
-        for iteration in (3, 6):
+        for iteration in range(3, opt['train']['total_iter'] + 1, 3):
             lines = [f'{method},val,{degradation},psnr,{value},4\n' for degradation in ('clean', 'b+n')
                      for method, value in (('network', 20 + iteration + p + opt['manual_seed']), ('bicubic', 10))]
             (folder / 'validation' / f'iter_{iteration}.csv').write_text(
@@ -322,6 +336,45 @@ def test_axes_of_the_user_get_a_place_in_the_figures(study_file, training):
     one = series['lr-0.0001_p0.3']
     assert (one.panel, one.group, one.shade) == ('', 'lr 0.0001', 'p = 0.3')
     assert one.reference is series['p0_lr-0.0001']
+
+
+LENGTHS = {'dropout_p': [0.1, 0.3], 'train:total_iter': [3, 6]}
+
+
+def test_runs_of_several_lengths_are_compared_with_p0_of_their_own(study_file, training, training_options):
+    train = merged(training_options['train'], {'scheduler': {'periods': ['total_iter']}})
+    text = sweep(study_file(LENGTHS, train=train), seeds=2)
+    loaded = study.load('grid.yml', seeds=2)
+    series = study_results.make_series(loaded, study_results.collect(loaded))
+    for p, length in itertools.product((0.1, 0.3), (3, 6)):
+        one = series[f'p{p}_total_iter-{length}']
+        assert (one.total, one.group, one.shade) == (length, f'total_iter {length}', f'p = {p}')
+        assert one.reference is series[f'p0_total_iter-{length}']
+        assert one.last() == pytest.approx([23 + length + p, 24 + length + p])
+        assert one.gain() == pytest.approx([p, p])
+    assert 'p0.3_total_iter-3' in text
+    assert '12 finished' in sweep('grid.yml', seeds=2)
+
+
+def test_a_schedule_in_words_is_that_in_numbers(study_file, training, training_options):
+    train = training_options['train']
+    in_words = merged(train, {'scheduler': {'periods': ['total_iter']}})
+    sweep(study_file({'dropout_p': [0.1]}, train=train))
+    training.calls.clear()
+    assert '2 finished' in sweep(study_file({'dropout_p': [0.1]}, train=in_words))
+    with pytest.raises(UserError, match=r'2 of 2 experiments .*train:total_iter was 6, is now 9'):
+        sweep(study_file({'dropout_p': [0.1]}, train={**in_words, 'total_iter': 9}))
+    assert training.calls == []
+
+
+def test_the_last_validation_needs_no_multiple_of_its_frequency(study_file, training_options):
+    train = merged(training_options['train'], {'scheduler': {'periods': ['total_iter']}})
+    file = study_file({'train:total_iter': [2]}, train=train, val=merged(training_options['val'], {'val_freq': 5000}),
+                      logger={'print_freq': 5000, 'save_checkpoint_freq': 5000})
+    cell = study.load(file).cells[0]
+    assert study_jobs.CellJob(cell, Path('results/tiny'), {}, wait=False)() is None
+    assert study.status(cell) == 'finished'
+    assert [path.name for path in Path('experiments', cell.experiment, 'validation').iterdir()] == ['iter_2.csv']
 
 
 def test_a_cell_is_trained_by_one_process_at_a_time(study_file, training):
