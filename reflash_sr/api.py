@@ -5,8 +5,9 @@
     import reflash_sr
     reflash_sr.evaluate(['p0.pth', 'p07.pth'], 'photos:val', degradations=['clean', 'b+n'])
 
-A network is the path of a weights file, or a result of :func:`open_network`. Several networks are a list, or a dict
-from label to network; all must have the same scale, except for :func:`clusters`. An image is a path or a (H, W, 3)
+A network is the path of a weights file, ``'bundled:NAME'`` for one that the package carries, or a result of
+:func:`open_network`. Several networks are a list, or a dict from label to network; all must have the same scale, except
+for :func:`clusters`. An image is a path or a (H, W, 3)
 uint8 RGB array, also for networks of Y or RGBA (:mod:`reflash_sr.data.images.channels`). A folder of images may also be
 ``'photos:train'`` or ``'photos:val'``, photographs inside installed packages. ``device``, on which a function runs, is
 ``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise ``UserError``, a ``ValueError`` that says what is

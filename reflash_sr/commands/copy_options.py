@@ -9,8 +9,7 @@ from pathlib import Path
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.system.run_command import run_command
-
-PACKAGE = Path(__file__).parents[1]
+from reflash_sr.system.shipped_files import shipped_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,11 +38,3 @@ def copy_options(folder: str) -> str:
         with atomic_write(target) as file:
             file.write(targets[target].read_bytes())
     return f'{len(new)} files written to {relative(out)}, {len(targets) - len(new)} were there'
-
-
-def shipped_files() -> list[Path]:
-    """The option files and weights of the package, from a wheel or the repository."""
-    in_wheel, repository = PACKAGE / 'shipped', PACKAGE.parent
-    if in_wheel.is_dir():
-        return sorted(in_wheel.iterdir())
-    return [*sorted(repository.glob('options/*.yml')), *sorted(repository.glob('docs/evidence/weights/*.pth'))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -79,6 +80,21 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
     text = ['  '.join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
             for line in lines]
     return '\n'.join([f'{metric}: {note}', *(line.rstrip() for line in text)])
+
+
+def read_csv(path: str | os.PathLike) -> list[Cell]:
+    """Read the cells that :func:`write_csv` has written; values have 6 decimals.
+
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It holds something else.
+    """
+    with open(path, encoding='utf-8', newline='') as file:
+        try:
+            return [Cell(row['method'], row['dataset'], row['degradation'], row['metric'], float(row['value']),
+                         int(row['images'])) for row in csv.DictReader(file)]
+        except (KeyError, TypeError, csv.Error) as error:
+            raise ValueError(f'not a table of a validation ({error})') from error
 
 
 def write_csv(cells: Iterable[Cell], path: str | os.PathLike) -> None:

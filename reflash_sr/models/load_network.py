@@ -37,7 +37,7 @@ def load_network(model: Any, net: torch.nn.Module, load_path: str, strict: bool 
     loaded = weights.load_weights(load_path, param_key) if label is None else \
         weights.load_pretrained(section, label, param_key)
     found, missing = weights.load_into(net, loaded, strict)
-    logger.info('Loading %s from %s, key [%s].', type(net).__name__, load_path, loaded.key)
+    logger.info('Loading %s from %s, key [%s].', type(net).__name__, loaded.path, loaded.key)
     if not strict:
         logger.warning('strict_load_%s: false: %d of %d tensors loaded.', label or 'g', len(found),
                        len(found) + len(missing))

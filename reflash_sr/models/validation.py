@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
-from reflash_sr.evaluation.scores import Score, format_table, mean_cells, write_csv
+from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, read_csv, write_csv
 from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.options.registry import registered
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 
+START = 0  # iteration of the validation before the first step
 OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, but faster
 
 
@@ -41,7 +43,7 @@ class Validation:
     Attributes:
         stop_asked: Called before every image; a value other than 0 interrupts the round.
         on_means: Called on rank 0 before the table is written, with the iteration and the network's mean of every
-            metric over all datasets and degradations.
+            metric over all datasets and degradations; not at the start, before any training.
     """
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -134,6 +136,8 @@ class Validation:
 
     def _report(self, current_iter: int | str, tb_logger: Any) -> None:
         cells = mean_cells(score for name in self.sets for score in self._scores[name] + self._bicubic[name])
+        if self.opt['is_train'] and self.opt['val'].get('at_start') and current_iter != START:
+            cells = self._with_start(cells)
         measured = {cell.metric for cell in cells}
         for metric in self.metrics.keys() - measured:
             get_root_logger().warning('val: metrics: %s: is not measured, because no validation set has a GT', metric)
@@ -145,7 +149,8 @@ class Validation:
         path = self.table_path(current_iter)
         network = [cell for cell in cells if cell.method == 'network']
         values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in measured}
-        self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
+        if current_iter != START:
+            self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
             write_csv(cells, path)  # last, because the file marks the round as complete
         except OSError as error:
@@ -154,6 +159,19 @@ class Validation:
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
         for cell in network if tb_logger else ():
             tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
+
+    def _with_start(self, cells: list[Cell]) -> list[Cell]:
+        """Put the values at the start of the run before those of their dataset, as the method ``start``."""
+        try:
+            found = read_csv(self.table_path(START))
+        except (OSError, ValueError) as error:
+            get_root_logger().warning('val: at_start: the table has no row start, because %s cannot be read (%s)',
+                                      relative(self.table_path(START)), getattr(error, 'strerror', None) or error)
+            return cells
+        places = {(cell.dataset, cell.degradation, cell.metric) for cell in cells}
+        start = [replace(cell, method='start') for cell in found
+                 if cell.method == 'network' and (cell.dataset, cell.degradation, cell.metric) in places]
+        return [cell for name in self.sets for cell in (*start, *cells) if cell.dataset == name]
 
     def _note(self, opt: Mapping[str, Any]) -> str:
         on_y = opt.get('test_y_channel') or (opt['type'] == 'calculate_niqe' and opt.get('convert_to', 'y') == 'y')

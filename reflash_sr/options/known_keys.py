@@ -68,7 +68,7 @@ SECTIONS = {
     },
     'val': {
         'val_freq': WHOLE, 'save_img': BOOL, 'suffix': or_none(NAME), 'metrics': SECTION_OR_NONE, 'pbar': BOOL,
-        'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT,
+        'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT, 'at_start': BOOL,
     },
     'logger': {
         'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
@@ -77,7 +77,8 @@ SECTIONS = {
     'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': up_to(65535), 'timeout': POSITIVE},
 }  # yapf: disable
 # Keys that only ReflashSRModel reads; BasicSR's models would silently ignore them.
-OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'), 'val': ('keep_best', 'tile', 'tile_overlap'),
+OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'),
+        'val': ('keep_best', 'tile', 'tile_overlap', 'at_start'),
         'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
 DATASET = {
@@ -116,5 +117,5 @@ GAN_MODELS = ('SRGANModel', 'ESRGANModel', 'RealESRGANModel')  # likewise, with 
 # Keys, as section:key, that change neither the weights nor the measured values of a run.
 WITHOUT_EFFECT = re.compile(
     r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|'
-    r'val:(pbar|save_img|suffix|keep_best)|datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|'
+    r'val:(pbar|save_img|suffix|keep_best|at_start)|datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|'
     r'prefetch_mode|num_prefetch_queue|use_shuffle|dataset_enlarge_ratio)')

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import UserError
+from reflash_sr.weights.bundled import real_path
 from reflash_sr.weights.network_from_file import open_base
 from reflash_sr.weights.state_dict import load_weights
 
@@ -28,7 +29,7 @@ def describe_bases(opt: dict[str, Any]) -> None:
         base = opt[key].get('base')
         if not isinstance(base, str):
             continue
-        path, paths, label = os.path.expanduser(base), opt['path'], key.removeprefix('network_')
+        path, paths, label = str(real_path(os.path.expanduser(base))), opt['path'], key.removeprefix('network_')
         described = None if os.path.exists(path) else _of_checkpoint(opt, label)
         if described is None:
             try:

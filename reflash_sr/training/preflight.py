@@ -29,6 +29,7 @@ from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
 from reflash_sr.weights.size_limit import Bounded
 
 SMALL = 32  # px
+NEEDS_VALIDATION = ('at_start',)  # keys of val
 # What to write if a network takes so many channels, and the datasets do not give them.
 _OTHERWISE = {1: ', or color: y in every dataset', 3: ', or leave out color: y', 4: '; no dataset gives alpha'}
 
@@ -67,12 +68,21 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
             val_sets[key] = 'gt' in _draw_one(cls, dataset, where), sizes
             lq_files[key] = sizes
     check_result_names(opt, lq_files)
+    _check_can_validate(opt, bool(val_sets or lq_files))
     if val_sets and opt.get('val'):
         check_metrics(opt, val_sets)
     elif bool(val_sets) != bool(opt.get('val')):
         logging.getLogger('basicsr').warning('No validation: the option file has %s.', 'no section val' if val_sets else
                                              'a section val, but no validation set under datasets')
     return datasets
+
+
+def _check_can_validate(opt: Mapping[str, Any], has_sets: bool) -> None:
+    """Raise ``UserError`` if a key of ``val`` asks for a validation that measures nothing."""
+    section = opt.get('val') or {}
+    lacks = 'val: metrics' if not section.get('metrics') else '' if has_sets else 'a validation set under datasets'
+    for key in (key for key in NEEDS_VALIDATION if section.get(key) and lacks):
+        raise UserError(f'val: {key}: needs {lacks}; write it, or remove {key}')
 
 
 def _check_colours(opt: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from reflash_sr.options import option_file as options
 from reflash_sr.options.training_record import continued_record, read_record, training_record
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
-from reflash_sr.system.files import atomic_write
+from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.training import preflight, resume
 from reflash_sr.training.base_network import describe_bases
 from reflash_sr.training.check_gan import check_gan, check_real_esrgan
@@ -43,6 +43,7 @@ from reflash_sr.training.loggers import check_loggers, tensorboard_command, writ
 from reflash_sr.training.progress import Batches, ProgressLogger, for_workers
 from reflash_sr.training.run_lock import RunLock
 from reflash_sr.training.stop_on_signals import stop_on_signals
+from reflash_sr.weights import bundled
 
 
 @dataclasses.dataclass
@@ -94,6 +95,7 @@ class Run:
         opt['auto_resume'] = self.auto_resume
         try:
             options.expand(opt, self.root, self.is_train, opt['world_size'])
+            bundled.resolve(opt['path'])
             describe_bases(opt)
             processes.on_rank_0(lambda: check_folders(opt))
             if self.is_train:
@@ -179,21 +181,25 @@ class Run:
         if not hasattr(self.model, 'watch_for_stop'):  # a model of BasicSR
             keep_to_schedule(self.model)
         get_root_logger().info('Device: %s.', describe(select_device(opt)))
+        if not self.state:
+            weights = opt['path'].get('pretrain_network_g')
+            get_root_logger().info('Training begins from %s.', relative(weights) if weights else 'random weights')
         batch = self.stream.batch_size * self.stream.world_size
         self.model.stream = {'images': self.stream.size, 'batch': batch, 'seed': opt['manual_seed']}
         if self.state and opt['rank'] == 0:
             resume.check_stream(self.state, self.model.stream)
+        if hasattr(self.model, 'record'):
+            self.model.record = self._record()
         return self.model
 
     def message_logger(self, opt: dict[str, Any], start_iter: int, tb_logger: Any) -> ProgressLogger:
-        """Make the logger of the training loop; repeat a validation that was interrupted."""
+        """Make the logger of the training loop; validate at the start, and repeat a validation that was interrupted."""
         self.cleanup.enter_context(stop_on_signals(self.model, start_iter, opt['logger']['save_checkpoint_freq']))
-        if hasattr(self.model, 'record'):
-            self.model.record = self._record()
-        due = bool(self.state and opt['val']) and start_iter % opt['val']['val_freq'] == 0
+        val = opt['val'] or {}
+        due = start_iter % val['val_freq'] == 0 if self.state and val else val.get('at_start', False)
         if due and hasattr(self.model, 'is_validated') and not self.model.is_validated(start_iter):
             for loader in self.val_loaders:
-                self.model.validation(loader, start_iter, tb_logger, opt['val']['save_img'])
+                self.model.validation(loader, start_iter, tb_logger, val['save_img'])
         return ProgressLogger(opt, tb_logger, self.stream.epoch)
 
     def build_dataset(self, dataset_opt: dict[str, Any]) -> Any:
@@ -232,12 +238,6 @@ class Run:
             what = 'pin_memory: true' if device.type == 'cuda' else f'a CUDA device, and this is {device}'
             raise UserError(f'datasets: train: prefetch_mode: cuda needs {what}; or write ~')
 
-    @property
-    def _start_iter(self) -> int:
-        return self.state['iter'] if self.state else 0
-
-    def _claim_folder(self) -> None:
-        """Lock the experiment's folder, on rank 0, and delete partly written files of a killed run."""
     def _record(self) -> dict[str, Any] | None:
         """What the network is trained with, since its first start."""
         record = training_record(self.opt, self.datasets['train'])
@@ -245,6 +245,12 @@ class Run:
             return record
         return continued_record(record, read_record(self.state.get('options')), self.state['iter'])
 
+    @property
+    def _start_iter(self) -> int:
+        return self.state['iter'] if self.state else 0
+
+    def _claim_folder(self) -> None:
+        """Lock the experiment's folder, on rank 0, and delete partly written files of a killed run."""
 
         def claim() -> None:
             self.lock.take()

@@ -17,6 +17,7 @@ import torch
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, check_regular
 from reflash_sr.weights import checksums
+from reflash_sr.weights.bundled import check_name
 from reflash_sr.weights.file_kinds import TORCH, is_safetensors, other_kind
 from reflash_sr.weights.safe_pickle import load, not_allowed
 
@@ -44,6 +45,7 @@ def load_file(path: str | os.PathLike) -> Any:
         UserError: The file is missing, not a regular file, of another kind or damaged; it contains anything but weights
             and plain values; or a tensor is larger than the file.
     """
+    check_name(path)
     check_regular(path, 'weights file')
     try:
         with open(path, 'rb') as file:

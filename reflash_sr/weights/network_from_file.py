@@ -21,6 +21,7 @@ from reflash_sr.options.training_record import read_record
 from reflash_sr.options.value_rules import is_int
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.system.files import sha256
+from reflash_sr.weights.bundled import real_path
 from reflash_sr.weights.recognise import recognise
 from reflash_sr.weights.size_limit import Bounded, check_arguments
 from reflash_sr.weights.spandrel_networks import Described
@@ -65,11 +66,11 @@ class TrainedNetwork:
         return str(self.network_g.get('architecture', self.network_g['type']))
 
     @property
-    @property
     def record(self) -> dict[str, Any] | None:
         """What it was trained with (:mod:`reflash_sr.options.training_record`); None if the file does not say."""
         return read_record(self.trained.get('options'))
 
+    @property
     def shows_tiles(self) -> bool:
         """Whether tiles may show in its images, as spandrel says of networks that look at the whole image."""
         return isinstance(self.net, Described) and self.net.description.tiling != 'supported'
@@ -83,7 +84,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
     the weights themselves (:func:`reflash_sr.weights.recognise.recognise`).
 
     Args:
-        path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package.
+        path: A weights file of BasicSR, Real-ESRGAN, the paper's authors or this package, or ``bundled:NAME``.
         key: Key of the weights in the file, such as ``'params'``. Default: EMA weights if there are any.
         network_g: ``type`` and arguments, for a file without options.
         label: Default: the name of the experiment, or of the file.
@@ -92,6 +93,7 @@ def open_network(path: str | os.PathLike, key: str | None = None, network_g: Map
         UserError: There is no such file or key, the network is not known, the weights do not fit, or the network does
             not map images of 3, 1 or 4 channels to images with as many channels.
     """
+    path = real_path(path)
     loaded = load_weights(path, named=key)
     own = loaded.network_g if isinstance((loaded.network_g or {}).get('type'), str) else None
     _check_alone(path, own)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from reflash_sr.errors import UserError
+from reflash_sr.weights.bundled import real_path
 from reflash_sr.weights.choose_weights import choose
 from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
 from reflash_sr.weights.key_names import other_layout, plain_names
@@ -46,7 +47,8 @@ def load_weights(path: str | os.PathLike, key: str | Iterable[str] | None = None
     """Read the weights of one network.
 
     Args:
-        path: A file of BasicSR, Real-ESRGAN, KAIR, Lightning or this package, or a bare state dict.
+        path: A file of BasicSR, Real-ESRGAN, KAIR, Lightning or this package, or a bare state dict; or
+            ``bundled:NAME``.
         key: The preferred key or keys, such as ``'params'``. Default: EMA weights if there are any. The key of the
             result may differ.
         named: A key that must exist if ``key`` does not.
@@ -55,6 +57,7 @@ def load_weights(path: str | os.PathLike, key: str | Iterable[str] | None = None
         UserError: As for :func:`load_file`; the file holds no state dict of finite real numbers, no ``named`` weights,
             or several networks and no name.
     """
+    path = real_path(path)
     content = load_file(path)
     if not isinstance(content, Mapping):
         raise UserError(f'{path}: holds a {type(content).__name__}, not weights')
