@@ -19,6 +19,7 @@ from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, ch
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.measure_networks import measure_networks
 from reflash_sr.evaluation.metrics import METRICS
+from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system import processes
@@ -109,12 +110,15 @@ def evaluate(networks: Sequence[TrainedNetwork],
     settings, device = settings or Settings(), device or CPU
     check(networks, datasets)
     baselines = baselines_of(networks, baselines)
+    notes = pair_notes(networks, baselines)
 
     def open_folder() -> EvaluationFolder:
         check_images(datasets, settings)
         return EvaluationFolder(out, networks, datasets, settings, device, overwrite)
 
     folder = processes.on_rank_0(open_folder)
+    for label in sorted(notes.keys() - baselines.keys()) if processes.rank() == 0 else ():
+        folder.note(f'{label} is {notes[label]}')
     for dataset in datasets if processes.rank() == 0 else ():
         note = depth_note([read_header(path)[2] for place in range(len(dataset)) for path in dataset.files(place)])
         if note:
@@ -124,7 +128,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
         return ''
     grid = Grid(scores, settings.seed, str(settings))
     try:
-        methods = [Method(BICUBIC), *(method_of(network, baselines) for network in networks)]
+        methods = [Method(BICUBIC), *(method_of(one, baselines, notes.get(one.label, '')) for one in networks)]
         return write_evaluation(folder, scores, grid, methods)
     except OSError as error:
         raise RunError(f'{folder}: results cannot be written ({error.strerror}); free disk space, then repeat the '

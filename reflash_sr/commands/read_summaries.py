@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from reflash_sr.errors import UserError
 from reflash_sr.options.known_keys import NAME
+from reflash_sr.options.training_record import describe, differences, read_record, split_record
 from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int
 from reflash_sr.system.result_folder import SUMMARY
 
+_AXIS = r'_[a-z][a-z_]*-[^_]+'  # in the name of an experiment: an axis that is not of dropout
 USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
 _NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': NAME, 'network_g': SECTION,
             'dropout_p': DROP_RATE}
@@ -44,6 +47,7 @@ class Described:
     kind: str  # architecture and length of training, without dropout
     studies: frozenset[str]  # studies to which it may belong, from the name of its experiment; empty if unknown
     sha256: str  # of its weights file
+    record: Mapping[str, Any] | None  # what it was trained with; None if its file does not say
 
 
 @contextlib.contextmanager
@@ -89,9 +93,13 @@ def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 
 def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
-    """Raise ``UserError`` for networks that differ in more than dropout, seed and iteration, or in their study."""
+    """Raise ``UserError`` for networks that differ in more than dropout, seed and iteration, or in their study.
+
+    Each seed may have weights to begin with, and a number format, of its own.
+    """
     kind = networks[0][1].kind
     studies: frozenset[str] = frozenset()
+    known: dict[Any, dict[str, Any]] = {}  # options by seed, and under None those that all seeds share
     for folder, one in networks:
         if one.kind != kind:
             raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
@@ -100,6 +108,15 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
             raise UserError(f'{folder}: {one.label}: is of the study {min(one.studies, key=len)}, but others are of '
                             f'{min(studies, key=len)}; compare each study on its own')
         studies = one.studies & studies or one.studies or studies
+        if one.record is not None:
+            shared, start = split_record(one.record)
+            start['amp'] = shared.pop('amp', None)
+            found = [differences(some, known.setdefault(of, some)) for of, some in (
+                (None, shared), (one.identity.seed, start))]
+            if any(found):
+                raise UserError(f'{folder}: {one.label}: was not trained as the others: it differs in '
+                                f'{describe(found[0] | found[1])}; give networks that differ only in dropout, seed and '
+                                'iteration')
 
 
 def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
@@ -126,7 +143,7 @@ def _describe(one: Mapping[str, Any], folder: Path) -> Described:
         parts += [str(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
     identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
     return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g, trained),
-                     frozenset(studies_of(one)), one['sha256'])
+                     frozenset(studies_of(one)), one['sha256'], read_record(trained.get('options')))
 
 
 def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
@@ -139,16 +156,18 @@ def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
 def studies_of(one: Mapping[str, Any]) -> set[str]:
     """Names of studies to which a network of a summary may belong; empty if unknown.
 
-    The experiment is called ``STUDY_CELL_seedN``; CELL ends with the dropout settings.
+    The experiment is called ``STUDY_CELL_seedN``; CELL ends with the dropout settings. Other axes, ``_KEY-VALUE``,
+    stand before or behind them.
     """
     network_g, trained = one['network_g'], one['trained']
-    end = f"_p{one['dropout_p']:g}_seed{trained['manual_seed']}"
-    name = str(trained.get('experiment', ''))
-    if not name.endswith(end):
+    p, seed = re.escape(f"{one['dropout_p']:g}"), trained['manual_seed']
+    match = re.fullmatch(rf'(.+)_p{p}(?:{_AXIS})*_seed{seed}', str(trained.get('experiment', '')))
+    if match is None:
         return set()
     values = [network_g.get(key) for key in USUAL]
     parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
-    found = {name.removesuffix(end)}
+    found = {match[1]}
     for _ in USUAL:  # the cell's name contains the settings that are axes, in any order
         found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
-    return found
+    return found | {stem[:place] for stem in found for place, letter in enumerate(stem)
+                    if letter == '_' and re.fullmatch(_AXIS, stem[place:]) and not stem.endswith(tuple(parts))}

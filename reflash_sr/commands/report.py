@@ -29,6 +29,7 @@ from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC, baselines_of, describe
+from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.files import relative
 from reflash_sr.system.result_folder import ResultFolder
@@ -151,7 +152,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
         if not (folder.continued and _is_finished(path)):
             work()
     page = folder.write('report.html', render(' and '.join(network.label for network in networks), [
-        sections.networks_section(networks), sections.evaluation_section(evaluation),
+        sections.networks_section(networks), sections.evaluation_section(evaluation, pair_notes(networks, baselines)),
         sections.ablation_section(ablation), sections.saliency_section(saliency), sections.clusters_section(clusters),
         sections.options_section(networks, folder.settings)]))
     folder.finish(page=page.name)

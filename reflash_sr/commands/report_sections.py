@@ -23,8 +23,13 @@ def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
         for one in networks], 2)])
 
 
-def evaluation_section(path: Path) -> Section:
-    """One table per metric, with gains; marks networks with dropout that beat a larger network without dropout."""
+def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
+    """One table per metric, with gains; marks networks with dropout that beat a larger network without dropout.
+
+    Args:
+        path: Folder of the evaluation.
+        about_pairs: As of :func:`reflash_sr.evaluation.pairs.pair_notes`.
+    """
     with open(path / 'table.csv', encoding='utf-8', newline='') as file:
         cells = list(csv.DictReader(file))
     parts: list[str | Table | Figure | Details] = []
@@ -52,7 +57,8 @@ def evaluation_section(path: Path) -> Section:
                                                              ('absolute.png', 'Values per degradation'))
               if (path / name).is_file()]
     strips = sorted((path / 'strips').rglob('*.png'))
-    return Section('Evaluation', [*parts, *(Figure(strip, f'Crops of {strip.stem}') for strip in strips)])
+    notes = [f'{label}: {note}.' for label, note in about_pairs.items()]
+    return Section('Evaluation', [*parts, *notes, *(Figure(strip, f'Crops of {strip.stem}') for strip in strips)])
 
 
 def ablation_section(path: Path) -> Section:

@@ -12,6 +12,7 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.metrics import SMALLEST, check_metrics
+from reflash_sr.evaluation.pairs import twin_of
 from reflash_sr.evaluation.tiled_inference import OVERLAP
 from reflash_sr.weights.network_from_file import CHANNELS, TrainedNetwork
 
@@ -69,7 +70,7 @@ def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | 
     Args:
         networks: All compared networks.
         given: The user's choice, used unchanged. Default: for each network with dropout, the network that differs in
-            dropout only, if there is exactly one, or exactly one with the same seed and iteration.
+            dropout alone (:func:`reflash_sr.evaluation.pairs.twin_of`).
 
     Raises:
         UserError: ``given`` holds an unknown label.
@@ -80,31 +81,19 @@ def baselines_of(networks: Sequence[TrainedNetwork], given: Mapping[str, str] | 
             raise UserError(f"--baseline: there is no network '{label}'; there are {', '.join(labels)}")
     if given:
         return dict(given)
-    found = {}
-    for network in networks:
-        twins = [other for other in networks if network.dropout_p > 0 and _differ_in_dropout(network, other)]
-        if len(twins) > 1:  # several seeds, or iterations
-            twins = [other for other in twins
-                     if all(other.trained.get(key) == network.trained.get(key) for key in ('manual_seed', 'iter'))]
-        if len(twins) == 1:
-            found[network.label] = twins[0].label
-    return found
+    twins = {network.label: twin_of(network, networks)[0] for network in networks}
+    return {label: twin.label for label, twin in twins.items() if twin is not None}
 
 
-def _differ_in_dropout(one: TrainedNetwork, other: TrainedNetwork) -> bool:
-    shapes, others = ({name: value.shape for name, value in net.net.state_dict().items()} for net in (one, other))
-    return other.known_p == 0 and one.key == other.key and shapes == others
-
-
-def method_of(one: TrainedNetwork, baselines: Mapping[str, str]) -> Method:
-    """A network as a row of the table."""
+def method_of(one: TrainedNetwork, baselines: Mapping[str, str], about_pair: str = '') -> Method:
+    """A network as a row of the table; ``about_pair`` as of :func:`reflash_sr.evaluation.pairs.pair_notes`."""
     trained = 'training not stated in the file'
     done, total = (one.trained.get(key) for key in ('iter', 'total_iter'))
     if isinstance(done, int):
         trained = f'trained for {done:,}' + (f' of {total:,}' if isinstance(total, int) else '') + ' iterations'
     p = 'p not stated' if one.known_p is None else f'p = {one.known_p:g}'
     note = (f"{one.kind}{_ON[one.channels]}, {p}, {one.key} of {one.path} (sha256 {one.sha256[:12]}…), "
-            f'{trained}')
+            f"{trained}{'; ' * bool(about_pair)}{about_pair}")
     return Method(one.label, one.parameters, one.known_p, baselines.get(one.label), note)
 
 

@@ -73,12 +73,19 @@ def continued_record(now: Mapping[str, Any], before: Mapping[str, Any] | None, i
     """
     if before is None:
         return None
-    options, kept = ({key: value for key, value in before.items() if key.startswith((_START, _UNTIL)) == is_kept}
-                     for is_kept in (False, True))
-    now = {key: value for key, value in now.items() if not key.startswith(_START)}
-    changed = {f'{_UNTIL}{iteration}:{key}': values[1] for key, values in differences(now, options).items()
-               if key != _LENGTH}
-    return {**now, **kept, **changed}
+    own, _ = split_record(now)
+    earlier, start = split_record(before)
+    kept = {key: value for key, value in earlier.items() if key.startswith(_UNTIL)}
+    changed = {f'{_UNTIL}{iteration}:{key}': value for key, (_, value) in differences(own, earlier).items()
+               if key != _LENGTH and not key.startswith(_UNTIL)}
+    return {**own, **start, **kept, **changed}
+
+
+def split_record(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a record, and what it says of the weights with which training began."""
+    options, start = ({key: value for key, value in record.items() if key.startswith(_START) == is_start}
+                      for is_start in (False, True))
+    return options, start
 
 
 def read_record(found: Any) -> dict[str, Any] | None:
