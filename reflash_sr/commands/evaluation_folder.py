@@ -6,10 +6,10 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from reflash_sr.commands.analysis_inputs import folder_names
+from reflash_sr.data.images.read_image import read_image
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, describe
 from reflash_sr.evaluation.detail_crop import crop_box
 from reflash_sr.evaluation.measure_networks import Observer, Place, Unit
 from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.shrunk_rows import MOMENTS, ONCE, ShrunkRow
 from reflash_sr.system import processes
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import ResultFolder
@@ -30,6 +32,8 @@ from reflash_sr.weights.network_from_file import TrainedNetwork, network_setting
 
 TOOL = 'evaluate_degradations'
 PROGRESS = '.progress'
+FITTING = 'fitting'  # in PROGRESS: logs of the images that the shrinkage control is fitted on; its result: fitting.csv
+SCORES, PARABOLAS, FITTED = 'scores.csv', 'parabolas.csv', f'{FITTING}.csv'
 GT, LQ = '*GT', '*LQ'  # labels of crops; the asterisk, because a network may be called GT
 
 
@@ -42,6 +46,7 @@ class EvaluationFolder(ResultFolder, Observer):
         networks: As for :func:`~reflash_sr.evaluation.measure_networks.measure_networks`, like ``datasets`` and
             ``settings``.
         overwrite: Whether to rename a folder with other results.
+        control: Settings of the shrinkage control, if there is one.
 
     Raises:
         UserError: The folder holds another run or cannot be written.
@@ -49,17 +54,29 @@ class EvaluationFolder(ResultFolder, Observer):
 
     def __init__(self, path: str | os.PathLike, networks: Sequence[TrainedNetwork],
                  datasets: Sequence[DegradedSet | PairedSet], settings: Settings, device: torch.device,
-                 overwrite: bool = False):
-        described = {'networks': network_settings(networks), 'sets': [describe(dataset) for dataset in datasets]}
-        inputs = [*(network.path for network in networks), *(root for dataset in datasets for root in dataset.roots)]
+                 overwrite: bool = False, control: Mapping[str, Any] | None = None):
+        described = {'networks': network_settings(networks), 'sets': [describe(dataset) for dataset in datasets],
+                     **({} if control is None else {'control': control})}
+        inputs = [*(network.path for network in networks), *(root for dataset in datasets for root in dataset.roots),
+                  *(root for one in (control or {}).get('sets', ()) for root in one['roots'])]
         super().__init__(path, TOOL, {**described, **asdict(settings), 'device': device.type}, overwrite, inputs)
-        self.measured = load_scores(self.path)
+        names = SCORES, *([] if control is None else [PARABOLAS])
+        self.measured = {unit: scores for unit, scores in load_scores(self.path, names).items()
+                         if control is None or any(score.metric in MOMENTS for score in scores)}
+        self.fitted = load_scores(self.path, [FITTED], FITTING)
         labels = [BICUBIC, *(network.label for network in networks)]
         self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])
+        self._shown = [GT, LQ, *labels]  # in crops
         self._datasets = _safe([dataset.name for dataset in datasets])
         self._images = {dataset.name: _safe(dataset.names) for dataset in datasets}
         self._degradations = {dataset.name: _safe(dataset.degradations) for dataset in datasets}
-        self._log: IO[str] | None = None
+        self._logs: dict[str, IO[str]] = {}
+
+    def add_rows(self, rows: Sequence[ShrunkRow]) -> None:
+        """Take in the rows of the shrinkage control; crops are kept of those with one α for all degradations."""
+        labels = [*list(self._labels)[2:], *(row.label for row in rows)]
+        self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])
+        self._shown += [row.label for row in rows if row.way == ONCE]
 
     def crop(self, dataset: str, image: str, degradation: str, label: str) -> Path:
         """Path of a crop; ``label`` is the label of a method, or :data:`GT` or :data:`LQ`."""
@@ -81,14 +98,14 @@ class EvaluationFolder(ResultFolder, Observer):
         for degradation in dataset.degradations:
             key = dataset.name, dataset.names[place], degradation
             if place < self.settings['strips']:
-                wanted += [self.crop(*key, label) for label in self._labels]
+                wanted += [self.crop(*key, label) for label in self._shown]
             if self.settings['save_images']:
                 wanted += [self.image(*key, label) for label in self._labels if label not in (GT, LQ, BICUBIC)]
         return not all(path.is_file() for path in wanted)
 
-    def progress(self, places: Sequence[Place]) -> Sequence[Place]:
+    def progress(self, places: Sequence[Place], what: str) -> Sequence[Place]:
         """Show a progress bar on rank 0."""
-        return tqdm(places, 'Evaluating', unit='image', disable=True if processes.rank() else None)
+        return tqdm(places, what, unit='image', disable=True if processes.rank() else None)
 
     def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
              gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
@@ -103,44 +120,68 @@ class EvaluationFolder(ResultFolder, Observer):
         def keep(label: str, sr: np.ndarray) -> None:
             if self.settings['save_images'] and label != BICUBIC:
                 write_png(sr, self.image(*key, label))
-            if box is not None:
+            if box is not None and label in self._shown:
                 write_png(sr[box], self.crop(*key, label))
 
         return keep
 
     def add(self, unit: Unit, scores: Sequence[Score]) -> None:
         """Append an image to the log of this process."""
-        if self._log is None:
-            path = self.path / PROGRESS / f'{processes.rank()}_{os.getpid()}.jsonl'
-            path.parent.mkdir(exist_ok=True)
-            self._log = path.open('a', encoding='utf-8')
+        self._append('', unit, scores)
+
+    def add_fitted(self, unit: Unit, scores: Sequence[Score]) -> None:
+        """The same for an image that the shrinkage control is fitted on."""
+        self._append(FITTING, unit, scores)
+
+    def _append(self, part: str, unit: Unit, scores: Sequence[Score]) -> None:
+        if part not in self._logs:
+            path = self.path / PROGRESS / part / f'{processes.rank()}_{os.getpid()}.jsonl'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._logs[part] = path.open('a', encoding='utf-8')
         rows = [(score.method, score.degradation, score.metric, score.value) for score in scores]
-        self._log.write(json.dumps([*unit, rows]) + '\n')
-        self._log.flush()
+        self._logs[part].write(json.dumps([*unit, rows]) + '\n')
+        self._logs[part].flush()
+
+    def store(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str,
+              sr: np.ndarray) -> None:
+        """Write an SR image that will be measured later."""
+        write_png(sr, self._stored(dataset, place, degradation, label), fast=True)
+
+    def stored(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str) -> np.ndarray | None:
+        """Read such an image; None if it is not there."""
+        path = self._stored(dataset, place, degradation, label)
+        return read_image(path) if path.is_file() else None
+
+    def _stored(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str) -> Path:
+        image = self.image(dataset.name, dataset.names[place], degradation, label)
+        return self.path / PROGRESS / image.relative_to(self.path)
 
     def note(self, line: str) -> None:
         """Print a note on standard error."""
         print(f'note: {line}', file=sys.stderr)
 
     def __exit__(self, *raised: object) -> None:
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        for log in self._logs.values():
+            log.close()
+        self._logs = {}
         error = raised[1]
         if isinstance(error, OSError):
             raise RunError(f'{self}: results cannot be written ({error.strerror}); free disk space, then repeat the '
                            'command to continue') from error
 
 
-def load_scores(folder: Path) -> dict[Unit, list[Score]]:
-    """Scores of finished images, from ``scores.csv`` and from the logs of an interrupted run.
+def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') -> dict[Unit, list[Score]]:
+    """Scores of finished images, from CSV files and from the logs of an interrupted run.
+
+    Args:
+        names: The CSV files.
+        part: Folder of the logs, inside of that of an interrupted run.
 
     Raises:
-        UserError: ``scores.csv`` is damaged. An incomplete last line of a log is ignored.
+        UserError: A CSV file is damaged. An incomplete last line of a log is ignored.
     """
     found: dict[Unit, list[Score]] = {}
-    path = folder / 'scores.csv'
-    if path.is_file():
+    for path in (folder / name for name in names if (folder / name).is_file()):
         try:
             with open(path, encoding='utf-8', newline='') as file:
                 for row in csv.DictReader(file):
@@ -149,7 +190,7 @@ def load_scores(folder: Path) -> dict[Unit, list[Score]]:
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             what = 'a line is incomplete, or a column differs' if isinstance(error, TypeError) else error
             raise UserError(f'{path}: is damaged ({what}); remove it to measure again') from error
-    for log in sorted((folder / PROGRESS).glob('*.jsonl')):
+    for log in sorted((folder / PROGRESS / part).glob('*.jsonl')):
         for line in log.read_text(encoding='utf-8').splitlines():
             try:
                 dataset, image, rows = json.loads(line)
@@ -160,10 +201,10 @@ def load_scores(folder: Path) -> dict[Unit, list[Score]]:
     return found
 
 
-def write_png(pixels: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 as PNG, atomically."""
+def write_png(pixels: np.ndarray, path: Path, fast: bool = False) -> None:
+    """Write (H, W, 3) uint8 as PNG, atomically; ``fast``: with less compression."""
     with atomic_write(path) as file:
-        Image.fromarray(pixels).save(file, format='PNG')
+        Image.fromarray(pixels).save(file, format='PNG', compress_level=1 if fast else 6)
 
 
 def _safe(labels: Sequence[str], keys: Sequence[str] | None = None) -> dict[str, str]:

@@ -7,61 +7,76 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from reflash_sr.commands.evaluation_folder import GT, LQ, PROGRESS, EvaluationFolder
+from reflash_sr.commands.evaluation_folder import FITTED, GT, LQ, PARABOLAS, PROGRESS, SCORES, EvaluationFolder
+from reflash_sr.commands.write_shrinkage import write_shrinkage
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.evaluation import table_formats as formats
-from reflash_sr.evaluation.comparison import BICUBIC
-from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, all_gains, make_table
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS
+from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, all_gains, compared, make_table
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN
 from reflash_sr.evaluation.scores import MEAN, Cell, Score, format_table
+from reflash_sr.evaluation.shrunk_rows import MOMENTS, ONCE, PER_DEGRADATION, ShrunkRow, without_moments
 from reflash_sr.figures.draw_gains import Bar, draw_absolute, draw_gains
 from reflash_sr.figures.draw_strips import draw_strips
 
 MOST = 1 + 8  # methods that bars can show in different colours, with bicubic interpolation
 
 
-def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Grid, methods: Sequence[Method]) -> str:
+def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Grid, methods: Sequence[Method],
+                     rows: Sequence[ShrunkRow] = ()) -> str:
     """Write scores, tables, figures and the summary.
 
     Args:
         folder: The folder; holds the crops.
+        scores: With the parabolas of the images, if there are ``rows``.
         grid: The same scores, as matrices.
         methods: Rows of the table.
+        rows: The last of them, as rows of the shrinkage control.
 
     Returns:
         Tables and gains, as text to print.
     """
-    folder.write('scores.csv', formats.scores_csv(scores))
+    parabolas = [score for score in scores if score.metric in MOMENTS]
+    scores = without_moments(scores)
+    if rows:
+        folder.write(PARABOLAS, formats.scores_csv(parabolas))
+        folder.write(FITTED, formats.scores_csv([score for some in folder.fitted.values() for score in some]))
+    folder.write(SCORES, formats.scores_csv(scores))
     entries = make_table(grid, methods)
-    pairs = None
-    if len(methods) > MOST:
-        pairs = [(other, one.label) for one in methods[1:] for other in (BICUBIC, one.baseline) if other]
-        print(f'{len(methods) - 1} networks are too many for figures; each is compared only with interpolation and its '
+    networks = sum(method.way is None for method in methods) - 1
+    if networks >= MOST:
+        print(f'{networks} networks are too many for figures; each is compared only with interpolation and its '
               'baseline; tools/compare_seeds.py draws seeds and iterations', file=sys.stderr)
-    gains = all_gains(grid, pairs)
+    gains = all_gains(grid, compared(methods, networks < MOST))
     shutil.rmtree(folder.path / PROGRESS, ignore_errors=True)
     folder.write('table.csv', formats.table_csv(entries, methods))
     folder.write('table.md', formats.markdown(entries, methods, grid.how))
     folder.write('table.tex', formats.latex(entries, methods, grid.how))
-    folder.write('gains.csv', formats.gains_csv(gains))
-    if len(methods) <= MOST:
+    folder.write('gains.csv', formats.gains_csv(gains, grid, methods))
+    shown = _shown(methods)
+    if networks < MOST:
         for metric in grid.metrics:
-            _draw_bars(grid, methods, metric, folder.path)
-    _draw_strips(grid, methods, folder)
+            _draw_bars(grid, shown, metric, folder.path)
+    _draw_strips(grid, [method for method in methods if method.way != PER_DEGRADATION], folder)
+    if rows:
+        write_shrinkage(folder, parabolas, grid, rows)
     for part in folder.path.rglob('.*.part'):  # images that were being written when an earlier run was killed
         part.unlink()
     infinite = [score for score in scores if not np.isfinite(score.value)]
     for score in infinite:
-        print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {score.method} equals the ground truth; '
-              'the image is excluded from the means of all methods', file=sys.stderr)
+        why = 'the ground truth is flat' if score.metric in WITHOUT_GAIN else f'{score.method} equals the ground truth'
+        print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {why}; the image is excluded from the '
+              'means of all methods', file=sys.stderr)
     folder.finish(
         cells=[{field.name: getattr(entry, field.name) for field in fields(Cell)}
                for entry in entries if entry.degradation != MEAN],
         gains=[{'metric': entry.metric, 'dataset': entry.dataset, 'degradation': entry.degradation,
-                'method': entry.method, **asdict(entry.gain)} for entry in entries if entry.gain is not None],
+                'method': entry.method, **asdict(entry.gain), **_beyond_shrinkage(entry)}
+               for entry in entries if entry.gain is not None],
+        **({'control': [row.described for row in rows]} if rows else {}),
         left_out=[[score.dataset, score.image, score.degradation, score.method] for score in infinite])
     return _text(entries, grid, methods) + f'\n\nResults: {folder}'
 
@@ -72,13 +87,32 @@ def _text(entries: Sequence[Entry], grid: Grid, methods: Sequence[Method]) -> st
                           DECIMALS[metric]) for metric in grid.metrics]
     baselines = {method.label: method.baseline for method in methods}
     with_mean = {entry.dataset for entry in entries if entry.degradation == MEAN}
+    shrunk = {method.label for method in methods if method.way}
     lines = [f'{entry.metric}, {entry.dataset}: {entry.method} over {baselines[entry.method]}: '
-             f'{formats.format_gain(entry.gain, DECIMALS[entry.metric])}'
+             f'{formats.format_gain(entry.gain, DECIMALS[entry.metric])}{_beyond_text(entry)}'
              for entry in entries
-             if entry.gain is not None and (entry.degradation == MEAN or entry.dataset not in with_mean)]
+             if entry.gain is not None and (entry.degradation == MEAN or entry.dataset not in with_mean)
+             and not (entry.method in shrunk and baselines[entry.method] in shrunk)]
     if lines:
         parts.append('\n'.join(['gain, mean over degradations [95 % interval over images]', *lines]))
     return '\n\n'.join(parts)
+
+
+def _beyond_text(entry: Entry) -> str:
+    """Gains beyond shrinkage of a line of gains, one for each way of choosing α."""
+    names = {ONCE: 'beyond shrinkage', PER_DEGRADATION: 'with α per degradation'}
+    return ''.join(f"; {names[way]}: {formats.format_gain(gain, DECIMALS[entry.metric]).rpartition(', ')[0]}"
+                   for way, gain in entry.beyond.items())
+
+
+def _beyond_shrinkage(entry: Entry) -> dict[str, Any]:
+    return {'beyond_shrinkage': {way: asdict(gain) for way, gain in entry.beyond.items()}} if entry.beyond else {}
+
+
+def _shown(methods: Sequence[Method]) -> list[Method]:
+    """The rows that bars show: without rows of the control where there are too many."""
+    shown = [method for method in methods if method.way != PER_DEGRADATION]
+    return shown if len(shown) <= MOST else [method for method in shown if method.way is None]
 
 
 def _draw_bars(grid: Grid, methods: Sequence[Method], metric: str, folder: Path) -> None:

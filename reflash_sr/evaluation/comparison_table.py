@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from reflash_sr.evaluation.bootstrap import Gain, paired_gain
-from reflash_sr.evaluation.metrics import LOWER_IS_BETTER
+from reflash_sr.evaluation.metrics import LOWER_IS_BETTER, WITHOUT_GAIN
 from reflash_sr.evaluation.scores import MEAN, Cell, Score
 
 
@@ -22,11 +22,13 @@ class Method:
     dropout_p: float | None = 0  # dropout probability in training; 0 for none, None if unknown
     baseline: str | None = None  # label of the method that its gain is measured against
     note: str = ''  # for the legend, such as how long it was trained
+    shrunk_from: str | None = None  # of a row of the shrinkage control: label of its network
+    way: str | None = None  # of such a row: how its α was chosen
 
     def may_beat(self, other: Method) -> bool:
         """Whether this network has dropout and fewer parameters, and the other network has no dropout."""
         return (self.parameters is not None and other.parameters is not None and bool(self.dropout_p)
-                and other.dropout_p == 0 and self.parameters < other.parameters)
+                and other.dropout_p == 0 and self.parameters < other.parameters and self.way == other.way)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Entry(Cell):
 
     gain: Gain | None  # over the baseline, in the metric's unit
     beats: tuple[str, ...]  # labels of the networks without dropout that are larger, but worse than this one
+    beyond: Mapping[str, Gain] = field(default_factory=dict)  # gain beyond shrinkage, by the way of choosing α
 
 
 class Grid:
@@ -134,13 +137,46 @@ def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
             for method in methods:
                 for column, places in grid.columns(datasets).items():
                     value, images = grid.mean(metric, method.label, datasets, places)
+                    if metric in WITHOUT_GAIN:
+                        entries.append(Entry(method.label, group, column, metric, value, images, None, ()))
+                        continue
                     gain = None
                     if method.baseline is not None:
                         gain = grid.gain(metric, method.label, method.baseline, datasets, places)
                     beats = tuple(other.label for other in methods if method.may_beat(other)
                                   and sign * value > sign * grid.mean(metric, other.label, datasets, places)[0])
-                    entries.append(Entry(method.label, group, column, metric, value, images, gain, beats))
+                    beyond = beyond_shrinkage(grid, methods, metric, group, column, method.label, method.baseline)
+                    entries.append(Entry(method.label, group, column, metric, value, images, gain, beats, beyond))
     return entries
+
+
+def beyond_shrinkage(grid: Grid, methods: Sequence[Method], metric: str, group: str, column: str, method: str,
+                     reference: str | None) -> dict[str, Gain]:
+    """Gain of a method over a reference with both shrunk, by the way of choosing α; empty without such rows."""
+    datasets = grid.groups()[group]
+    found: dict[str, Gain] = {}
+    for way in dict.fromkeys(one.way for one in methods if one.way):
+        shrunk = {one.shrunk_from: one.label for one in methods if one.way == way}
+        if method in shrunk and reference in shrunk:
+            gain = grid.gain(metric, shrunk[method], shrunk[reference], datasets, grid.columns(datasets)[column])
+            found |= {way: gain} if gain is not None else {}
+    return found
+
+
+def compared(methods: Sequence[Method], every: bool) -> list[tuple[str, str]]:
+    """Pairs of rows that are compared: (reference, method).
+
+    Args:
+        methods: Rows; bicubic interpolation is the first.
+        every: Whether to compare every network with every network before it, not only with interpolation and its
+            baseline. Rows of the shrinkage control are compared with their network, their baseline, and interpolation.
+    """
+    first = methods[0].label
+    pairs = list(combinations([one.label for one in methods if one.way is None], 2)) if every else []
+    for one in methods[1:]:
+        others = (first, one.shrunk_from, one.baseline)
+        pairs += [(other, one.label) for other in others if other and (one.way or not every)]
+    return list(dict.fromkeys(pairs))
 
 
 def all_gains(grid: Grid, pairs: Sequence[tuple[str, str]] | None = None,
@@ -149,11 +185,12 @@ def all_gains(grid: Grid, pairs: Sequence[tuple[str, str]] | None = None,
 
     Args:
         pairs: (reference, method). Default: every method with every method before it.
-        metrics: Default: all.
+        metrics: Default: all. Of metrics without a better there is no gain.
     """
     pairs = list(combinations(grid.methods, 2)) if pairs is None else pairs
     return [(metric, group, column, method, reference, gain)
-            for metric in metrics or grid.metrics for group, datasets in grid.groups().items()
+            for metric in metrics or grid.metrics if metric not in WITHOUT_GAIN
+            for group, datasets in grid.groups().items()
             for reference, method in pairs
             for column, places in grid.columns(datasets).items()
             if (gain := grid.gain(metric, method, reference, datasets, places)) is not None]

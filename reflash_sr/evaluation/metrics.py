@@ -25,7 +25,7 @@ def measure(metric: str, sr: np.ndarray, gt: np.ndarray, crop_border: int = 0, y
     """Measure one image against its ground truth.
 
     Args:
-        metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal images), ``ssim``, ``lpips``.
+        metric: A key of :data:`METRICS`: ``psnr`` (dB; infinite for equal images), ``ssim``, ``lpips``, ``gradient``.
         sr: RGB or Y, (H, W, 3 or 1) uint8.
         gt: The same.
         crop_border: px excluded on every side.
@@ -76,11 +76,23 @@ def lpips(sr: np.ndarray, gt: np.ndarray) -> float:
         return float(module(*(one.expand(-1, 3, -1, -1) for one in images)))
 
 
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {'psnr': psnr, 'ssim': ssim, 'lpips': lpips}
-SMALLEST = {'psnr': 1, 'ssim': 11, 'lpips': 31}  # px: side that the window, or AlexNet, needs inside the border
-DECIMALS = {'psnr': 2, 'ssim': 4, 'lpips': 4}
+def gradient(sr: np.ndarray, gt: np.ndarray) -> float:
+    """Energy of the gradient divided by that of the GT: 1 is as sharp as the GT, less is blurrier; mean over channels.
+
+    Infinite where the GT is flat.
+    """
+    of_sr, of_gt = (_gradient_energy(image) for image in (sr, gt))
+    return float((of_sr / of_gt).mean()) if of_gt.all() else math.inf
+
+
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    'psnr': psnr, 'ssim': ssim, 'lpips': lpips, 'gradient': gradient}
+# px: side that the window, AlexNet or a difference needs inside the border
+SMALLEST = {'psnr': 1, 'ssim': 11, 'lpips': 31, 'gradient': 2}
+DECIMALS = {'psnr': 2, 'ssim': 4, 'lpips': 4, 'gradient': 3}
 UNITS = {'psnr': 'dB'}
 LOWER_IS_BETTER = frozenset({'lpips'})
+WITHOUT_GAIN = frozenset({'gradient'})  # neither higher nor lower is better
 
 
 def check_metrics(names: Collection[str]) -> None:
@@ -103,6 +115,12 @@ def bicubic_upscale(lq: np.ndarray, scale: int) -> np.ndarray:
     size = (lq.shape[1] * scale, lq.shape[0] * scale)
     image = Image.fromarray(lq[..., 0] if lq.shape[2] == 1 else lq)
     return np.atleast_3d(np.asarray(image.resize(size, Image.Resampling.BICUBIC)))
+
+
+def _gradient_energy(image: np.ndarray) -> np.ndarray:
+    """Sum of the squared differences between neighbours, down and right, of each channel."""
+    image = np.atleast_3d(image).astype(np.float64)
+    return sum((np.diff(image, axis=axis)**2).sum(axis=(0, 1)) for axis in (0, 1))
 
 
 def _blur(values: np.ndarray) -> np.ndarray:

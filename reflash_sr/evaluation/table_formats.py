@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from reflash_sr.evaluation.bootstrap import Gain
-from reflash_sr.evaluation.comparison_table import Entry, Method
-from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS
+from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, beyond_shrinkage
+from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS, WITHOUT_GAIN
 from reflash_sr.evaluation.scores import MEAN, Score
 from reflash_sr.system.files import csv_text
 
 GAIN_COLUMNS = ('gain', 'gain_low', 'gain_high', 'images', 'cells', 'cells_improved')
+# Columns of the gain beyond shrinkage, by the way of choosing α.
+BEYOND = {'once': 'beyond_shrinkage', 'per degradation': 'beyond_shrinkage_per_degradation'}
 _LATEX = str.maketrans({'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
                         **{letter: '\\' + letter for letter in '&%$#_{}'}})
 
@@ -28,15 +30,21 @@ def table_csv(entries: Sequence[Entry], methods: Sequence[Method]) -> str:
     by_label = {method.label: method for method in methods}
     head = ('metric', 'dataset', 'method', 'parameters', 'degradation', 'value', 'images', 'baseline',
             *GAIN_COLUMNS[:3], 'beats')
-    return csv_text(head, ((e.metric, e.dataset, e.method, by_label[e.method].parameters, e.degradation,
-                            '' if math.isnan(e.value) else f'{e.value:.6f}', e.images, by_label[e.method].baseline,
-                            *_gain_numbers(e.gain)[:3], '; '.join(e.beats)) for e in entries))
+    ways = _ways(methods)
+    return csv_text(head + _beyond_columns(ways), (
+        (e.metric, e.dataset, e.method, by_label[e.method].parameters, e.degradation,
+         '' if math.isnan(e.value) else f'{e.value:.6f}', e.images, by_label[e.method].baseline,
+         *_gain_numbers(e.gain)[:3], '; '.join(e.beats), *_beyond_numbers(e.beyond, ways)) for e in entries))
 
 
-def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]]) -> str:
-    """One line for each pair of methods, dataset and degradation."""
-    return csv_text(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS),
-                    ((*key, *_gain_numbers(gain)) for *key, gain in gains))
+def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]], grid: Grid | None = None,
+              methods: Sequence[Method] = ()) -> str:
+    """One line for each pair of methods, dataset and degradation; with ``grid``, also the gain beyond shrinkage."""
+    ways = _ways(methods)
+    return csv_text(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS, *_beyond_columns(ways)),
+                    ((*key, *_gain_numbers(gain),
+                      *_beyond_numbers(beyond_shrinkage(grid, methods, *key) if grid else {}, ways))
+                     for *key, gain in gains))
 
 
 def markdown(entries: Sequence[Entry], methods: Sequence[Method], how: str) -> str:
@@ -110,13 +118,27 @@ def _legend(entries: Sequence[Entry], methods: Sequence[Method], mark: str) -> l
 
 def _head(metric: str, how: str) -> str:
     unit = f', {UNITS[metric]}' if metric in UNITS else ''
-    return f"{metric.upper()}{unit} ({how}; {'lower' if metric in LOWER_IS_BETTER else 'higher'} is better)"
+    better = f"{'lower' if metric in LOWER_IS_BETTER else 'higher'} is better"
+    better = '1: as sharp as the GT; below: blurrier' if metric in WITHOUT_GAIN else better
+    return f'{metric.upper()}{unit} ({how}; {better})'
 
 
 def _gain_numbers(gain: Gain | None) -> list:
     if gain is None:
         return [''] * len(GAIN_COLUMNS)
     return [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(gain)]
+
+
+def _ways(methods: Sequence[Method]) -> list[str]:
+    return list(dict.fromkeys(method.way for method in methods if method.way))
+
+
+def _beyond_columns(ways: Sequence[str]) -> tuple[str, ...]:
+    return tuple(BEYOND[way] + end for way in ways for end in ('', '_low', '_high'))
+
+
+def _beyond_numbers(beyond: Mapping[str, Gain], ways: Sequence[str]) -> list:
+    return [number for way in ways for number in _gain_numbers(beyond.get(way))[:3]]
 
 
 def _count(parameters: int | None) -> str:

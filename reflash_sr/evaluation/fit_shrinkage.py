@@ -1,0 +1,230 @@
+"""The shrinkage control: α of each network, fitted on other images than those that are measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from reflash_sr.data.images.image_source import ImageSource
+from reflash_sr.data.images.read_image import read_image
+from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet
+from reflash_sr.data.test_degradation.degradations import EIGHT
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.comparison import Settings, check_images, describe
+from reflash_sr.evaluation.measure_networks import Observer, Place, explained, measure_places, restorers_of
+from reflash_sr.evaluation.own_interpolation import Base, find_base
+from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.shrinkage import LARGEST, best_alpha, moments
+from reflash_sr.evaluation.shrunk_rows import (
+    ONCE,
+    PER_DEGRADATION,
+    SHRUNK,
+    Part,
+    ShrunkRow,
+    moment_scores,
+)
+from reflash_sr.evaluation.tiled_inference import CPU
+from reflash_sr.weights.network_from_file import TrainedNetwork
+
+PHOTOS, SETS, HALVES = 'photos:train', 'sets', 'halves'
+CONTROL = 'shrink'
+Dataset = DegradedSet | PairedSet
+
+
+@dataclass(frozen=True)
+class Control:
+    """The shrinkage control as asked for.
+
+    Attributes:
+        fit_on: Folders of GT images, which are degraded as the test sets are; or :data:`SETS`: the other test sets;
+            or :data:`HALVES`: the other half of each test set.
+        alpha: α given by hand; then nothing is fitted.
+    """
+
+    fit_on: tuple[str, ...] = (PHOTOS,)
+    alpha: float | None = None
+
+    @classmethod
+    def parse(cls, text: str, fit_on: Sequence[str] | None = None) -> Control:
+        """Parse ``shrink`` or ``shrink:0.5``, and what to fit on; raises ``UserError``."""
+        kind, colon, number = text.partition(':')
+        if kind != CONTROL:
+            raise UserError(f"control: '{text}' is not known; write {CONTROL}, or {CONTROL}:0.5")
+        if not colon:
+            return cls(tuple(fit_on or (PHOTOS,)))
+        try:
+            alpha = float(number)
+        except ValueError:
+            alpha = float('nan')
+        if not 0 <= alpha <= LARGEST:
+            raise UserError(f"control: '{text}': α must be a number from 0 to {LARGEST:g}, as in {CONTROL}:0.5")
+        if fit_on:
+            raise UserError(f"fit_on: nothing is fitted with '{text}'; leave one of the two out")
+        return cls((), alpha)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images of a dataset that share their α, and those that it is fitted on."""
+
+    dataset: Dataset
+    places: range
+    fitting: Sequence[Place]
+
+
+class Fit:
+    """Which images α is fitted on, for which images.
+
+    Raises:
+        UserError: There are no images to fit on.
+    """
+
+    def __init__(self, control: Control, datasets: Sequence[Dataset], settings: Settings):
+        self.control, self.datasets, self.settings = control, datasets, settings
+        self.on_measured = control.fit_on in ((SETS,), (HALVES,))
+        self.others: list[Dataset] = []  # that are only fitted on
+        if control.fit_on and not self.on_measured:
+            degraded = [one for one in datasets if isinstance(one, DegradedSet)]
+            kinds = list(dict.fromkeys(name for one in degraded for name in one.degradations)) or EIGHT
+            source = ImageSource({'dataroot_gt': list(control.fit_on)})
+            self.others = [DegradedSet(', '.join(control.fit_on), source, kinds, datasets[0].scale,
+                                       degraded[0].seed if degraded else settings.seed)]
+        self._groups = [group for one in datasets for group in self._groups_of(one)]
+
+    def _groups_of(self, one: Dataset) -> list[_Group]:
+        everything = range(len(one))
+        if self.control.fit_on == (HALVES,):
+            if len(one) < 2:
+                raise UserError(f'--fit_on {HALVES}: {one.name} has {len(one)} image; it needs two; fit on a folder')
+            halves = everything[::2], everything[1::2]
+            return [_Group(one, mine, [(one, place) for place in other]) for mine, other in (halves, halves[::-1])]
+        others: Sequence[Dataset] = self.others
+        if self.control.fit_on == (SETS,):
+            others = [other for other in self.datasets if other is not one and isinstance(other, type(one))]
+            if not others:
+                kind = 'pairs' if isinstance(one, PairedSet) else 'GT images'
+                raise UserError(f'--fit_on {SETS}: {one.name} is the only set of {kind}; give another, or --fit_on '
+                                f'{HALVES}')
+        return [_Group(one, everything, [(other, place) for other in others for place in range(len(other))])]
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For the settings in the summary."""
+        return {'alpha': self.control.alpha, 'fit_on': list(self.control.fit_on),
+                'sets': [describe(one) for one in self.others]}
+
+    def check(self) -> None:
+        """Decode all images; raises ``UserError`` for one that is broken, or fitted on and measured."""
+        check_images(self.others, self.settings)
+        known: dict[Place, str] = {}
+        for group in self._groups:
+            fitting = {_content(known, place): place for place in group.fitting}
+            for place in ((group.dataset, index) for index in group.places) if fitting else ():
+                same = fitting.get(_content(known, place))
+                if same is not None:
+                    raise UserError(f'--fit_on {" ".join(self.control.fit_on)}: {_path(same)} is the same image as '
+                                    f'{_path(place)}, which is measured; fit on other images')
+
+    def run(self, networks: Sequence[TrainedNetwork], device: torch.device = CPU,
+            observer: Observer | None = None) -> list[ShrunkRow]:
+        """Fit α of every network: once for all degradations and, if a dataset has several, for each degradation.
+
+        Raises:
+            UserError, RunError: As for :func:`~reflash_sr.evaluation.measure_networks.measure_networks`.
+        """
+        bases = {network.label: find_base(network) for network in networks}
+        found = self._measure(networks, bases, device, observer or Observer())
+        rows = []
+        ways = [ONCE]
+        if self.control.alpha is None and any(len(one.degradations) > 1 for one in self.datasets):
+            ways.append(PER_DEGRADATION)
+        for way in ways:
+            for label, base in bases.items():
+                parts = [Part(group.dataset.name, group.places, self._alphas(label, group, found, way == ONCE))
+                         for group in self._groups]
+                rows.append(ShrunkRow(label, way, base, self._fitted_on, parts))
+        return rows
+
+    @property
+    def _fitted_on(self) -> str | None:
+        if self.control.alpha is not None:
+            return None
+        if self.on_measured:
+            return 'the other test sets' if self.control.fit_on == (SETS,) else 'the other half of each test set'
+        [one] = self.others
+        return f'{one.name} ({len(one)} images × {len(one.degradations)} degradations)'
+
+    def _measure(self, networks: Sequence[TrainedNetwork], bases: Mapping[str, Base], device: torch.device,
+                 observer: Observer) -> dict[tuple[str, str, str, str], np.ndarray]:
+        """Parabolas of all images that are fitted on, by method, dataset, degradation and image."""
+        datasets = self.datasets if self.on_measured else self.others
+        if not datasets:
+            return {}
+        restorers = restorers_of(networks, self.settings, device)
+
+        def work(dataset: Dataset, place: int) -> list[Score]:
+            scores = []
+            for degradation in dataset.degradations:
+                lq, gt = dataset.pair(place, degradation)
+                for label, restorer in restorers.items():
+                    with explained(dataset, place, label):
+                        sr = restorer.restore(lq)
+                    if self.on_measured:
+                        observer.store(dataset, place, degradation, label, sr)
+                    scores += moment_scores(label, dataset.name, degradation, dataset.names[place], moments(
+                        sr, bases[label](lq), gt, self.settings.crop_border, self.settings.y_channel))
+            return scores
+
+        places = [(dataset, place) for dataset in datasets for place in range(len(dataset))]
+        scores = measure_places([place for place in places if _unit(place) not in observer.fitted], work, observer,
+                                restorers, 'Fitting', observer.fitted, observer.add_fitted)
+        observer.fitted.update(scores)
+        found: dict[tuple[str, str, str, str], list[float]] = {}
+        for score in (score for place in places for score in scores[_unit(place)]):
+            found.setdefault((score.method, score.dataset, score.degradation, score.image), []).append(score.value)
+        return {key: np.array(values) for key, values in found.items()}
+
+    def _alphas(self, label: str, group: _Group, found: Mapping[tuple[str, str, str, str], np.ndarray],
+                once: bool) -> dict[str, float]:
+        """α by degradation; for a degradation that no image is fitted on under it, that of all."""
+        names = group.dataset.degradations
+        if self.control.alpha is not None:
+            return dict.fromkeys(names, self.control.alpha)
+        there: dict[str, list[np.ndarray]] = {}
+        for dataset, place in group.fitting:
+            for degradation in dataset.degradations:
+                there.setdefault(degradation, []).append(found[label, dataset.name, degradation, dataset.names[place]])
+        of_all = best_alpha(np.concatenate([np.stack(some) for some in there.values()]))
+        return {name: of_all if once or name not in there else best_alpha(np.stack(there[name])) for name in names}
+
+
+def check_labels(networks: Sequence[TrainedNetwork]) -> None:
+    """Raise ``UserError`` for a network that is called as the shrunk row of another is."""
+    labels = [network.label for network in networks]
+    for label in labels:
+        if any(label.startswith(other + SHRUNK) for other in labels):
+            raise UserError(f"'{label}' would be the name of a shrunk row too; give other --labels")
+
+
+def _unit(place: Place) -> tuple[str, str]:
+    return place[0].name, place[0].names[place[1]]
+
+
+def _path(place: Place) -> str:
+    return f'{place[0].path(place[1])}'
+
+
+def _content(known: dict[Any, str], place: Place) -> str:
+    """Checksum of the pixels of a GT image."""
+    key = _unit(place), place[0].path(place[1])
+    if key not in known:
+        dataset, index = place
+        path = dataset.path(index)
+        pixels = dataset.source.read(index) if isinstance(dataset, DegradedSet) else read_image(path)
+        known[key] = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    return known[key]
