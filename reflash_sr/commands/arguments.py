@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from reflash_sr.commands.network_names import short_names
 from reflash_sr.errors import UserError
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
@@ -30,7 +31,8 @@ def add_network_arguments(parser: argparse.ArgumentParser, several: bool = True)
                        help='weights files' if several else 'weights file')
     if several:
         group.add_argument('--labels', nargs='+', metavar='TEXT',
-                           help='names of the networks in the results (default: name of the experiment or the file)')
+                           help='names of the networks in the results (default: p = 0, p = 0.7, … if they differ in '
+                           'dropout alone; else the name of the experiment or the file)')
     group.add_argument('--opt', nargs=count, metavar='FILE',
                        help='option file that describes the network of the weights' +
                        (': one for all weights files without a description, or one for each file' if several else ''))
@@ -85,8 +87,8 @@ def open_networks(args: argparse.Namespace) -> list[TrainedNetwork]:
             network = (_open_as if one_each else open_network)(path, key, described[place])
             label = args.labels[place] if args.labels else network.label
             found.append(replace(network, label=f'{label} [{key}]' if args.param_key == 'both' else label))
-    labels = _unique([network.label for network in found],
-                     [str(network.trained.get('iter') or network.key) for network in found])
+    labels = (None if args.labels else short_names(found)) or _unique(
+        [network.label for network in found], [str(network.trained.get('iter') or network.key) for network in found])
     return [replace(network, label=label) for network, label in zip(found, labels)]
 
 

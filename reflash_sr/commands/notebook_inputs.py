@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from reflash_sr.commands.network_names import short_names
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
-from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
+from reflash_sr.weights.network_from_file import TrainedNetwork, label_of, open_network
 
 Network = str | os.PathLike | TrainedNetwork
 Networks = Network | Sequence[Network] | Mapping[str, Network]
@@ -30,12 +31,15 @@ def open_one(network: Network) -> TrainedNetwork:
 
 
 def open_all(networks: Networks) -> list[TrainedNetwork]:
-    """Open networks and make their labels unique."""
+    """Open networks and make their labels unique: short ones (:func:`short_names`) if none was chosen and they fit."""
     if isinstance(networks, Mapping):
         opened = [replace(open_one(network), label=str(label)) for label, network in networks.items()]
     else:
         opened = [open_one(network) for network in listed(networks)]
         labels = [network.label for network in opened]
+        names = short_names(opened) if labels == [label_of(one.path, one.trained) for one in opened] else None
+        if names:
+            return [replace(network, label=name) for network, name in zip(opened, names)]
         numbers = [labels[:index].count(label) + 1 for index, label in enumerate(labels)]
         opened = [network if labels.count(network.label) == 1 else replace(network, label=f'{network.label} ({number})')
                   for network, number in zip(opened, numbers)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from reflash_sr.errors import UserError
 from reflash_sr.options.known_keys import NAME
-from reflash_sr.options.training_record import describe, differences, read_record, split_record
+from reflash_sr.options.training_record import describe, differences, read_record, split_record, without_dropout
 from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int
 from reflash_sr.system.result_folder import SUMMARY
 
@@ -79,7 +79,7 @@ def read_finished(folder: Path, tool: str) -> dict[str, Any]:
 def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described]:
     """Networks by label; call it inside :func:`as_written`. Raises ``UserError`` if a seed or iteration is missing."""
     entries = summary['settings']['networks']
-    found = {entry['label']: _describe(entry, folder) for entry in entries}
+    found = {entry['label']: describe_network(entry, folder) for entry in entries}
     if not found or len(found) != len(entries):
         raise ValueError('networks: none, or two with the same label')
     return found
@@ -129,7 +129,13 @@ def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
                             f'cannot be {one.identity}; evaluate again')
 
 
-def _describe(one: Mapping[str, Any], folder: Path) -> Described:
+def describe_network(one: Mapping[str, Any], folder: Path) -> Described:
+    """Describe a network from its entry in a summary.
+
+    Raises:
+        UserError: It does not say its seed or its iteration.
+        ValueError: The entry is damaged, as is one that raises a ``LookupError``, ``TypeError`` or ``AttributeError``.
+    """
     hold(one, _NETWORK)
     network_g, trained = one['network_g'], one.get('trained') or {}
     for key in ('manual_seed', 'iter'):
@@ -140,17 +146,20 @@ def _describe(one: Mapping[str, Any], folder: Path) -> Described:
         raise ValueError(f"dropout_p is {one['dropout_p']}, but {network_g['dropout_p']} in network_g")
     parts = [f"p = {one['dropout_p']:g}"]
     if one['dropout_p']:
-        parts += [str(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
+        parts += [_text(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
     identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
     return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g, trained),
                      frozenset(studies_of(one)), one['sha256'], read_record(trained.get('options')))
 
 
 def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-    section = network_g.get('base', network_g)
-    words = [str(section['type']).removeprefix('Dropout')]
-    words += [f'{key}={value}' for key, value in sorted(section.items()) if key not in ('type', 'dropout_p', *USUAL)]
+    section = without_dropout(network_g)
+    words = [section.pop('type'), *(f'{key}={value}' for key, value in sorted(section.items()))]
     return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
+
+
+def _text(value: Any) -> str:
+    return '+'.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def studies_of(one: Mapping[str, Any]) -> set[str]:
@@ -165,7 +174,7 @@ def studies_of(one: Mapping[str, Any]) -> set[str]:
     if match is None:
         return set()
     values = [network_g.get(key) for key in USUAL]
-    parts = ['+'.join(value) if isinstance(value, list) else str(value) for value in values]
+    parts = [_text(value) for value in values]
     found = {match[1]}
     for _ in USUAL:  # the cell's name contains the settings that are axes, in any order
         found |= {stem.removesuffix(f'_{part}') for stem in found for part in (*parts, f'{parts[-1]}-stage')}
