@@ -50,7 +50,9 @@ from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import Settings
+from reflash_sr.evaluation.fit_shrinkage import Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks
+from reflash_sr.evaluation.shrunk_rows import without_moments
 from reflash_sr.evaluation.tiled_inference import Restorer, to_tensor
 from reflash_sr.system.devices import select_device
 from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
@@ -98,17 +100,21 @@ def upscale(network: Network, image: Image, tile: int | None = None, device: str
 
 def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str | Sequence[str] = 'all',
              metrics: str | Sequence[str] = 'psnr', crop_border: int = 4, y_channel: bool = False, seed: int = 0,
-             lq: str | os.PathLike | None = None, device: str = 'auto') -> pd.DataFrame:
+             lq: str | os.PathLike | None = None, device: str = 'auto', control: str | None = None,
+             fit_on: str | Sequence[str] | None = None) -> pd.DataFrame:
     """Measure networks and bicubic interpolation on images under degradations (paper Table 1).
 
     Args:
         gt: GT images: a folder, several folders, an array or several arrays.
         degradations: Names; ``'all'`` stands for the eight of Table 1.
-        metrics: One or several of ``'psnr'`` (dB), ``'ssim'``, ``'lpips'``.
+        metrics: One or several of ``'psnr'`` (dB), ``'ssim'``, ``'lpips'``, ``'gradient'``.
         crop_border: Width of the border that is not measured, px.
         y_channel: Whether to measure on Y of YCbCr instead of RGB; 8-bit values in both cases.
         seed: Seed of the noise of the LQ images.
         lq: Folder of LQ images with the same names as in the folder ``gt``; then nothing is degraded.
+        control: ``'shrink'`` adds rows of each network drawn towards interpolation, ``'shrink:0.5'`` with this α.
+        fit_on: What α is fitted on: folders of GT images (default: ``'photos:train'``), ``'sets'`` (the other test
+            sets) or ``'halves'`` (the other half of each test set).
 
     Returns:
         Columns ``method``, ``dataset``, ``degradation``, ``image``, ``metric``, ``value``; one row per value.
@@ -126,10 +132,15 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
     else:
         datasets = open_sets(folders, names, [], [], [], scale, seed)
     settings = Settings(metrics=names_of('metrics', metrics), crop_border=crop_border, y_channel=y_channel)
+    asked = Control.parse(control, None if fit_on is None else names_of('fit_on', fit_on))
+    fit = asked and Fit(asked, opened, datasets, settings)
+    if fit:
+        fit.check()
     with ExitStack() as placed:
         for network in opened:
             placed.enter_context(on_device(network.net, where))
-        return pd.DataFrame(measure_networks(opened, datasets, settings, where))
+        rows = fit.run(where) if fit else ()
+        return pd.DataFrame(without_moments(measure_networks(opened, datasets, settings, where, rows=rows)))
 
 
 def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Sequence[str] = 'last',

@@ -17,9 +17,11 @@ from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.errors import RunError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
+from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks
 from reflash_sr.evaluation.metrics import METRICS
 from reflash_sr.evaluation.pairs import pair_notes
+from reflash_sr.evaluation.shrunk_rows import shrunk_methods, without_moments
 from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system import processes
@@ -54,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
                      help='reference of the gains of a network: a network without dropout, or bicubic (default: the '
                      'network with p = 0 whose weights have the same key, names and shapes)')
+    how.add_argument('--control', metavar='shrink[:ALPHA]',
+                     help='add a row for each network drawn towards interpolation: interpolated + α (network - '
+                     'interpolated), with the best α, or a given one (shrink:0.5); shows how much of a gain that is')
+    how.add_argument('--fit_on', nargs='+', metavar='DIR',
+                     help=f'images that α is fitted on, degraded as the test sets are: folders, {SETS} (the other test '
+                     f'sets), or {HALVES} (the other half of a test set); never images that are measured with it '
+                     f'(default: {PHOTOS}, photographs of this package)')
     how.add_argument('--tile', type=arguments.count, metavar='PX', help='side of a tile of the LQ image; 0: no tiles '
                      '(default: tiles only if memory is too small)')
     how.add_argument('--overlap', type=arguments.count, default=OVERLAP, metavar='PX',
@@ -75,7 +84,8 @@ def _command(args: argparse.Namespace) -> None:
         settings = Settings(tuple(dict.fromkeys(args.metrics)), args.crop_border, args.y_channel, args.seed,
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
         baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
-        text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite)
+        text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite,
+                        Control.parse(args.control, args.fit_on))
         if text:
             print(text)
 
@@ -86,7 +96,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
              settings: Settings | None = None,
              baselines: Mapping[str, str] | None = None,
              device: torch.device | None = None,
-             overwrite: bool = False) -> str:
+             overwrite: bool = False,
+             control: Control | None = None) -> str:
     """Measure networks on test sets, and write scores, tables and figures. Continues an interrupted run.
 
     With several processes, each measures its share of the images, and rank 0 writes the results.
@@ -99,6 +110,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
             :func:`~reflash_sr.evaluation.comparison.baselines_of`.
         device: Where to run. Default: the CPU.
         overwrite: Whether to rename a folder with other results.
+        control: The shrinkage control: adds rows of the networks drawn towards interpolation.
 
     Returns:
         The tables, as text to print; empty on ranks other than 0.
@@ -111,10 +123,14 @@ def evaluate(networks: Sequence[TrainedNetwork],
     check(networks, datasets)
     baselines = baselines_of(networks, baselines)
     notes = pair_notes(networks, baselines)
+    fit = None if control is None else Fit(control, networks, datasets, settings)
 
     def open_folder() -> EvaluationFolder:
         check_images(datasets, settings)
-        return EvaluationFolder(out, networks, datasets, settings, device, overwrite)
+        if fit is not None:
+            fit.check()
+        return EvaluationFolder(out, networks, datasets, settings, device, overwrite,
+                                None if fit is None else fit.described)
 
     folder = processes.on_rank_0(open_folder)
     for label in sorted(notes.keys() - baselines.keys()) if processes.rank() == 0 else ():
@@ -123,13 +139,15 @@ def evaluate(networks: Sequence[TrainedNetwork],
         note = depth_note([read_header(path)[2] for place in range(len(dataset)) for path in dataset.files(place)])
         if note:
             folder.note(f'{dataset.name}: {note}, which PSNR, SSIM and LPIPS are measured on')
-    scores = measure_networks(networks, datasets, settings, device, folder)
+    rows = [] if fit is None else fit.run(device, folder)
+    folder.add_rows(rows)
+    scores = measure_networks(networks, datasets, settings, device, folder, rows)
     if processes.rank() > 0:
         return ''
-    grid = Grid(scores, settings.seed, str(settings))
+    grid = Grid(without_moments(scores), settings.seed, str(settings))
     try:
         methods = [Method(BICUBIC), *(method_of(one, baselines, notes.get(one.label, '')) for one in networks)]
-        return write_evaluation(folder, scores, grid, methods)
+        return write_evaluation(folder, scores, grid, methods + shrunk_methods(rows, methods), rows)
     except OSError as error:
         raise RunError(f'{folder}: results cannot be written ({error.strerror}); free disk space, then repeat the '
                        'command to continue') from error

@@ -50,11 +50,19 @@ class Control:
     alpha: float | None = None
 
     @classmethod
-    def parse(cls, text: str, fit_on: Sequence[str] | None = None) -> Control:
-        """Parse ``shrink`` or ``shrink:0.5``, and what to fit on; raises ``UserError``."""
-        kind, colon, number = text.partition(':')
+    def parse(cls, control: str | None, fit_on: Sequence[str] | None = None) -> Control | None:
+        """Parse ``shrink`` or ``shrink:0.5``, and what to fit on; None if no control is asked for.
+
+        Raises:
+            UserError: Something else is asked for, α is out of its range, or the two do not fit together.
+        """
+        if not control:
+            if fit_on:
+                raise UserError(f'fit_on: is for the control; give --control {CONTROL} too')
+            return None
+        kind, colon, number = control.partition(':')
         if kind != CONTROL:
-            raise UserError(f"control: '{text}' is not known; write {CONTROL}, or {CONTROL}:0.5")
+            raise UserError(f"control: '{control}' is not known; write {CONTROL}, or {CONTROL}:0.5")
         if not colon:
             return cls(tuple(fit_on or (PHOTOS,)))
         try:
@@ -62,9 +70,9 @@ class Control:
         except ValueError:
             alpha = float('nan')
         if not 0 <= alpha <= LARGEST:
-            raise UserError(f"control: '{text}': α must be a number from 0 to {LARGEST:g}, as in {CONTROL}:0.5")
+            raise UserError(f"control: '{control}': α must be a number from 0 to {LARGEST:g}, as in {CONTROL}:0.5")
         if fit_on:
-            raise UserError(f"fit_on: nothing is fitted with '{text}'; leave one of the two out")
+            raise UserError(f"fit_on: nothing is fitted with '{control}'; leave one of the two out")
         return cls((), alpha)
 
 
@@ -78,14 +86,16 @@ class _Group:
 
 
 class Fit:
-    """Which images α is fitted on, for which images.
+    """Which images α is fitted on, for which images; and its fit.
 
     Raises:
-        UserError: There are no images to fit on.
+        UserError: There are no images to fit on, or a network is called as the shrunk row of another is.
     """
 
-    def __init__(self, control: Control, datasets: Sequence[Dataset], settings: Settings):
-        self.control, self.datasets, self.settings = control, datasets, settings
+    def __init__(self, control: Control, networks: Sequence[TrainedNetwork], datasets: Sequence[Dataset],
+                 settings: Settings):
+        self.control, self.networks, self.datasets, self.settings = control, networks, datasets, settings
+        _check_labels([network.label for network in networks])
         self.on_measured = control.fit_on in ((SETS,), (HALVES,))
         self.others: list[Dataset] = []  # that are only fitted on
         if control.fit_on and not self.on_measured:
@@ -130,15 +140,14 @@ class Fit:
                     raise UserError(f'--fit_on {" ".join(self.control.fit_on)}: {_path(same)} is the same image as '
                                     f'{_path(place)}, which is measured; fit on other images')
 
-    def run(self, networks: Sequence[TrainedNetwork], device: torch.device = CPU,
-            observer: Observer | None = None) -> list[ShrunkRow]:
+    def run(self, device: torch.device = CPU, observer: Observer | None = None) -> list[ShrunkRow]:
         """Fit α of every network: once for all degradations and, if a dataset has several, for each degradation.
 
         Raises:
             UserError, RunError: As for :func:`~reflash_sr.evaluation.measure_networks.measure_networks`.
         """
-        bases = {network.label: find_base(network) for network in networks}
-        found = self._measure(networks, bases, device, observer or Observer())
+        bases = {network.label: find_base(network) for network in self.networks}
+        found = self._measure(bases, device, observer or Observer())
         rows = []
         ways = [ONCE]
         if self.control.alpha is None and any(len(one.degradations) > 1 for one in self.datasets):
@@ -157,15 +166,16 @@ class Fit:
         if self.on_measured:
             return 'the other test sets' if self.control.fit_on == (SETS,) else 'the other half of each test set'
         [one] = self.others
-        return f'{one.name} ({len(one)} images × {len(one.degradations)} degradations)'
+        counts = ((len(one), 'image'), (len(one.degradations), 'degradation'))
+        return f"{one.name} ({' × '.join(f'{count} {word}' + 's' * (count != 1) for count, word in counts)})"
 
-    def _measure(self, networks: Sequence[TrainedNetwork], bases: Mapping[str, Base], device: torch.device,
+    def _measure(self, bases: Mapping[str, Base], device: torch.device,
                  observer: Observer) -> dict[tuple[str, str, str, str], np.ndarray]:
         """Parabolas of all images that are fitted on, by method, dataset, degradation and image."""
         datasets = self.datasets if self.on_measured else self.others
         if not datasets:
             return {}
-        restorers = restorers_of(networks, self.settings, device)
+        restorers = restorers_of(self.networks, self.settings, device)
 
         def work(dataset: Dataset, place: int) -> list[Score]:
             scores = []
@@ -203,12 +213,10 @@ class Fit:
         return {name: of_all if once or name not in there else best_alpha(np.stack(there[name])) for name in names}
 
 
-def check_labels(networks: Sequence[TrainedNetwork]) -> None:
-    """Raise ``UserError`` for a network that is called as the shrunk row of another is."""
-    labels = [network.label for network in networks]
+def _check_labels(labels: Sequence[str]) -> None:
     for label in labels:
         if any(label.startswith(other + SHRUNK) for other in labels):
-            raise UserError(f"'{label}' would be the name of a shrunk row too; give other --labels")
+            raise UserError(f"'{label}' may be the name of a shrunk row too; give other --labels")
 
 
 def _unit(place: Place) -> tuple[str, str]:
