@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reflash_sr.evaluation import table_formats as writers
-from reflash_sr.evaluation.comparison_table import MEAN, Grid, Method, all_gains, make_table
+from reflash_sr.evaluation.comparison_table import MEAN, Grid, Method, all_gains, compared, make_table
 from reflash_sr.evaluation.scores import Score
 
 METHODS = [Method('bicubic'), Method('small', 100_000, note='trained'), Method('small_p', 100_000, 0.5, 'small'),
@@ -108,3 +108,54 @@ def test_forms():
     again = [float(row['value']) for row in csv.DictReader(io.StringIO(writers.scores_csv(scores())))]
     assert again == pytest.approx([score.value for score in scores()], abs=1e-6)
     assert all(row['gain_low'] for row in csv.DictReader(io.StringIO(writers.gains_csv(all_gains(grid)))))
+
+
+def test_a_metric_without_a_better_has_values_alone():
+    grid = Grid(scores(metric='gradient'))
+    entries = make_table(grid, METHODS)
+    assert entry(entries, dataset='B', degradation='clean', method='small_p').value > 0
+    assert not any(one.gain or one.beats for one in entries) and not all_gains(grid)
+    assert '1: as sharp as the GT' in writers.markdown(entries, METHODS, '8-bit RGB')
+    assert all(row['gain'] == '' for row in csv.DictReader(io.StringIO(writers.table_csv(entries, METHODS))))
+
+
+NETWORKS = ('small', 0, None), ('small_p', 0.5, 'small')
+SHRUNK = [Method(f'{name}, {way}', 100_000, p, baseline and f'{baseline}, {way}', '', name, way)
+          for way in ('once', 'per degradation') for name, p, baseline in NETWORKS]
+
+
+def with_shrunk_rows():
+    """Shrinkage takes 0.1 from the network with dropout, and gives 0.3 to that without."""
+    def shrunk(score, way, more):
+        return Score(**{**vars(score), 'method': f'{score.method}, {way}', 'value': score.value + more})
+
+    rows = scores()
+    return rows + [shrunk(score, one.way, -0.1 if one.dropout_p else 0.3) for one in SHRUNK for score in rows
+                   if score.method == one.shrunk_from]
+
+
+def test_the_gain_beyond_shrinkage_is_that_of_the_shrunk_rows():
+    grid, methods = Grid(with_shrunk_rows()), METHODS + SHRUNK
+    entries = make_table(grid, methods)
+    one = entry(entries, dataset='B', degradation=MEAN, method='small_p')
+    assert {way: gain.mean for way, gain in one.beyond.items()} == pytest.approx({'once': 0.1, 'per degradation': 0.1})
+    assert one.gain.mean == pytest.approx(0.5)
+    of_row = entry(entries, dataset='B', degradation=MEAN, method='small_p, once')
+    assert of_row.gain == one.beyond['once']
+    assert not any(one.beyond for one in entries if one.method != 'small_p')
+    assert not any('large' in one.beats for one in entries if 'once' in one.method), 'as it is, it is not compared'
+    gains = writers.gains_csv(all_gains(grid, compared(methods, every=True)), grid, methods)
+    [row] = [row for row in csv.DictReader(io.StringIO(gains)) if (row['method'], row['reference'], row['dataset'], row[
+        'degradation']) == ('small_p', 'small', 'B', MEAN)]
+    assert float(row['beyond_shrinkage']) == pytest.approx(0.1) and row['beyond_shrinkage_low']
+    assert float(row['beyond_shrinkage_per_degradation']) == pytest.approx(0.1)
+
+
+def test_rows_of_the_control_are_compared_with_their_own_only():
+    networks = set(compared(METHODS, every=True))
+    assert len(networks) == 6
+    added = set(compared(METHODS + SHRUNK, every=True)) - networks
+    assert added == {('bicubic', one.label) for one in SHRUNK} | {(one.shrunk_from, one.label) for one in SHRUNK} | {
+        (one.baseline, one.label) for one in SHRUNK if one.baseline}
+    few = set(compared(METHODS + SHRUNK, every=False))
+    assert few - added == {('bicubic', 'small'), ('bicubic', 'small_p'), ('bicubic', 'large'), ('small', 'small_p')}

@@ -62,3 +62,17 @@ def test_what_cannot_be_measured_is_refused():
 
 def test_bicubic_upscale():
     assert bicubic_upscale(np.full((3, 5, 3), 7, np.uint8), 4).shape == (12, 20, 3)
+
+
+def test_the_gradient_is_compared_with_that_of_the_ground_truth(rng):
+    gt = smooth_image(1, 40, 60)
+    assert measure('gradient', gt, gt, 4) == 1
+    assert measure('gradient', 255 - gt[:, ::-1], gt[:, ::-1]) == pytest.approx(1)
+    half = (gt // 2).astype(np.uint8)
+    assert measure('gradient', half, gt) == pytest.approx(0.25, abs=0.01), 'an energy'
+    assert measure('gradient', noisy(gt, 20, rng), gt) > 1 > measure('gradient', (gt // 3 * 2).astype(np.uint8), gt) > 0
+    assert measure('gradient', gt, gt, 4, y_channel=True) == 1
+    edge = np.zeros((8, 8, 1), np.uint8)
+    edge[:, 4:] = 10
+    assert measure('gradient', 2 * edge, edge) == measure('gradient', 2 * edge.swapaxes(0, 1), edge.swapaxes(0, 1)) == 4
+    assert measure('gradient', edge, np.full_like(edge, 7)) == math.inf, 'a flat ground truth is left out'
