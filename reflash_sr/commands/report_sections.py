@@ -45,8 +45,8 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
                            for place, name in enumerate(columns, 2) if name in row and row[name]['beats'])
         text = f"{metric.upper()}{f' ({UNITS[metric]})' if metric in UNITS else ''}, 8-bit RGB, 4 px border cropped."
         if pairs:
-            text += (f" In brackets: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval over "
-                     'images.')
+            text += (f" Below a value: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval "
+                     'over images.')
         if marked:
             text += ' Marked: a smaller network with dropout that is better than a larger one without.'
         lines = [[*key, *(_cell(row[name], DECIMALS[metric], name == columns[0]) if name in row else ''
@@ -115,13 +115,13 @@ def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, A
 
 
 def _cell(cell: Mapping[str, str], decimals: int, with_interval: bool) -> str:
-    """The value and its gain, optionally with the interval."""
+    """The value and, on a line below so that the table stays narrow, its gain, optionally with the interval."""
     value, gain, low, high = (f'{float(cell[key]):{sign}.{decimals}f}' if cell[key] else '' for key, sign in (
         ('value', ''), ('gain', '+'), ('gain_low', '+'), ('gain_high', '+')))
     if not value:
         return '–'
     interval = f" [{low}, {high}], n = {cell['images']}" if with_interval and low else ''
-    return f'{value} ({gain}{interval})' if gain else value
+    return f'{value}\n{gain}{interval}' if gain else value
 
 
 def _figures(path: Path) -> list[Figure]:

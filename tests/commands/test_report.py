@@ -1,5 +1,6 @@
 """The report: all parts on one page, and only what is missing is done again."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,8 @@ def test_report(networks, tmp_path, monkeypatch):
     for wanted in ('dropped', 'Channel ablation', 'Channel saliency', 'Degradation clusters', 'Options',
                    'b+n', 'n = 2'):
         assert wanted in text
+    assert re.search(r'<td>\d+\.\d\d\n[+-]\d\.\d\d \[', text), 'a gain stands below its value: the table stays narrow'
+    assert 'dropped: differs from plain in dropout; whether in more is not recorded.' in text
     assert text.count('data:image/png;base64,') >= 7
     monkeypatch.setattr(ablation_run, 'run', lambda *args, **kwargs: pytest.fail('is there already'))
     assert report_run.run(plan, networks, tmp_path / 'out').read_text(encoding='utf-8') == text
