@@ -69,7 +69,7 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     """Draw PSNR over iterations (paper Fig. 2): for each cell and its reference, the mean over seeds ± 1 std."""
     figure, panels = _figure(series, title)
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
-    ramp = _ramp(shades) if len(groups) == 1 < len(shades) else None  # with one group, colours show the shades
+    ramp = _ramp(shades) if len(groups) == 1 and shades[0] else None  # with one group, colours show the shades
     for axes, name in panels:
         inside = [cell for cell in series if cell.panel == name]
         faint = 0.4 / (2 + len(inside))  # bands overlap

@@ -123,7 +123,7 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         with_p0 = section.get('with_p0', any(axis in DROPOUT for axis in axes))
         by_name: dict[str, dict[str, Any]] = {}
         for values in _combinations(axes, with_p0, opt):
-            name = _name(values)
+            name = name_of(values)
             if name in by_name:
                 raise UserError(f"study: two cells are called '{name}': {by_name[name]} and {values}; remove one of "
                                 'them')
@@ -239,7 +239,8 @@ def _with_seed(value: Any, seed: int) -> Any:
     return value.replace(SEED, str(seed)) if isinstance(value, str) else value
 
 
-def _name(values: Mapping[str, Any]) -> str:
+def name_of(values: Mapping[str, Any]) -> str:
+    """Name of a cell by the values of its axes, safe in file names: ``last-conv_channel_p0.3``."""
     parts = [DROPOUT.get(axis, axis.split(':')[-1] + '-{}').format(text_of(value)) for axis, value in values.items()]
     return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
 

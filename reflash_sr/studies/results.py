@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import pandas as pd
 
 from reflash_sr.figures import draw_study as figures
 from reflash_sr.studies.check_cells import psnr_metric
-from reflash_sr.studies.grid import DROPOUT, Cell, Study, folder_of, status, text_of
+from reflash_sr.studies.grid import DROPOUT, Cell, Study, folder_of, name_of, status, text_of
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import versions
 
+LENGTH = 'train:total_iter'  # as an axis, the curves join the ends of runs of several lengths
 COLUMNS = ('cell', 'seed', 'iteration', 'set', 'degradation', 'psnr')
 
 
@@ -49,11 +51,10 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
     names = [(shown[key].unique(), word) for key, word in (('set', 'datasets'), ('degradation', 'degradations'))]
     what = ', '.join(some[0] if len(some) == 1 else f'mean of {len(some)} {word} ({", ".join(some)})'
                      for some, word in names if len(some))
-    references = [id(one.reference) for one in series.values()]
-    drawn = [one for one in series.values() if id(one) not in references]
-    if drawn:
-        figures.draw_curves(drawn, folder / 'curves.png', f'{study.name}: {what}')
-        figures.draw_bars(drawn, folder / 'bars.png', f'{study.name}: {what}')
+    if series:
+        lines = make_series(*join_lengths(study, shown)) if LENGTH in study.axes else series
+        figures.draw_curves(_drawn(lines), folder / 'curves.png', f'{study.name}: {what}')
+        figures.draw_bars(_drawn(series), folder / 'bars.png', f'{study.name}: {what}')
     return _format(means, f'PSNR in dB, {what}; gain over p = 0')
 
 
@@ -107,6 +108,28 @@ def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
     return series
 
 
+def join_lengths(study: Study, table: pd.DataFrame) -> tuple[Study, pd.DataFrame]:
+    """Make one cell of those that differ in the length of the run alone; its validations are those at their ends.
+
+    Args:
+        table: From :func:`collect`.
+    """
+    names, ends, joined = {}, {}, {}
+    for cell in study.cells:
+        values = {axis: value for axis, value in cell.values.items() if axis != LENGTH}
+        names[cell.name], ends[cell.name] = name_of(values), int(cell.options['train']['total_iter'])
+        joined[names[cell.name], cell.seed] = replace(cell, name=names[cell.name], values=values)
+    axes = {axis: values for axis, values in study.axes.items() if axis != LENGTH}
+    at_end = table[table['iteration'] == table['cell'].map(ends)]
+    return replace(study, axes=axes, cells=[*joined.values()]), at_end.assign(cell=at_end['cell'].map(names))
+
+
+def _drawn(series: Mapping[str, figures.Series]) -> list[figures.Series]:
+    """All but those that are drawn as the references of others."""
+    references = [id(one.reference) for one in series.values()]
+    return [one for one in series.values() if id(one) not in references]
+
+
 def _places(axes: Iterable[str]) -> dict[str, list[str]]:
     """Choose the axes that a figure shows by panel, by group and by shade."""
     usual = {'panel': 'dropout_dim', 'group': 'dropout_position', 'shade': 'dropout_p'}
@@ -120,7 +143,8 @@ def _places(axes: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _label(cell: Cell, axes: Iterable[str]) -> str:
-    words = {'dropout_position': '{}', 'dropout_dim': '{} dropout', 'dropout_p': 'p = {}', 'dropout_stage': '{} stage'}
+    words = {'dropout_position': '{}', 'dropout_dim': '{} dropout', 'dropout_p': 'p = {}', 'dropout_stage': '{} stage',
+             LENGTH: '{} iterations'}
     return ', '.join(words.get(axis, axis.split(':')[-1] + ' {}').format(text_of(cell.values[axis]))
                      for axis in axes if axis in cell.values)
 

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from reflash_sr.figures import draw_study as figures
@@ -54,6 +55,18 @@ def test_missing_validations_leave_gaps(tmp_path, draw):
     series[3].reference.psnr[0, 2] = np.nan
     draw(series, tmp_path / 'gaps.png', 'a study: photos')
     assert (np.asarray(Image.open(tmp_path / 'gaps.png').convert('L')) < 128).any()
+
+
+@pytest.mark.parametrize('ps', [('p = 0.7',), ('p = 0.3', 'p = 0.5', 'p = 0.7')])
+def test_lines_of_one_group_look_as_in_the_legend(monkeypatch, ps):
+    saved = []
+    monkeypatch.setattr(figures.style, 'save', lambda figure, path: saved.append(figure))
+    p0 = one('p0')
+    figures.draw_curves([one(p, shade=p, reference=p0, offset=i) for i, p in enumerate(ps)], 'curves.png', 'a study')
+    drawn, shown = ([(to_hex(line.get_color()), line._unscaled_dash_pattern) for line in lines]
+                    for lines in (saved[0].axes[0].lines, saved[0].legends[0].get_lines()))
+    assert drawn == shown
+    assert len(drawn) == len(set(map(str, drawn))) == 1 + len(ps)
 
 
 def test_a_series_knows_its_result_and_gain_seed_by_seed():

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -348,12 +349,26 @@ def test_runs_of_several_lengths_are_compared_with_p0_of_their_own(study_file, t
     series = study_results.make_series(loaded, study_results.collect(loaded))
     for p, length in itertools.product((0.1, 0.3), (3, 6)):
         one = series[f'p{p}_total_iter-{length}']
-        assert (one.total, one.group, one.shade) == (length, f'total_iter {length}', f'p = {p}')
+        assert (one.total, one.group, one.shade) == (length, f'{length} iterations', f'p = {p}')
         assert one.reference is series[f'p0_total_iter-{length}']
         assert one.last() == pytest.approx([23 + length + p, 24 + length + p])
         assert one.gain() == pytest.approx([p, p])
     assert 'p0.3_total_iter-3' in text
     assert '12 finished' in sweep('grid.yml', seeds=2)
+
+    joined = study_results.make_series(*study_results.join_lengths(loaded, study_results.collect(loaded)))
+    assert list(joined) == ['p0', 'p0.1', 'p0.3']
+    assert joined['p0.3'].iterations.tolist() == [3, 6]
+    assert joined['p0.3'].psnr == pytest.approx(np.array([[26.3, 29.3], [27.3, 30.3]]))
+    assert joined['p0.3'].shade == 'p = 0.3'
+    assert joined['p0.3'].reference is joined['p0']
+
+
+def test_curves_of_several_lengths_join_the_ends_of_runs(study_file, training):
+    sweep(study_file({'train:total_iter': [3, 6]}))
+    loaded = study.load('grid.yml')
+    (joined,) = study_results.make_series(*study_results.join_lengths(loaded, study_results.collect(loaded))).values()
+    assert (joined.iterations.tolist(), joined.psnr.tolist()) == ([3, 6], [[26.5, 29.5]])
 
 
 def test_a_schedule_in_words_is_that_in_numbers(study_file, training, training_options):
