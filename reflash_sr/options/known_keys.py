@@ -32,7 +32,7 @@ NAME = Rule('a name without slashes, of at most 100 letters',
 # BasicSR's files write '!!float 5e3' for counts.
 WHOLE = Rule('a whole number above 0', lambda v: POSITIVE.holds(v) and v < 2**31 and v == int(v))
 NUM_GPU = Rule('auto or a whole number, 0 or above', lambda v: v == 'auto' or COUNT.holds(v))
-COUNTS = list_of(POSITIVE_INT, 'whole numbers above 0')
+COUNTS = list_of(POSITIVE_INT, 'whole numbers above 0, or of the word total_iter')
 DEPTHS = list_of(up_to(1000), 'whole numbers, 1 to 1000', most=100)
 NETWORKS = Rule('a network or a list of networks, such as network_g, or ~',
                 lambda v: v is None or all(isinstance(one, str) for one in (v if isinstance(v, list) else [v])))

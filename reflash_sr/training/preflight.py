@@ -29,6 +29,7 @@ from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
 from reflash_sr.weights.size_limit import Bounded
 
 SMALL = 32  # px
+MOST_SCALE = 16
 NEEDS_VALIDATION = ('at_start',)  # keys of val
 # What to write if a network takes so many channels, and the datasets do not give them.
 _OTHERWISE = {1: ', or color: y in every dataset', 3: ', or leave out color: y', 4: '; no dataset gives alpha'}
@@ -197,8 +198,11 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int,
     wanted = (1, channels, side * scale, side * scale)
     if getattr(sr, 'shape', None) != wanted:
         made = tuple(getattr(sr, 'shape', ()))
+        own = next((k for k in range(1, MOST_SCALE + 1) if made == (1, channels, side * k, side * k)), None)
+        what = 'Check upscale or scale, upsampler, num_in_ch and num_out_ch' if own is None else (
+            f'It is of scale {own}: write scale: {own} at the top of the file, or take a network of scale {scale}')
         raise UserError(f'network_g: returns {made} for an image of (1, {channels}, {side}, {side}); scale: {scale} '
-                        f'needs {wanted}. Check upscale or scale, upsampler, num_in_ch and num_out_ch')
+                        f'needs {wanted}. {what}')
     patch = gt_size // scale
     if patch % multiple:
         try:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from basicsr.archs.srresnet_arch import MSRResNet
 from PIL import Image
 
 from reflash_sr import cli
@@ -135,3 +136,13 @@ def test_the_enlarge_ratio_changes_no_sample(training_options, in_tmp_path):
         weights = torch.load('experiments/tiny/models/net_g_latest.pth', weights_only=True)['params']
         sums.add(sum(float(value.double().sum()) for value in weights.values()))
     assert len(sums) == 1
+
+
+@pytest.mark.parametrize('own', [2, 3])
+def test_a_network_from_a_file_of_another_scale_is_named(training_options, tmp_path, own):
+    network = {'type': 'MSRResNet', 'num_feat': 4, 'num_block': 1, 'upscale': own}
+    net = MSRResNet(num_feat=4, num_block=1, upscale=own)
+    torch.save({'params': net.state_dict(), 'network_g': network}, tmp_path / 'base.pth')
+    training_options['network_g'] = {'type': 'WithDropout', 'base': str(tmp_path / 'base.pth')}
+    with pytest.raises(UserError, match=rf'It is of scale {own}: write scale: {own} at the top of the file, or take'):
+        preflight.check_network(expanded(training_options, tmp_path))
