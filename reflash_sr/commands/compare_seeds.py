@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from reflash_sr.commands.arguments import count
-from reflash_sr.commands.read_evaluations import check_comparable, open_evaluation
+from reflash_sr.commands.read_evaluations import PLAIN_WAY, check_comparable, open_evaluation
 from reflash_sr.commands.read_summaries import Identity
-from reflash_sr.commands.seed_tables import PLAIN, Entry, cells, draw, lines, tables, to_csv
+from reflash_sr.commands.seed_tables import BEYOND, PLAIN, Entry, cells, draw, lines, tables, to_csv
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.bootstrap import gain_over_seeds
 from reflash_sr.evaluation.comparison import BICUBIC, Settings
 from reflash_sr.evaluation.comparison_table import Grid
+from reflash_sr.evaluation.metrics import WITHOUT_GAIN
 from reflash_sr.evaluation.scores import Score
 from reflash_sr.system.result_folder import ResultFolder
 from reflash_sr.system.run_command import run_command
@@ -88,9 +89,10 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
                                     f'{score.degradation}, {score.image}, but {before.value:.4f} elsewhere; evaluate '
                                     'both with one version')
                 continue
-            network = one.networks[score.method].identity
+            of, way = one.shrunk.get(score.method, (score.method, PLAIN_WAY))
+            network = one.networks[of].identity
             scores.setdefault((network.iteration, network.weights), []).append(
-                Score(_label(network.variant, network.seed), score.dataset, score.degradation, score.image,
+                Score(_label(network.variant, network.seed, way), score.dataset, score.degradation, score.image,
                       score.metric, score.value))
     common = set.intersection(*({score.dataset for score in some} for some in scores.values()))
     entries = [entry for (iteration, weights), some in sorted(scores.items())
@@ -111,8 +113,18 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     return folder, '\n'.join(lines(entries) + missing)
 
 
-def _label(variant: str, seed: int) -> str:
-    return f'{variant}\t{seed}'
+def _label(variant: str, seed: int, way: str = PLAIN_WAY) -> str:
+    return f'{variant}\t{seed}\t{way}'
+
+
+def _comparisons(variants: Iterable[str], ways: Iterable[str]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+    """What is compared, by its name: (variant, way of shrinking), with (the reference, its way)."""
+    plain = PLAIN, PLAIN_WAY
+    found = {variant: ((variant, PLAIN_WAY), plain) for variant in variants}
+    for way in ways:
+        found[f'{PLAIN}, shrunk{way}'] = (PLAIN, way), plain
+        found |= {f'{variant}, {BEYOND}{way}': ((variant, way), (PLAIN, way)) for variant in variants}
+    return found
 
 
 def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Iterable[Score], common: Collection[str],
@@ -121,11 +133,14 @@ def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Ite
     measured = {score.dataset for score in scores}
     grid = Grid([*scores, *(score for score in bicubic if score.dataset in measured)])
     labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
-    variants = sorted({variant for variant, _ in labels} - {PLAIN})
-    numbers = sorted({int(number) for _, number in labels})
+    variants = sorted({variant for variant, _, _ in labels} - {PLAIN})
+    numbers = sorted({int(number) for _, number, _ in labels})
+    compared = _comparisons(variants, sorted({way for _, _, way in labels} - {PLAIN_WAY}))
+    metrics = [metric for metric in grid.metrics if metric not in WITHOUT_GAIN]
     entries = []
-    for metric, (group, datasets), variant in itertools.product(grid.metrics, grid.groups(common).items(), variants):
-        pairs = {number: (_label(variant, number), _label(PLAIN, number)) for number in numbers}
+    for metric, (group, datasets), method in itertools.product(metrics, grid.groups(common).items(), compared):
+        (variant, way), (reference, its_way) = compared[method]
+        pairs = {number: (_label(variant, number, way), _label(reference, number, its_way)) for number in numbers}
         pairs = {number: pair for number, pair in pairs.items() if all(grid.has(one, datasets) for one in pair)}
         for column, places in grid.columns(datasets).items() if pairs else ():
             gain = gain_over_seeds([grid.differences(metric, *pair, datasets, places) for pair in pairs.values()], seed)
@@ -133,7 +148,7 @@ def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Ite
                 continue
             value, without = (float(np.mean([grid.mean(metric, one, datasets, places)[0] for one in some]))
                               for some in zip(*pairs.values()))
-            entries.append(Entry(metric, weights, iteration, group, column, variant, value, without,
+            entries.append(Entry(metric, weights, iteration, group, column, method, value, without,
                                  grid.mean(metric, BICUBIC, datasets, places)[0], gain.mean, gain.images, gain.low,
                                  gain.high, len(pairs), gain.seeds_low, gain.seeds_high,
                                  dict(zip(pairs, gain.by_seed))))

@@ -28,6 +28,8 @@ from reflash_sr.options.value_rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule,
 from reflash_sr.system.result_folder import SUMMARY
 
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
+PLAIN_WAY = '-'  # a network as it is
+WAYS = {'once': '', 'per degradation': ' per degradation'}  # ways of fitting α, as they end names
 _SET = {'name': TEXT, 'pictures': POSITIVE_INT, 'degradations': Rule(
     'a list of names', lambda value: isinstance(value, list) and value != [] and all(map(TEXT.holds, value)))}
 _SETTINGS = {**dict.fromkeys(_COMPARABLE, ANY), 'crop_border': COUNT, 'metrics': Rule(
@@ -45,6 +47,7 @@ class Evaluation:
     sets: Mapping[str, Mapping[str, Any]]  # datasets by name, as in the summary, without their folders
     images: Mapping[str, Collection[str]]  # names, by dataset
     scores: Sequence[Score]
+    shrunk: Mapping[str, tuple[str, str]]  # rows of the control: label of the network, and the way, by label
 
 
 def open_evaluation(folder: Path) -> Evaluation:
@@ -63,6 +66,9 @@ def open_evaluation(folder: Path) -> Evaluation:
         sets = {one['name']: {key: value for key, value in one.items() if key != 'roots'} for one in settings['sets']}
         if not sets or len(sets) != len(settings['sets']):
             raise ValueError('sets: none, or two of one name')
+        shrunk = {one['label']: (one['network'], WAYS[one['way']]) for one in summary.get('control') or ()}
+        if not {network for network, _ in shrunk.values()} <= networks.keys():
+            raise ValueError('control: a row of a network that is not there')
     path = folder / 'scores.csv'
     scores = list(itertools.chain(*load_scores(folder).values()))
     if not scores:
@@ -77,11 +83,13 @@ def open_evaluation(folder: Path) -> Evaluation:
                             f"{one['pictures']}; evaluate again")
         names = images[name] + ['an image'] * (one['pictures'] - len(images[name]))
         wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
+        derived = [label for label in shrunk if any(key[:2] == (name, label) for key in there)]
+        wanted.update(itertools.product([name], derived, settings['metrics'], one['degradations'], names))
     odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
     if odd is not None:
         what = 'does not belong here' if odd not in wanted else 'occurs twice' if there[odd] > 1 else 'is missing'
         raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
-    return Evaluation(folder, settings, networks, sets, images, scores)
+    return Evaluation(folder, settings, networks, sets, images, scores, shrunk)
 
 
 def check_comparable(found: Sequence[Evaluation]) -> None:
@@ -100,3 +108,13 @@ def check_comparable(found: Sequence[Evaluation]) -> None:
             if (other.sets[name], other.images[name]) != (what, one.images[name]):
                 raise UserError(f'{one.folder}: dataset {name}: holds other images or degradations than in '
                                 f'{other.folder}')
+            if _fit(one) != _fit(other):
+                raise UserError(f'{one.folder}: dataset {name}: the shrinkage control is fitted in another way than in '
+                                f'{other.folder}; evaluate all with the same --control and --fit_on')
+
+
+def _fit(one: Evaluation) -> Any:
+    """How α was chosen; the folders of the images do not count."""
+    control = dict(one.settings.get('control') or {})
+    return {**control, 'sets': [{key: value for key, value in some.items() if key != 'roots'}
+                                for some in control.get('sets', ())]}

@@ -18,6 +18,7 @@ from reflash_sr.options.training_record import describe, differences, read_recor
 from reflash_sr.options.value_rules import DROP_RATE, SECTION, TEXT, Rule, is_int
 from reflash_sr.system.result_folder import SUMMARY
 
+_LENGTH = ('train:total_iter', 'train:scheduler')  # keys of a record that go with the length of training
 _AXIS = r'_[a-z][a-z_]*-[^_]+'  # in the name of an experiment: an axis that is not of dropout
 USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
 _NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': NAME, 'network_g': SECTION,
@@ -44,7 +45,8 @@ class Described:
     label: str
     identity: Identity
     dropout_p: float
-    kind: str  # architecture and length of training, without dropout
+    kind: str  # architecture, without dropout
+    total_iter: int | None  # length of training; None if the file does not say
     studies: frozenset[str]  # studies to which it may belong, from the name of its experiment; empty if unknown
     sha256: str  # of its weights file
     record: Mapping[str, Any] | None  # what it was trained with; None if its file does not say
@@ -95,12 +97,18 @@ def hold(section: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
     """Raise ``UserError`` for networks that differ in more than dropout, seed and iteration, or in their study.
 
-    Each seed may have weights to begin with, and a number format, of its own.
+    Each seed may have weights to begin with, and a number format, of its own. Trainings may be of several lengths if
+    all networks are from the end of theirs.
     """
-    kind = networks[0][1].kind
+    kind, length = networks[0][1].kind, networks[0][1].total_iter
     studies: frozenset[str] = frozenset()
-    known: dict[Any, dict[str, Any]] = {}  # options by seed, and under None those that all seeds share
+    known: dict[Any, dict[str, Any]] = {}  # options by seed, by length, and under None those that all share
+    mixed = any(one.total_iter != length for _, one in networks)
     for folder, one in networks:
+        if mixed and one.identity.iteration != one.total_iter:
+            raise UserError(f'{folder}: {one.label}: is iteration {one.identity.iteration:,} of a training of '
+                            f"{one.total_iter or 'unknown length'}, and others are trained longer or shorter; give "
+                            'networks of one length, or only those from the end of theirs')
         if one.kind != kind:
             raise UserError(f'{folder}: {one.label}: is {one.kind}, but others are {kind}; give networks that differ '
                             'only in dropout, seed and iteration')
@@ -111,12 +119,13 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
         if one.record is not None:
             shared, start = split_record(one.record)
             start['amp'] = shared.pop('amp', None)
+            long = {key: shared.pop(key) for key in list(shared) if key.startswith(_LENGTH)}
             found = [differences(some, known.setdefault(of, some)) for of, some in (
-                (None, shared), (one.identity.seed, start))]
+                (None, shared), (('seed', one.identity.seed), start), (('length', one.total_iter), long))]
             if any(found):
                 raise UserError(f'{folder}: {one.label}: was not trained as the others: it differs in '
-                                f'{describe(found[0] | found[1])}; give networks that differ only in dropout, seed and '
-                                'iteration')
+                                f'{describe(found[0] | found[1] | found[2])}; give networks that differ only in '
+                                'dropout, seed and iteration')
 
 
 def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
@@ -148,14 +157,13 @@ def describe_network(one: Mapping[str, Any], folder: Path) -> Described:
     if one['dropout_p']:
         parts += [_text(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
     identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
-    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g, trained),
+    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), trained.get('total_iter'),
                      frozenset(studies_of(one)), one['sha256'], read_record(trained.get('options')))
 
 
-def _kind_of(network_g: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+def _kind_of(network_g: Mapping[str, Any]) -> str:
     section = without_dropout(network_g)
-    words = [section.pop('type'), *(f'{key}={value}' for key, value in sorted(section.items()))]
-    return f"{' '.join(words)}, trained for {trained.get('total_iter', 'an unknown number of')} iterations"
+    return ' '.join([section.pop('type'), *(f'{key}={value}' for key, value in sorted(section.items()))])
 
 
 def _text(value: Any) -> str:

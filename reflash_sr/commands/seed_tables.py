@@ -14,6 +14,8 @@ from reflash_sr.system.files import csv_text
 PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
 SPANS = ('over images', 'over seeds', 'seeds')
+BEYOND = 'beyond shrinkage'  # ends the name of a comparison of two networks at the best α of each
+PER_DEGRADATION = ' per degradation'  # ends the names of the second way of fitting α
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class Entry:
     iteration: int
     dataset: str  # or a mean over datasets
     degradation: str  # or 'mean'
-    method: str  # the variant, such as 'p = 0.3'
+    method: str  # the variant, such as 'p = 0.3', 'p = 0, shrunk' or 'p = 0.3, beyond shrinkage'
     value: float  # mean over seeds and images
-    without_dropout: float  # the same mean for the networks without dropout
+    without_dropout: float  # the same mean for the networks without dropout (shrunk, beyond shrinkage)
     bicubic: float
     gain: float  # value compared with without_dropout, in the metric's unit; positive is better
     images: int  # number of images
@@ -114,6 +116,8 @@ def _gain_table(chosen: Sequence[Entry], how: str) -> str:
                      *(whole.spans if whole else ['–'] * len(SPANS))])
     title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {chosen[0].kind}, iteration '
              f'{chosen[0].iteration:,} ({how}); 95 % intervals of the mean')
+    if any(BEYOND in entry.method for entry in chosen):
+        title += f"; {BEYOND}: over {PLAIN} of the same seed, both shrunk towards interpolation by an α of their own"
     return f"{title}\n\n{_markdown(['dataset', 'method', *columns, *SPANS], rows)}"
 
 
@@ -122,7 +126,7 @@ def _time_table(curve: Sequence[Entry], how: str) -> str:
              *(f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)),
              one.signed, *one.spans] for one in curve]
     head = ['iteration', 'method', 'bicubic', PLAIN, 'with dropout', 'gain', *SPANS]
-    title = f'{_metric(curve[0])} while training, {curve[0].kind} ({how}): {_where(curve[0])}'
+    title = f'{_metric(curve[0])} by iteration, {curve[0].kind} ({how}): {_where(curve[0])}'
     return f'{title}\n\n{_markdown(head, rows)}'
 
 
@@ -177,7 +181,7 @@ def lines(entries: Sequence[Entry]) -> list[str]:
 def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
     """Draw the gains of the last iteration and, for several, the curve; ``how`` says how they were measured."""
     metric = entries[0].metric
-    chosen = [entry for entry in entries if entry.metric == metric]
+    chosen = [entry for entry in entries if entry.metric == metric and not entry.method.endswith(PER_DEGRADATION)]
     at_last = _at_last(chosen)
     axis = f'gain in {metric.upper()}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
     note = 'error bars: 95 % bootstrap interval over images'
@@ -193,7 +197,7 @@ def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
     if shown:
         curves = [_curve([entry for entry in shown if (entry.method, entry.weights) == key])
                   for key in dict.fromkeys((entry.method, entry.weights) for entry in shown)]
-        draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} while training: {_where(shown[0])}')
+        draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} by iteration: {_where(shown[0])}')
 
 
 def _curve(entries: Sequence[Entry]) -> Curve:

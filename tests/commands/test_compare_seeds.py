@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.commands.read_summaries import studies_of
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation.fit_shrinkage import Control
 from reflash_sr.studies.grid import load
 from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_evaluate_degradations import save_network
@@ -22,10 +24,10 @@ from tests.conftest import fill
 STUDIES = sorted((Path(__file__).parents[2] / 'options').glob('study_*.yml'))
 
 
-def network(tmp_path, p, seed, iteration=6, experiment=None):
+def network(tmp_path, p, seed, iteration=6, experiment=None, total=6):
     path = save_network(tmp_path / f'p{p}_seed{seed}_{iteration}.pth', 10 * seed + int(10 * p) + iteration, dropout_p=p)
     content = torch.load(path, weights_only=True)
-    content['trained'].update(iter=iteration, manual_seed=seed, experiment=experiment or path.stem)
+    content['trained'].update(iter=iteration, manual_seed=seed, experiment=experiment or path.stem, total_iter=total)
     torch.save(content, path)
     return open_network(path)
 
@@ -33,9 +35,9 @@ def network(tmp_path, p, seed, iteration=6, experiment=None):
 @pytest.fixture
 def measure(image_folder, tmp_path):
 
-    def run(name, networks, names=('clean', 'b+n'), **settings):
+    def run(name, networks, names=('clean', 'b+n'), control=None, **settings):
         sets = open_sets([f'mine={image_folder}', f'again={image_folder}'], names, [], [], [], 4, 0)
-        evaluate(networks, sets, tmp_path / name, Settings(strips=0, **settings))
+        evaluate(networks, sets, tmp_path / name, Settings(strips=0, **settings), control=control)
         return tmp_path / name
 
     return run
@@ -78,6 +80,46 @@ def test_gains_are_over_the_same_seed_at_the_same_iteration(measure, tmp_path):
     assert '| mine | p = 0.3 |' in (folder.path / 'gains.md').read_text()
     assert {path.name for path in folder.path.iterdir()} == {
         'cells.md', 'gains.csv', 'gains.md', 'gains.png', 'gains_params.png', 'curve.png', 'summary.json'}
+
+
+def test_the_gain_beyond_shrinkage_is_that_of_the_shrunk_rows_of_the_same_seed(measure, tmp_path):
+    networks = [network(tmp_path, p, seed) for p in (0, 0.3) for seed in (0, 1)]
+    folder, text = compare([measure('controlled', networks, control=Control(('halves',)))], tmp_path / 'out')
+    shrunk = {(one['network'], one['way']): one['label']
+              for one in json.loads((tmp_path / 'controlled' / 'summary.json').read_text())['control']}
+    scores = pd.read_csv(tmp_path / 'controlled' / 'scores.csv')
+    means = scores[(scores.dataset == 'mine') & (scores.degradation == 'clean')].groupby('method').value.mean()
+    found = {row['method']: row for row in rows(folder.path / 'gains.csv')
+             if (row['dataset'], row['degradation']) == ('mine', 'clean')}
+    for way, end in (('once', ''), ('per degradation', ' per degradation')):
+        label = {(p, seed): shrunk[f'p{p}_seed{seed}_6', way] for p in (0, 0.3) for seed in (0, 1)}
+        beyond = np.mean([means[label[0.3, seed]] - means[label[0, seed]] for seed in (0, 1)])
+        assert float(found[f'p = 0.3, beyond shrinkage{end}']['gain']) == pytest.approx(beyond, abs=1e-4)
+        alone = np.mean([means[label[0, seed]] - means[f'p0_seed{seed}_6'] for seed in (0, 1)])
+        assert float(found[f'p = 0, shrunk{end}']['gain']) == pytest.approx(alone, abs=1e-4)
+    assert len(found) == 5 and 'p = 0.3, beyond shrinkage: ' in text
+
+
+def test_seeds_whose_shrinkage_was_fitted_in_other_ways_are_refused(measure, tmp_path):
+    folders = [measure(f'{seed}', [network(tmp_path, p, seed) for p in (0, 0.3)], control=Control(('halves',), alpha))
+               for seed, alpha in ((0, None), (1, 0.5))]
+    with pytest.raises(UserError, match='fitted in another way'):
+        compare(folders, tmp_path / 'out')
+
+
+def test_a_metric_without_a_better_has_no_gain(measure, tmp_path):
+    both = [network(tmp_path, p, 0) for p in (0, 0.3)]
+    folder, _ = compare([measure('both', both, metrics=('psnr', 'gradient'))], tmp_path / 'out')
+    assert {row['metric'] for row in rows(folder.path / 'gains.csv')} == {'psnr'}
+
+
+def test_trainings_of_several_lengths_are_compared_at_their_ends_only(measure, tmp_path):
+    ends = [network(tmp_path, p, 0, iteration, total=iteration) for p in (0, 0.3) for iteration in (3, 6)]
+    folder, _ = compare([measure('ends', ends)], tmp_path / 'out')
+    assert {row['iteration'] for row in rows(folder.path / 'gains.csv')} == {'3', '6'}
+    half_way = [network(tmp_path, p, 0, 5, total=9) for p in (0, 0.3)]
+    with pytest.raises(UserError, match='p0_seed0_5: is iteration 5 of a training of 9, '):
+        compare([tmp_path / 'ends', measure('half-way', half_way)], tmp_path / 'out2')
 
 
 def test_what_is_not_there_is_said_and_left_out(measure, tmp_path):
