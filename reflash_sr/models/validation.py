@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from basicsr.metrics import calculate_metric
@@ -22,11 +22,12 @@ from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
 from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, read_csv, write_csv
 from reflash_sr.evaluation.tiled_inference import to_image
+from reflash_sr.models.strips import START, Row, Strips, make_row, row_name
 from reflash_sr.options.registry import registered
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
 
-START = 0  # iteration of the validation before the first step
+Found = TypeVar('Found')
 OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, but faster
 
 
@@ -53,6 +54,8 @@ class Validation:
         self._round: int | str | None = None
         self._scores: dict[str, list[Score]] = {}
         self._bicubic: dict[str, list[Score]] = {}
+        self._strips = Strips(opt)
+        self._rows: dict[str, list[Row]] = {}
         self.stop_asked: Callable[[], int] = int
         self.on_means: Callable[[int | str, dict[str, float]], None] = lambda current_iter, means: None
 
@@ -74,7 +77,7 @@ class Validation:
         """
         name = dataset.opt['name']
         if self._round != current_iter:
-            self._round, self._scores = current_iter, {}
+            self._round, self._scores, self._rows = current_iter, {}, {}
         if name in self._scores:
             return
         self._scores[name] = self._measure(model, dataset, name, current_iter, save_img)
@@ -93,6 +96,7 @@ class Validation:
         with_bicubic = name not in self._bicubic
         network: dict[int, list[Score]] = {}
         bicubic: dict[int, list[Score]] = {}
+        rows: dict[int, list[Row]] = {}
         places = range(self.opt['rank'], len(dataset), self.opt['world_size'])
         show = (self.opt.get('val') or {}).get('pbar', True) and self.opt['rank'] == 0
         for place in tqdm(places, desc=f'Validation {name}', unit='image', leave=False, disable=None if show else True):
@@ -108,15 +112,24 @@ class Validation:
                 imwrite(sr[..., ::-1], str(self._image_path(name, image, current_iter)))
             gt = to_image(item['gt']) if 'gt' in item else None
             network[place] = self._score('network', name, degradation, image, sr, gt)
-            if with_bicubic:
-                lq = to_image(item['lq'])
-                scale = sr.shape[0] // lq.shape[0]
-                bicubic[place] = self._score('bicubic', name, degradation, image, bicubic_upscale(lq, scale), gt)
+            in_strip = self._strips.wants(dataset, place, degradation, current_iter)
+            if not with_bicubic and not in_strip:
+                continue
+            lq = to_image(item['lq'])
+            interpolated = bicubic_upscale(lq, sr.shape[0] // lq.shape[0])
+            bicubic[place] = self._score('bicubic', name, degradation, image, interpolated, gt)
+            if in_strip:
+                images = {'GT': gt, 'LQ': lq, 'bicubic': interpolated, 'network': sr}
+                captions = {scores[0].method: self._caption(scores[0])
+                            for scores in (network[place], bicubic[place]) if scores}
+                title = row_name(item.get('gt_path', item['lq_path']), degradation)
+                rows[place] = [make_row(place, title, images, captions)]
         if any(processes.gather(bool(self.stop_asked()))):  # all ranks stop together; nothing of this round is kept
             self._round = None
             raise ValidationStopped
         if with_bicubic:
             self._bicubic[name] = _gather(bicubic)
+        self._rows[name] = _gather(rows)
         return _gather(network)
 
     def _score(self, method: str, dataset: str, degradation: str, image: str, sr: np.ndarray,
@@ -152,11 +165,15 @@ class Validation:
         if current_iter != START:
             self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
+            strips = self._strips.draw(self._rows, path, f'{at}: {next(iter(self.metrics)).upper()} of the whole image '
+                                       'below each crop')
             write_csv(cells, path)  # last, because the file marks the round as complete
         except OSError as error:
             raise RunError(f'{path}: cannot be written ({error.strerror}); free disk space and continue with '
                            '--auto_resume') from error
         get_root_logger().info('Validation, %s, written to %s\n%s', at, relative(path), '\n\n'.join(tables))
+        for figure in strips:
+            get_root_logger().info('Crops side by side: %s', relative(figure))
         for cell in network if tb_logger else ():
             tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
 
@@ -172,6 +189,10 @@ class Validation:
         start = [replace(cell, method='start') for cell in found
                  if cell.method == 'network' and (cell.dataset, cell.degradation, cell.metric) in places]
         return [cell for name in self.sets for cell in (*start, *cells) if cell.dataset == name]
+
+    def _caption(self, score: Score) -> str:
+        ours = OURS.get(self.metrics[score.metric]['type'], '')
+        return f'{score.value:.{DECIMALS.get(ours, 4)}f} {UNITS.get(ours, "")}'.rstrip()
 
     def _note(self, opt: Mapping[str, Any]) -> str:
         on_y = opt.get('test_y_channel') or (opt['type'] == 'calculate_niqe' and opt.get('convert_to', 'y') == 'y')
@@ -217,7 +238,7 @@ def value_of(opt: Mapping[str, Any], sr: np.ndarray, gt: np.ndarray | None) -> f
     return calculate_metric({'img': sr[..., ::-1], 'img2': gt[..., ::-1]}, dict(opt))
 
 
-def _gather(found: dict[int, list[Score]]) -> list[Score]:
-    """Merge the scores of all processes, in the order of the dataset."""
-    merged = {place: scores for part in processes.gather(found) for place, scores in part.items()}
-    return [score for place in sorted(merged) for score in merged[place]]
+def _gather(found: dict[int, list[Found]]) -> list[Found]:
+    """Merge what all processes have found, in the order of the dataset."""
+    merged = {place: some for part in processes.gather(found) for place, some in part.items()}
+    return [one for place in sorted(merged) for one in merged[place]]

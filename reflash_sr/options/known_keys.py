@@ -69,6 +69,7 @@ SECTIONS = {
     'val': {
         'val_freq': WHOLE, 'save_img': BOOL, 'suffix': or_none(NAME), 'metrics': SECTION_OR_NONE, 'pbar': BOOL,
         'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT, 'at_start': BOOL,
+        'strips': COUNT, 'strip_degradations': or_none(list_of(TEXT, 'names of degradations')),
     },
     'logger': {
         'print_freq': WHOLE, 'save_checkpoint_freq': WHOLE, 'use_tb_logger': BOOL, 'wandb': SECTION_OR_NONE,
@@ -78,7 +79,7 @@ SECTIONS = {
 }  # yapf: disable
 # Keys that only ReflashSRModel reads; BasicSR's models would silently ignore them.
 OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'),
-        'val': ('keep_best', 'tile', 'tile_overlap', 'at_start'),
+        'val': ('keep_best', 'tile', 'tile_overlap', 'at_start', 'strips', 'strip_degradations'),
         'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}
 DATASET = {
@@ -117,5 +118,6 @@ GAN_MODELS = ('SRGANModel', 'ESRGANModel', 'RealESRGANModel')  # likewise, with 
 # Keys, as section:key, that change neither the weights nor the measured values of a run.
 WITHOUT_EFFECT = re.compile(
     r'logger:(?!save_format).+|dist_params:.+|find_unused_parameters|train:detect_anomaly|'
-    r'val:(pbar|save_img|suffix|keep_best|at_start)|datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|'
-    r'prefetch_mode|num_prefetch_queue|use_shuffle|dataset_enlarge_ratio)')
+    r'val:(pbar|save_img|suffix|keep_best|at_start|strips|strip_degradations)|'
+    r'datasets:[^:]+:(num_worker_per_gpu|pin_memory|persistent_workers|prefetch_mode|num_prefetch_queue|'
+    r'use_shuffle|dataset_enlarge_ratio)')

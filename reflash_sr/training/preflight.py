@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
 
 from reflash_sr.data.images.channels import channels_of
-from reflash_sr.errors import UserError
+from reflash_sr.errors import UserError, suggest
 from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
@@ -30,7 +30,7 @@ from reflash_sr.weights.size_limit import Bounded
 
 SMALL = 32  # px
 MOST_SCALE = 16
-NEEDS_VALIDATION = ('at_start',)  # keys of val
+NEEDS_VALIDATION = ('at_start', 'strips', 'strip_degradations')  # keys of val
 # What to write if a network takes so many channels, and the datasets do not give them.
 _OTHERWISE = {1: ', or color: y in every dataset', 3: ', or leave out color: y', 4: '; no dataset gives alpha'}
 
@@ -69,7 +69,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
             val_sets[key] = 'gt' in _draw_one(cls, dataset, where), sizes
             lq_files[key] = sizes
     check_result_names(opt, lq_files)
-    _check_can_validate(opt, bool(val_sets or lq_files))
+    _check_validation(opt, [dataset for key, dataset in datasets.items() if key != 'train'])
     if val_sets and opt.get('val'):
         check_metrics(opt, val_sets)
     elif bool(val_sets) != bool(opt.get('val')):
@@ -78,12 +78,18 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
     return datasets
 
 
-def _check_can_validate(opt: Mapping[str, Any], has_sets: bool) -> None:
-    """Raise ``UserError`` if a key of ``val`` asks for a validation that measures nothing."""
+def _check_validation(opt: Mapping[str, Any], val_sets: Sequence[Any]) -> None:
+    """Raise ``UserError`` if a key of ``val`` asks for a validation that measures nothing, or shows nothing."""
     section = opt.get('val') or {}
-    lacks = 'val: metrics' if not section.get('metrics') else '' if has_sets else 'a validation set under datasets'
+    lacks = 'val: metrics' if not section.get('metrics') else '' if val_sets else 'a validation set under datasets'
     for key in (key for key in NEEDS_VALIDATION if section.get(key) and lacks):
         raise UserError(f'val: {key}: needs {lacks}; write it, or remove {key}')
+    shown = section.get('strip_degradations') or ()
+    if shown and not section.get('strips'):
+        raise UserError('val: strip_degradations: needs strips, the number of images that are shown, as in strips: 2')
+    measured = {name for dataset in val_sets for name in getattr(dataset, 'degradations', ())}
+    for name in (name for name in shown if name not in measured):
+        raise UserError(f"val: strip_degradations: '{name}' is in no validation set{suggest(name, measured)}")
 
 
 def _check_colours(opt: Mapping[str, Any]) -> None:
