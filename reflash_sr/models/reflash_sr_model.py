@@ -276,6 +276,7 @@ class ReflashSRModel(SRModel):
             'windows': self._windows,
             'best': self._best.values,
             'options': self.record,
+            'network_g': self._network_g,
         }
         write(state, Path(self.opt['path']['training_states'], f'{current_iter}.state'))
 

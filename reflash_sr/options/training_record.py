@@ -59,24 +59,29 @@ def training_record(opt: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
     return record | _data_of(dataset, data) | _start_of(opt['path'])
 
 
-def continued_record(now: Mapping[str, Any], before: Mapping[str, Any] | None, iteration: int) -> dict[str, Any] | None:
+def continued_record(now: Mapping[str, Any], opt: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of a run that continues from a checkpoint: it began with the weights of the first start.
 
     Args:
         now: The record of the options with which it continues.
-        before: The record in the checkpoint.
-        iteration: That of the checkpoint.
+        opt: These options, expanded.
+        state: The training state of the checkpoint, which holds the record until then as ``options``, and the network.
 
     Returns:
-        ``now`` with the start of ``before``; what differed until then is kept as ``until 1000:section:key``. None if
-        the checkpoint has no record.
+        ``now`` with the start of the earlier record; what differed until then, and the network and the seed if they
+        did, is kept as ``until 1000:section:key``. None if the checkpoint has no record.
     """
+    before = read_record(state.get('options'))
     if before is None:
         return None
     own, _ = split_record(now)
     earlier, start = split_record(before)
     kept = {key: value for key, value in earlier.items() if key.startswith(_UNTIL)}
-    changed = {f'{_UNTIL}{iteration}:{key}': value for key, (_, value) in differences(own, earlier).items()
+    apart = [{'manual_seed': seed, **dict(_flat({'network_g': network}))} for seed, network in (
+        (opt['manual_seed'], opt['network_g']),
+        (state.get('stream', {}).get('seed', opt['manual_seed']), state.get('network_g', opt['network_g'])))]
+    changed = {f"{_UNTIL}{state['iter']}:{key}": value
+               for key, (_, value) in (differences(own, earlier) | differences(*apart)).items()
                if key != _LENGTH and not key.startswith(_UNTIL)}
     return {**own, **start, **kept, **changed}
 
@@ -124,12 +129,14 @@ def _flat(section: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, A
     """Values by ``section:key``; without those that a class of BasicSR, PyTorch or this package has by default."""
     cls = _class_of(section.get('type'))
     defaults = _defaults_of(cls) if cls is not None and not prefix.startswith('datasets:') else {}
+    section = {key: value for key, value in defaults.items() if key == 'lr'} | dict(section)  # always there
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f'{prefix}{key}:')
-        elif key not in defaults or _plain(value) != _plain(defaults[key]):
-            is_scheduler = key == 'type' and value in SCHEDULERS and cls is not None  # some have two names
-            yield f'{prefix}{key}', cls.__name__ if is_scheduler else _plain(value)
+        elif key == 'lr' or key not in defaults or _plain(value) != _plain(defaults[key]):
+            if key == 'type' and isinstance(value, str) and value in SCHEDULERS:
+                value = SCHEDULERS[value].__name__  # some have two names
+            yield f'{prefix}{key}', _plain(value)
 
 
 def _given(section: Mapping[str, Any]) -> dict[str, Any]:

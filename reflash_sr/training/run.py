@@ -30,7 +30,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.models.schedulers import keep_to_schedule
 from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
-from reflash_sr.options.training_record import continued_record, read_record, training_record
+from reflash_sr.options.training_record import continued_record, training_record
 from reflash_sr.system import processes
 from reflash_sr.system.devices import describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write, relative
@@ -243,7 +243,7 @@ class Run:
         record = training_record(self.opt, self.datasets['train'])
         if not self.state or 'network_g' in (self.opt['path'].get('ignore_resume_networks') or ()):
             return record
-        return continued_record(record, read_record(self.state.get('options')), self.state['iter'])
+        return continued_record(record, self.opt, self.state)
 
     @property
     def _start_iter(self) -> int:

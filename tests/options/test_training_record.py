@@ -67,7 +67,7 @@ def test_what_changes_no_training_changes_no_record(training_options, change):
     ('datasets:train:gt_usm=false', 'datasets:train:gt_usm', (True, False)),
     ('datasets:train:jpeg_range2=[30, 90]', 'datasets:train:jpeg_range2', ([30, 95], [30, 90])),
     ('datasets:train:total_batch_size=4', 'datasets:train:total_batch_size', (2, 4)),
-    ('train:optim_g:lr=2e-4', 'train:optim_g:lr', (None, 2e-4)),  # 1e-3 is the default of Adam
+    ('train:optim_g:lr=2e-4', 'train:optim_g:lr', (1e-3, 2e-4)),
     ('train:grad_clip=0.5', 'train:grad_clip', (None, 0.5)), ('amp=bf16', 'amp', (None, 'bf16')),
     ('train:ema_decay=0.95', 'train:ema_decay', (0.9, 0.95)), ('train:total_iter=4', 'train:total_iter', (6, 4)),
     ('train:pixel_opt:type=MSELoss', 'train:pixel_opt:type', ('L1Loss', 'MSELoss'))])
@@ -145,11 +145,13 @@ def test_it_says_with_which_weights_training_began_and_keeps_that_when_a_run_goe
     fine['train'] = {**fine['train'], 'total_iter': 3}
     train(fine, '--auto_resume')
     assert open_network('experiments/fine/models/net_g_3.pth').record == one.record | {'train:total_iter': 3}
-    again = {**fine, 'name': 'again', 'path': {'resume_state': 'experiments/fine/training_states/3.state'},
+    again = {**fine, 'name': 'again', 'manual_seed': 7, 'network_g': {**fine['network_g'], 'dropout_p': 0.1},
+             'path': {'resume_state': 'experiments/fine/training_states/3.state'},
              'train': {**fine['train'], 'total_iter': 4, 'grad_clip': 0.5}}
     train(again)
     last = open_network('experiments/again/models/net_g_4.pth').record
-    assert last == one.record | {'train:total_iter': 4, 'train:grad_clip': 0.5, 'until 3:train:grad_clip': None}
+    assert last == one.record | {'train:total_iter': 4, 'train:grad_clip': 0.5, 'until 3:train:grad_clip': None,
+                                 'until 3:network_g:dropout_p': 0.5, 'until 3:manual_seed': 3}
 
 
 def test_a_run_that_goes_on_from_a_file_without_a_record_has_none(short):
