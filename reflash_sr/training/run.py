@@ -163,8 +163,8 @@ class Run:
                     self.stream.epoch(total))
         ends = sum(opt['train']['scheduler'].get('periods') or [0])
         if ends > total:
-            logger.info('train: scheduler: the periods end at %s, after total_iter; the learning rate stops half-way.',
-                        f'{ends:,}')
+            logger.info('train: scheduler: the periods end at %s, after total_iter; the learning rate stops half-way. '
+                        'periods: [total_iter] end with the run.', f'{ends:,}')
         if writes_tensorboard(opt):
             logger.info('TensorBoard: %s', tensorboard_command(opt))
         for key, section in opt['datasets'].items():

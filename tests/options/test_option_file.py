@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,19 @@ def test_the_word_total_iter_is_the_number_in_every_schedule(training_options, s
         training_options['model_type'] = model
         checks.check(training_options, 'x.yml', is_train=True)
         assert training_options['train']['scheduler'] == {'type': scheduler['type'], **settled}
+
+
+@pytest.mark.parametrize('path', [path for path in SHIPPED if re.match('finetune_(?!gan)', path.name)],
+                         ids=lambda path: path.stem)
+def test_finetuning_files_begin_with_weights_and_run_without_dropout_too(path):
+    opt = option_file.load(path)
+    option_file.force(opt, ['network_g:dropout_p=0', 'train:total_iter=1000', f'name={path.stem}_p0'])
+    checks.check(opt, str(path), is_train=True)
+    assert bool(opt['network_g'].get('base')) != bool(opt['path'].get('pretrain_network_g'))
+    assert opt['val']['at_start']
+    assert opt['train']['scheduler']['periods'] == [1000]
+    assert f'-opt options/{path.name} --force_yml network_g:dropout_p=0 name={path.stem}_p0' in (
+        path.read_text(encoding='utf-8'))
 
 
 def test_force_yml_may_write_the_word_for_a_number(training_options):
