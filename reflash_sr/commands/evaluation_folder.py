@@ -62,7 +62,7 @@ class EvaluationFolder(ResultFolder, Observer):
         super().__init__(path, TOOL, {**described, **asdict(settings), 'device': device.type}, overwrite, inputs)
         names = SCORES, *([] if control is None else [PARABOLAS])
         self.measured = {unit: scores for unit, scores in load_scores(self.path, names).items()
-                         if control is None or any(score.metric in MOMENTS for score in scores)}
+                         if control is None or len({score.metric in MOMENTS for score in scores}) == len(names)}
         self.fitted = load_scores(self.path, [FITTED], FITTING)
         labels = [BICUBIC, *(network.label for network in networks)]
         self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])

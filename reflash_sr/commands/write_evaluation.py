@@ -66,10 +66,11 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
     for part in folder.path.rglob('.*.part'):  # images that were being written when an earlier run was killed
         part.unlink()
     infinite = [score for score in scores if not np.isfinite(score.value)]
-    for score in infinite:
-        why = 'the ground truth is flat' if score.metric in WITHOUT_GAIN else f'{score.method} equals the ground truth'
-        print(f'warning: {score.dataset}: {score.image}: {score.degradation}: {why}; the image is excluded from the '
-              'means of all methods', file=sys.stderr)
+    for line in dict.fromkeys(
+            f'warning: {one.dataset}: {one.image}: {one.degradation}: '
+            f"{'the ground truth is flat' if one.metric in WITHOUT_GAIN else f'{one.method} equals the ground truth'}; "
+            'the image is excluded from the means of all methods' for one in infinite):
+        print(line, file=sys.stderr)
     folder.finish(
         cells=[{field.name: getattr(entry, field.name) for field in fields(Cell)}
                for entry in entries if entry.degradation != MEAN],

@@ -56,7 +56,7 @@ class Control:
         Raises:
             UserError: Something else is asked for, α is out of its range, or the two do not fit together.
         """
-        if not control:
+        if control is None:
             if fit_on:
                 raise UserError(f'fit_on: is for the control; give --control {CONTROL} too')
             return None
@@ -193,9 +193,9 @@ class Fit:
         places = [(dataset, place) for dataset in datasets for place in range(len(dataset))]
         scores = measure_places([place for place in places if _unit(place) not in observer.fitted], work, observer,
                                 restorers, 'Fitting', observer.fitted, observer.add_fitted)
-        observer.fitted.update(scores)
+        observer.fitted = {unit: scores[unit] for unit in map(_unit, places)}
         found: dict[tuple[str, str, str, str], list[float]] = {}
-        for score in (score for place in places for score in scores[_unit(place)]):
+        for score in (score for some in observer.fitted.values() for score in some):
             found.setdefault((score.method, score.dataset, score.degradation, score.image), []).append(score.value)
         return {key: np.array(values) for key, values in found.items()}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.evaluation.comparison_table import Method
 from reflash_sr.evaluation.own_interpolation import Base
 from reflash_sr.evaluation.scores import Score
@@ -15,6 +16,7 @@ from reflash_sr.evaluation.shrinkage import LARGEST, shrink
 
 ONCE, PER_DEGRADATION = 'once', 'per degradation'  # ways of choosing α
 MOMENTS = ('moment_0', 'moment_1', 'moment_2')  # the parabola of an image as scores, squared grey levels
+_PAIRS = ' (that of all degradations)'
 SHRUNK = ', shrunk '  # between the label of a network and its α
 
 
@@ -86,7 +88,8 @@ class ShrunkRow:
             for part in self.parts:
                 for name, alpha in part.alphas.items():
                     by_degradation.setdefault(name, []).append(_number(alpha))
-            text += ': ' + ', '.join(f"{name} {'/'.join(dict.fromkeys(some))}" for name, some in by_degradation.items())
+            text += ': ' + ', '.join(f"{name} {'/'.join(dict.fromkeys(some))}{_PAIRS * (name == AS_GIVEN)}"
+                                     for name, some in by_degradation.items())
         elif len({alpha for part in self.parts for alpha in part.alphas.values()}) > 1:
             by_dataset: dict[str, list[str]] = {}
             for part in self.parts:

@@ -117,8 +117,9 @@ def count_text(counts: Iterable[int]) -> str:
 
 
 def short(label: str, longest: int = LONGEST) -> str:
-    """A name, cut if it is too long for a legend."""
-    return label if len(label) <= longest else f'{label[:longest - 1]}…'
+    """A name; if it is too long for a legend, its middle is left out: names of a study differ at their ends."""
+    end = longest // 3 + 1
+    return label if len(label) <= longest else f'{label[:longest - end - 1]}…{label[-end:]}'
 
 
 def values_of(items: Iterable[Any], key: str) -> list[str]:

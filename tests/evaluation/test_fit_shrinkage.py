@@ -116,6 +116,7 @@ def test_pairs_get_the_alpha_of_all_degradations(network, tmp_path):
     rows = rows_of(network, sets, folder(tmp_path / 'other', (3,)))
     assert {way: row.of('real', 0, 'as given') for way, row in rows.items()} == dict.fromkeys(
         rows, rows[ONCE].of('a', 0, 'clean'))
+    assert ' (that of all degradations)' in rows[PER_DEGRADATION].note
     only = rows_of(network, sets[1:], str(tmp_path / 'other'))
     assert list(only) == [ONCE] and '(1 image × 8 degradations)' in only[ONCE].fitted_on
 
@@ -130,6 +131,7 @@ def test_by_hand_nothing_is_fitted(network, tmp_path):
 
 @pytest.mark.parametrize(('text', 'fit_on', 'message'), [
     ('shrinkage', None, "'shrinkage' is not known; write shrink"),
+    ('', None, "'' is not known"),
     ('shrink:', None, 'from 0 to 2'),
     ('shrink:2.01', None, 'from 0 to 2'),
     ('shrink:-0.1', None, 'from 0 to 2'),

@@ -50,3 +50,9 @@ def test_all_is_shown_inside_the_figure(drawn, panels, networks):
 def test_the_file_is_written(tmp_path):
     draw_shrinkage(list(curves(['Set5'], ['p = 0'], [0.5])), tmp_path / 'x.png', 'PSNR', 'given by hand')
     assert (tmp_path / 'x.png').stat().st_size > 1000
+
+
+def test_a_long_name_keeps_its_end():
+    name = 'study_dropout_cpu_p0.7_seed0, shrunk 0.51'
+    assert style.short(name).endswith('shrunk 0.51') and len(style.short(name)) == style.LONGEST
+    assert style.short('p = 0.7, shrunk 0.51') == 'p = 0.7, shrunk 0.51'
