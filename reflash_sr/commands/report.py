@@ -29,6 +29,7 @@ from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC, baselines_of, describe
+from reflash_sr.evaluation.fit_shrinkage import HALVES, Control, Fit
 from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.files import relative
@@ -37,6 +38,7 @@ from reflash_sr.system.run_command import run_command
 from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'report'
+METRICS = ('psnr', 'ssim', 'gradient')
 LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image: largest side of a sample for the clusters, and its steps
 
 
@@ -48,6 +50,8 @@ class Plan:
         images: Folder of GT images, or ``photos:val``.
         cluster_images: Photographs for the clusters; None: ``images``.
         degradations: For the evaluation.
+        fit_on: What the shrinkage control of the evaluation is fitted on, as for
+            :class:`~reflash_sr.evaluation.fit_shrinkage.Control`; a single image has no halves, and no control.
         layers: For ablation and saliency.
         limit: Largest number of images for ablation and saliency.
         crop: Side of the central crop for ablation and saliency, px of the LQ image; 0: the whole image.
@@ -59,6 +63,7 @@ class Plan:
     images: str
     cluster_images: str | None = None
     degradations: tuple[str, ...] = ('all',)
+    fit_on: tuple[str, ...] = (HALVES,)
     layers: tuple[str, ...] = ('last',)
     limit: int = 5
     crop: int = 64
@@ -80,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='for the evaluation, as in tools/evaluate_degradations.py (default: all)')
     parser.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
                         help='as in tools/evaluate_degradations.py')
+    parser.add_argument('--fit_on', nargs='+', default=[HALVES], metavar='DIR',
+                        help='images that the shrinkage control is fitted on, as in tools/evaluate_degradations.py '
+                        f'(default: {HALVES})')
     parser.add_argument('--layer', nargs='+', default=['last'], metavar='NAME',
                         help='for ablation and saliency: first, B1, …, hr, last, the path of a module, or all '
                         '(default: last)')
@@ -95,8 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    plan = Plan(args.images, args.cluster_images, tuple(args.degradations), tuple(args.layer), args.limit, args.crop,
-                args.samples, args.seed, args.amp is not None)
+    plan = Plan(args.images, args.cluster_images, tuple(args.degradations), tuple(args.fit_on), tuple(args.layer),
+                args.limit, args.crop, args.samples, args.seed, args.amp is not None)
     networks = tool_args.open_networks(args)
     baselines = tool_args.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
     page = run(plan, networks, args.out, args.overwrite, tool_args.open_device(args), baselines)
@@ -128,6 +136,11 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     cluster_plan = ClusterPlan(photographs, samples=plan.samples, seed=plan.seed, amp=plan.amp,
                                sample=_sample(photographs, plan.samples, networks),
                                perplexity=max(1, min(30, plan.samples)))
+    how = Settings(METRICS, seed=plan.seed, amp=plan.amp)
+    control = None if plan.fit_on == (HALVES,) and len(sets[0]) < 2 else Control(plan.fit_on)
+    fit = None if control is None else Fit(control, networks, sets, how)
+    if fit is not None:
+        fit.check()
     selection = ImageSelection(plan.images, 'clean', plan.limit, plan.crop, plan.seed)
     baselines = baselines_of(networks, baselines)
     pairs = load_pairs(selection, networks)
@@ -135,13 +148,12 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     Samples(cluster_plan, networks)  # refuses now what would be refused later
     others = [] if photographs == plan.images else open_sets([photographs], ['clean'], [], [], [], sets[0].scale, 0)
     settings = {**vars(plan), 'networks': network_settings(networks), 'baselines': baselines,
-                'sets': [describe(one) for one in [*sets, *others]]}
+                'sets': [describe(one) for one in [*sets, *others]], 'control': fit and fit.described}
     folder = ResultFolder(out, TOOL, settings, overwrite, [plan.images, photographs, *(one.path for one in networks)])
     evaluation, ablation, saliency, clusters = (folder.path / name for name in
                                                 ('evaluation', 'ablation', 'saliency', 'clusters'))
     parts: dict[Path, Callable[[], Any]] = {
-        evaluation: lambda: evaluate(networks, sets, evaluation, Settings(seed=plan.seed, amp=plan.amp), baselines,
-                                     device),
+        evaluation: lambda: evaluate(networks, sets, evaluation, how, baselines, device, control=control),
         ablation: lambda: ablation_run.run(selection, pairs, plan.layers, AblationPlan(seed=plan.seed, amp=plan.amp),
                                            networks, ablation, device=device),
         saliency: lambda: saliency_run.run(selection, pairs, plan.layers, networks, saliency, device=device,

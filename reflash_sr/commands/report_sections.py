@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.commands.html_page import Details, Figure, Section, Table
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN
 from reflash_sr.evaluation.scores import MEAN
 from reflash_sr.weights.network_from_file import CHANNELS, TrainedNetwork
+
+FIGURES = {'shrinkage.png': 'PSNR over the share of what the networks add to interpolation',
+           'gain_per_degradation.png': 'Gain per degradation', 'absolute.png': 'Values per degradation'}
 
 
 def networks_section(networks: Sequence[TrainedNetwork]) -> Section:
@@ -40,10 +43,11 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
                 rows.setdefault((cell['dataset'], cell['method']), {})[cell['degradation']] = cell
         chosen = [cell for row in rows.values() for cell in row.values()]
         columns = sorted(dict.fromkeys(cell['degradation'] for cell in chosen), key=lambda name: name != MEAN)
-        pairs = dict.fromkeys(f"{cell['method']} over {cell['baseline']}" for cell in chosen if cell['baseline'])
+        pairs = dict.fromkeys(f"{cell['method']} over {cell['baseline']}" for cell in chosen if cell['gain'])
         marked = frozenset((line, place) for line, row in enumerate(rows.values())
                            for place, name in enumerate(columns, 2) if name in row and row[name]['beats'])
-        text = f"{metric.upper()}{f' ({UNITS[metric]})' if metric in UNITS else ''}, 8-bit RGB, 4 px border cropped."
+        unit = 'energy, that of the GT is 1' if metric in WITHOUT_GAIN else UNITS.get(metric)
+        text = f"{metric.upper()}{f' ({unit})' if unit else ''}, 8-bit RGB, 4 px border cropped."
         if pairs:
             text += (f" Below a value: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval "
                      'over images.')
@@ -52,10 +56,13 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
         lines = [[*key, *(_cell(row[name], DECIMALS[metric], name == columns[0]) if name in row else ''
                           for name in columns)] for key, row in rows.items()]
         parts += [text, Table(('dataset', 'method', *columns), lines, 2, marked)]
+    if (path / 'shrinkage.png').is_file():
+        parts.append(
+            "Shrunk: the network's result drawn towards interpolation by the α that is best on other images. It asks "
+            'how much of a gain a single number gives, too: what is left between two shrunk networks is gained beyond '
+            'shrinkage.')
     # These figures do not exist for many networks, or if no gain is finite.
-    parts += [Figure(path / name, title) for name, title in (('gain_per_degradation.png', 'Gain per degradation'),
-                                                             ('absolute.png', 'Values per degradation'))
-              if (path / name).is_file()]
+    parts += [Figure(path / name, title) for name, title in FIGURES.items() if (path / name).is_file()]
     strips = sorted((path / 'strips').rglob('*.png'))
     notes = [f'{label}: {note}.' for label, note in about_pairs.items()]
     return Section('Evaluation', [*parts, *notes, *(Figure(strip, f'Crops of {strip.stem}') for strip in strips)])
@@ -115,12 +122,12 @@ def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, A
 
 
 def _cell(cell: Mapping[str, str], decimals: int, with_interval: bool) -> str:
-    """The value and, on a line below so that the table stays narrow, its gain, optionally with the interval."""
+    """The value and, on lines below so that the table stays narrow, its gain and optionally the interval."""
     value, gain, low, high = (f'{float(cell[key]):{sign}.{decimals}f}' if cell[key] else '' for key, sign in (
         ('value', ''), ('gain', '+'), ('gain_low', '+'), ('gain_high', '+')))
     if not value:
         return '–'
-    interval = f" [{low}, {high}], n = {cell['images']}" if with_interval and low else ''
+    interval = f"\n[{low}, {high}], n = {cell['images']}" if with_interval and low else ''
     return f'{value}\n{gain}{interval}' if gain else value
 
 
