@@ -25,7 +25,7 @@ RUNS = {
     'clusters': ['--weights', P0, '--images', 'photos:val', '--samples', '4', '--sample', '16', '--perplexity', '3',
                  '--tsne_seeds', '1', '--out', 'clusters'],
     'report': ['--weights', P0, P07, *SMALL, '--degradations', 'clean', '--samples', '4', '--out', 'report'],
-    'upscale': ['--weights', P0, '--input', 'photos', '--output', 'upscaled'],
+    'upscale': ['--weights', 'bundled:srresnet32x8_p0_seed0', '--input', 'photos', '--output', 'upscaled'],
     'sweep': ['--opt', 'options/study_tiny.yml', '--dry-run'],
 }
 SCRIPT = f'''

@@ -352,6 +352,16 @@ def test_the_papers_twins_differ_in_dropout_alone(net, p):
     assert {**plain, 'name': ''} == {**dropped, 'name': ''}
 
 
+@pytest.mark.parametrize(('train', 'test'), [('quickstart', 'test_quickstart'), ('train_tiny', 'test_tiny')])
+def test_the_test_of_a_small_run_gives_the_table_of_its_training(train, test):
+    train, test = (option_file.load(f'options/{name}.yml') for name in (train, test))
+    assert test['network_g'].items() <= train['network_g'].items()
+    assert test['datasets']['test_1'] == train['datasets']['val']
+    assert test['val']['metrics'] == train['val']['metrics']
+    assert test['path']['pretrain_network_g'] == f"experiments/{train['name']}/models/net_g_latest.pth"
+    assert test['path']['param_key_g'] == 'params_ema'
+
+
 def test_a_test_that_would_give_nothing_is_refused(training_options):
     """As older files of BasicSR and SRFormer would, whose save_img and suffix stand at the top."""
     data = training_options['datasets']['val']

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -75,6 +76,7 @@ def test_an_unknown_name_is_one_line_with_the_names_there_are(name, near, capsys
 
 
 def test_functions_and_tools_take_the_name_and_say_the_path():
+    assert reflash_sr.upscale(BUNDLED, np.zeros((8, 8, 3), np.uint8)).shape == (32, 32, 3)
     network = reflash_sr.open_network(BUNDLED)
     assert network.path == str(bundled_weights()[NAME])
     fill(Path('photos'), 1, 16)
