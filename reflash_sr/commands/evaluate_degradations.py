@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     how.add_argument('--y_channel', action='store_true', help='measure on Y of YCbCr, not on RGB')
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
                      help='reference of the gains of a network: a network without dropout, or bicubic (default: the '
-                     'network with p = 0 whose weights have the same key, names and shapes)')
+                     'network with p = 0 and weights of the same key, names and shapes that differs in dropout alone)')
     how.add_argument('--control', metavar='shrink[:ALPHA]',
                      help='add a row for each network drawn towards interpolation: interpolated + α (network - '
                      'interpolated), with the best α, or a given one (shrink:0.5); shows how much of a gain that is')

@@ -16,6 +16,8 @@ def short_names(networks: Sequence[TrainedNetwork]) -> list[str] | None:
         None if that would hide something: the networks differ in more as far as their files say it, or in no dropout,
         two of them in nothing, or a file does not say how its network was trained.
     """
+    if len(networks) < 2:
+        return None
     try:
         found = [describe_network(entry, Path(entry['weights'])) for entry in network_settings(networks)]
         check_alike([(Path(one.label), one) for one in found])
