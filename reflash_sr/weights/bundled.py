@@ -37,5 +37,6 @@ def check_name(path: str | os.PathLike) -> None:
     if text.startswith(SCHEME) and real_path(text) == text:
         names = bundled_weights()
         near = suggest(text.removeprefix(SCHEME), names)
-        raise UserError(f'{text}: no weights of this name come with the package{near if "mean" in near else ""}; write '
-                        f'{" or ".join(SCHEME + name for name in names) or "the path of a file"}')
+        raise UserError(f'{text}: no weights of this name come with the package; write '
+                        f'{" or ".join(SCHEME + name for name in names) or "the path of a file"}'
+                        f'{near if "mean" in near else ""}')

@@ -117,7 +117,7 @@ def test_a_base_may_be_bundled_and_a_run_continues_without_the_file(options, mon
 
 
 @pytest.mark.parametrize(('path', 'network', 'message'), [
-    (f'{BUNDLED}x', {}, f"{BUNDLED}x: no weights of this name come with the package; did you mean '{NAME}'?"),
+    (f'{BUNDLED}x', {}, f"{BUNDLED}x: no weights of this name come with the package; write {SCHEME}"),
     ('gone.pth', {}, 'gone.pth: no such weights file'),
     (BUNDLED, {'num_block': 4}, '.pth [params_ema]: does not fit DropoutMSRResNet: unexpected body.4.conv1.weight'),
     (BUNDLED, {'upscale': 2}, '.pth [params_ema]: does not fit DropoutMSRResNet: unexpected upconv2.weight'),
