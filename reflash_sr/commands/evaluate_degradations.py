@@ -19,7 +19,7 @@ from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, ch
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks
-from reflash_sr.evaluation.metrics import METRICS
+from reflash_sr.evaluation.metrics import METRICS, of_control
 from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.evaluation.shrunk_rows import shrunk_methods, without_moments
 from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                       'names)')
     sets.add_argument('--pair_labels', nargs='+', default=[], metavar='TEXT', help='names for the --pairs')
     how = parser.add_argument_group('measuring')
-    how.add_argument('--metrics', nargs='+', choices=list(METRICS), default=['psnr'], help='default: psnr')
+    how.add_argument('--metrics', nargs='+', choices=list(METRICS),
+                     help='default: psnr; with --control: psnr ssim gradient, and lpips where it is installed')
     how.add_argument('--crop_border', type=arguments.count, default=4, metavar='PX', help='default: 4')
     how.add_argument('--y_channel', action='store_true', help='measure on Y of YCbCr, not on RGB')
     how.add_argument('--baseline', nargs='+', default=[], metavar='LABEL=LABEL',
@@ -81,7 +82,8 @@ def _command(args: argparse.Namespace) -> None:
         networks = arguments.open_networks(args)
         datasets = open_sets(args.gt, args.degradations, args.pairs, args.pair_names, args.pair_labels,
                              networks[0].scale, args.seed)
-        settings = Settings(tuple(dict.fromkeys(args.metrics)), args.crop_border, args.y_channel, args.seed,
+        metrics = args.metrics or (of_control() if args.control else ('psnr',))
+        settings = Settings(tuple(dict.fromkeys(metrics)), args.crop_border, args.y_channel, args.seed,
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
         baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
         text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite,

@@ -104,6 +104,15 @@ def check_metrics(names: Collection[str]) -> None:
         _lpips_module()
 
 
+def of_control() -> tuple[str, ...]:
+    """Metrics for the shrinkage control: PSNR, what it does not see, and LPIPS where it is installed."""
+    try:
+        check_metrics(['lpips'])
+    except UserError:
+        return 'psnr', 'ssim', 'gradient'
+    return 'psnr', 'ssim', 'gradient', 'lpips'
+
+
 def to_y(image: np.ndarray) -> np.ndarray:
     """Y of YCbCr, in [16, 235]: (H, W, 3) uint8 RGB to (H, W) float32, rounded as BasicSR rounds it."""
     y = (np.dot(image.astype(np.float32) / 255, OF_RGB) + BLACK) / 255

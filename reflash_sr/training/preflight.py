@@ -85,7 +85,7 @@ def _check_validation(opt: Mapping[str, Any], val_sets: Sequence[Any]) -> None:
     for key in (key for key in NEEDS_VALIDATION if section.get(key) and lacks):
         raise UserError(f'val: {key}: needs {lacks}; write it, or remove {key}')
     shown = section.get('strip_degradations') or ()
-    if shown and not section.get('strips'):
+    if shown and 'strips' not in section:
         raise UserError('val: strip_degradations: needs strips, the number of images that are shown, as in strips: 2')
     measured = {name for dataset in val_sets for name in getattr(dataset, 'degradations', ())}
     for name in (name for name in shown if name not in measured):

@@ -49,7 +49,8 @@ def test_the_command_line(networks, capsys):
 
 
 def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
-    for change, wanted in (({'fit_on': ('photos:val',)}, 'the same image'), ({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
+    for change, wanted in (({'fit_on': ('photos:val',)}, 'the same image'),
+                           ({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
                            ({'limit': 0}, '--limit: 0')):
         plan = report_run.Plan('photos:val', **{'samples': 4, **change})
         with pytest.raises(UserError, match=wanted):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import reflash_sr
-from reflash_sr.commands.evaluate_degradations import evaluate
+from reflash_sr.commands.evaluate_degradations import evaluate, main
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import Settings
@@ -223,3 +223,12 @@ def test_bad_input_is_one_line_with_status_2(image_folder, tmp_path):
         found = _fails([*usual, *args])
         assert wanted in found, (wanted, found)
     assert not (tmp_path / 'out').exists(), 'nothing is written'
+
+
+def test_the_command_measures_what_psnr_does_not_see(image_folder, tmp_path):
+    arguments = ['--weights', str(FILES[0]), '--gt', str(image_folder), '--degradations', 'clean']
+    for name, more, wanted in (('with', ['--control', 'shrink:0.5'], {'psnr', 'ssim', 'gradient'}),
+                               ('without', [], {'psnr'}),
+                               ('chosen', ['--control', 'shrink:0.5', '--metrics', 'ssim'], {'ssim'})):
+        assert main([*arguments, *more, '--out', str(tmp_path / name)]) == 0
+        assert {row['metric'] for row in read(tmp_path / name / 'table.csv')} - {'lpips'} == wanted

@@ -7,6 +7,7 @@ import pytest
 from basicsr.metrics import calculate_psnr, calculate_ssim
 
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation import metrics
 from reflash_sr.evaluation.metrics import bicubic_upscale, check_metrics, measure
 from tests.conftest import smooth_image
 
@@ -76,3 +77,14 @@ def test_the_gradient_is_compared_with_that_of_the_ground_truth(rng):
     edge[:, 4:] = 10
     assert measure('gradient', 2 * edge, edge) == measure('gradient', 2 * edge.swapaxes(0, 1), edge.swapaxes(0, 1)) == 4
     assert measure('gradient', edge, np.full_like(edge, 7)) == math.inf, 'a flat ground truth is left out'
+
+
+def test_the_control_measures_lpips_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(metrics, '_lpips_module', lambda: None)
+    assert metrics.of_control() == ('psnr', 'ssim', 'gradient', 'lpips')
+
+    def absent():
+        raise UserError('its weights are not available')
+
+    monkeypatch.setattr(metrics, '_lpips_module', absent)
+    assert metrics.of_control() == ('psnr', 'ssim', 'gradient')
