@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def _keep(rows: Mapping[str, Sequence[Row]], path: Path) -> None:
 
 def _load(path: Path) -> dict[tuple[str, int, str], Column]:
     """The crops that :func:`_keep` has written, by dataset and row; empty if they cannot be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError), np.load(path) as file:
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as file:
         return {(str(dataset), int(place), str(name)): Column('start', file[f'crop_{number}'], str(caption))
                 for number, (dataset, place, name, caption) in enumerate(file['labels'])}
     return {}

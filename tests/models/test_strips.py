@@ -100,7 +100,7 @@ def test_the_start_is_shown_after_a_resume_and_is_not_the_network(training_optio
         assert not np.array_equal(cells[3][1], cells[4][1])
 
 
-@pytest.mark.parametrize('kept', [None, b'damaged'])
+@pytest.mark.parametrize('kept', [None, b'damaged', b'', b'PK\x03\x04 cut off'])
 def test_without_its_crops_the_start_is_left_out_and_that_is_said(kept, training_options, drawn):
     training_options['val'] |= {'strips': 1, 'at_start': True}
     training_options['train']['total_iter'] = 3
