@@ -71,11 +71,11 @@ def test_no_cell_is_left_out(name):
 
 def test_weights_are_whole_and_say_what_they_are():
     lines = (EVIDENCE / 'weights/SHA256SUMS').read_text(encoding='utf-8').splitlines()
-    assert len(lines) == len(list(EVIDENCE.glob('weights/*.pth'))) >= 2
+    assert len(lines) == len(list(EVIDENCE.glob('weights/**/*.pth'))) >= 4
     for line in lines:
         checksum, name = line.split()
         path = EVIDENCE / 'weights' / name
         assert sha256(path) == checksum
         network = open_network(path)
         assert network.trained['iter'] == network.trained['total_iter'] == 6000
-        assert f'p{network.dropout_p:g}_' in name
+        assert f"p{network.dropout_p:g}_seed{network.trained['manual_seed']}.pth" in name
