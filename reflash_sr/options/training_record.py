@@ -116,7 +116,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
 def describe(found: Mapping[str, tuple[Any, Any]]) -> str:
     """Differences as text, such as ``datasets:train:gt_usm (true, false)``."""
     texts = [f"{key} ({', '.join(_say(value, key) for value in values)})" for key, values in [*found.items()][:_SHOWN]]
-    return ', '.join(texts) + (f' and {len(found) - _SHOWN} more' if len(found) > _SHOWN else '')
+    return ' '.join(', '.join(texts).split()) + (f' and {len(found) - _SHOWN} more' if len(found) > _SHOWN else '')
 
 
 def _say(value: Any, key: str) -> str:

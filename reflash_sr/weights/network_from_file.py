@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -182,6 +183,11 @@ def size_multiple(network_g: Mapping[str, Any], net: nn.Module | None = None) ->
     return window if is_int(window) and window > 0 else 1
 
 
+def _for_json(trained: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says of its training, which may be anything, as values that a summary can hold."""
+    return json.loads(json.dumps(trained, default=str, skipkeys=True))
+
+
 def label_of(path: str | os.PathLike, trained: Mapping[str, Any]) -> str:
     """Name of the experiment in the file, else of the experiment's folder (``NAME/models/``), else of the file."""
     path = Path(path)
@@ -195,7 +201,7 @@ def network_settings(networks: Sequence[TrainedNetwork]) -> list[dict[str, Any]]
     """Description of networks for the summary of a result."""
     return [{'label': network.label, 'weights': network.path, 'sha256': network.sha256, 'key': network.key,
              'network_g': network.network_g, 'dropout_p': network.dropout_p, 'parameters': network.parameters,
-             'trained': network.trained} for network in networks]
+             'trained': _for_json(network.trained)} for network in networks]
 
 
 def _check_alone(path: str | os.PathLike, network_g: Any) -> None:

@@ -187,3 +187,4 @@ def test_differences_are_said_on_one_line():
     assert describe(found) == ('datasets:train:gt_usm (true, false), a (1, 2.5), path:pretrain_network_g '
                                '(ffffffffffffffff…, none)')
     assert describe({str(i): (1, 2) for i in range(9)}).endswith('3 (1, 2) and 5 more')
+    assert describe({'a\nb': ('x\ny', None)}) == 'a b (x y, default)'

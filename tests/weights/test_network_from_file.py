@@ -1,6 +1,7 @@
 """Networks from weights files: recognised, described, named, refused."""
 
 import argparse
+import json
 import re
 
 import pytest
@@ -15,7 +16,7 @@ from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.commands.arguments import open_network_of
 from reflash_sr.errors import UserError
 from reflash_sr.positions import last_convolution
-from reflash_sr.weights.network_from_file import label_of, open_network, size_multiple
+from reflash_sr.weights.network_from_file import label_of, network_settings, open_network, size_multiple
 
 
 def save(path, content):
@@ -57,6 +58,14 @@ def test_a_file_says_what_it_is_and_how_long_it_was_trained(tmp_path):
     opened = open_network(path, network_g={'type': 'EDSR'})
     assert (opened.label, opened.dropout_p, opened.trained['iter']) == ('mine', 0.3, 7)
     assert open_network(path, label='yours').label == 'yours'
+
+
+def test_a_file_may_say_anything_of_its_training_and_a_summary_holds_it(tmp_path):
+    net = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
+    path = save(tmp_path / 'x.pth', {'params': MSRResNet(num_feat=8, num_block=1).state_dict(), 'network_g': net,
+                                     'trained': {'iter': 7, 'options': {'a': torch.zeros(1), ('b', 2): 1}}})
+    [described] = network_settings([open_network(path)])
+    assert json.loads(json.dumps(described))['trained'] == {'iter': 7, 'options': {'a': 'tensor([0.])'}}
 
 
 @pytest.mark.parametrize('size', [{'num_feat': 8000, 'num_block': 1}, {'num_feat': 1, 'num_block': 1000}], ids=str)
