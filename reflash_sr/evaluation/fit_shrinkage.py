@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import Settings, check_images, describe
 from reflash_sr.evaluation.measure_networks import Observer, Place, explained, measure_places, restorers_of
 from reflash_sr.evaluation.own_interpolation import Base, find_base
+from reflash_sr.evaluation.same_image import Fingerprint
 from reflash_sr.evaluation.scores import Score
 from reflash_sr.evaluation.shrinkage import LARGEST, best_alpha, moments
 from reflash_sr.evaluation.shrunk_rows import (
@@ -131,11 +131,11 @@ class Fit:
     def check(self) -> None:
         """Decode all images; raises ``UserError`` for one that is broken, or fitted on and measured."""
         check_images(self.others, self.settings)
-        known: dict[Place, str] = {}
+        known: dict[Any, Fingerprint] = {}
         for group in self._groups:
-            fitting = {_content(known, place): place for place in group.fitting}
-            for place in ((group.dataset, index) for index in group.places) if fitting else ():
-                same = fitting.get(_content(known, place))
+            for place in ((group.dataset, index) for index in group.places) if group.fitting else ():
+                mine = _content(known, place)
+                same = next((other for other in group.fitting if mine.is_same(_content(known, other))), None)
                 if same is not None:
                     raise UserError(f'--fit_on {" ".join(self.control.fit_on)}: {_path(same)} is the same image as '
                                     f'{_path(place)}, which is measured; fit on other images')
@@ -227,12 +227,12 @@ def _path(place: Place) -> str:
     return f'{place[0].path(place[1])}'
 
 
-def _content(known: dict[Any, str], place: Place) -> str:
-    """Checksum of the pixels of a GT image."""
+def _content(known: dict[Any, Fingerprint], place: Place) -> Fingerprint:
+    """Fingerprint of a GT image."""
     key = _unit(place), place[0].path(place[1])
     if key not in known:
         dataset, index = place
         path = dataset.path(index)
         pixels = dataset.source.read(index) if isinstance(dataset, DegradedSet) else read_image(path)
-        known[key] = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        known[key] = Fingerprint.of(pixels)
     return known[key]
