@@ -22,7 +22,8 @@ SHIPPED = sorted((Path(__file__).parents[2] / 'options').glob('*.yml'))
 SMALL = {'num_feat': 8, 'num_block': 2, 'num_grow_ch': 4, 'embed_dim': 12, 'depths': [1, 1], 'num_heads': [2, 2],
          'gt_size': 32, 'crop_pad_size': 64, 'total_batch_size': 2, 'num_worker_per_gpu': 0, 'total_iter': 2,
          'periods': ['total_iter'], 'val_freq': 2, 'save_checkpoint_freq': 2, 'print_freq': 1, 'device': 'cpu',
-         'amp': None, 'dropout_position': 'last-conv', 'pretrain_network_g': None, 'base': 'bundled:srresnet32x8_p0_seed0'}
+         'amp': None, 'dropout_position': 'last-conv', 'pretrain_network_g': None,
+         'base': 'bundled:srresnet32x8_p0_seed0'}
 KEYS = ('type', 'name', 'scale', 'dropout_p', 'lr', 'total_iter', 'base', 'é', '', 'nmae', '<<', 'train')
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 70), st.sampled_from((10**6, 2**31, 2**63 - 1, -2**40)), st.floats(),
