@@ -24,12 +24,13 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC
 from reflash_sr.evaluation.metrics import METRICS
 from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.shrunk_rows import ONCE, PER_DEGRADATION
 from reflash_sr.options.value_rules import ANY, COUNT, POSITIVE_INT, TEXT, Rule, is_number
 from reflash_sr.system.result_folder import SUMMARY
 
 _COMPARABLE = ('metrics', 'crop_border', 'y_channel', 'seed', 'amp')
 PLAIN_WAY = '-'  # a network as it is
-WAYS = {'once': '', 'per degradation': ' per degradation'}  # ways of fitting α, as they end names
+WAYS = {ONCE: '', PER_DEGRADATION: f' {PER_DEGRADATION}'}  # ways of fitting α, as they end names
 _SET = {'name': TEXT, 'pictures': POSITIVE_INT, 'degradations': Rule(
     'a list of names', lambda value: isinstance(value, list) and value != [] and all(map(TEXT.holds, value)))}
 _SETTINGS = {**dict.fromkeys(_COMPARABLE, ANY), 'crop_border': COUNT, 'metrics': Rule(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS
 from reflash_sr.evaluation.scores import MEAN
+from reflash_sr.evaluation.shrunk_rows import PER_DEGRADATION
 from reflash_sr.figures.draw_gains import Bar, Curve, draw_gain_curves, draw_gains
 from reflash_sr.system.files import csv_text
 
@@ -15,7 +16,6 @@ PLAIN = 'p = 0'
 KINDS = {'params': 'raw weights', 'params_ema': 'EMA weights'}
 SPANS = ('over images', 'over seeds', 'seeds')
 BEYOND = 'beyond shrinkage'  # ends the name of a comparison of two networks at the best α of each
-PER_DEGRADATION = ' per degradation'  # ends the names of the second way of fitting α
 
 
 @dataclass(frozen=True)

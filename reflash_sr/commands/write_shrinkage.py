@@ -10,7 +10,7 @@ from reflash_sr.commands.evaluation_folder import EvaluationFolder
 from reflash_sr.evaluation.comparison import BICUBIC
 from reflash_sr.evaluation.comparison_table import Grid
 from reflash_sr.evaluation.scores import MEAN, Score
-from reflash_sr.evaluation.shrinkage import ALPHAS, psnr
+from reflash_sr.evaluation.shrinkage import ALPHAS, LARGEST, psnr
 from reflash_sr.evaluation.shrunk_rows import ONCE, ShrunkRow, parabolas
 from reflash_sr.figures.draw_shrinkage import ShrinkageCurve, draw_shrinkage
 from reflash_sr.system.files import csv_text
@@ -32,7 +32,7 @@ def write_shrinkage(folder: EvaluationFolder, scores: Sequence[Score], grid: Gri
         by_degradation = {name: psnr(values).mean(axis=0) for name, values in some.items()}
         mean = np.mean(list(by_degradation.values()), axis=0)
         if method == BICUBIC:
-            curves.append(ShrinkageCurve(method, dataset, [0, 2], [mean[0]] * 2, []))
+            curves.append(ShrinkageCurve(method, dataset, [0, LARGEST], [mean[0]] * 2, []))
             continue
         for name, values in {**by_degradation, **({MEAN: mean} if len(by_degradation) > 1 else {})}.items():
             lines += [(method, dataset, name, f'{alpha:.2f}', f'{value:.6f}')
