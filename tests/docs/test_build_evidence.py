@@ -1,10 +1,12 @@
 """A page of results says what the results beside it say, however often it is built."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import gather_inside as inside
 import pytest
+import torch
 from build_page import build
 
 from reflash_sr.analysis.image_pairs import ImageSelection, load_pairs
@@ -16,6 +18,7 @@ from reflash_sr.commands import map_saliency as saliency
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
+from reflash_sr.weights.network_from_file import open_network
 from tests.commands.test_compare_seeds import network
 from tests.conftest import fill
 
@@ -237,6 +240,36 @@ def test_seeds_stand_beside_their_mean(study, tmp_path):
         assert first[2:] != second[2:]
         for column in (head.index(name) for name in ('PSNR, dB', 'Gini of drops', 'CHI (PCA)')):
             assert float(mean[column]) == pytest.approx((float(first[column]) + float(second[column])) / 2, abs=0.011)
+
+
+def test_networks_without_clusters_are_called_by_their_labels(study, tmp_path):
+    _, (_, other) = study
+    selection = ImageSelection(str(tmp_path / 'images'), 'clean', 1, 8)
+    folder = tmp_path / 'inside'
+    for seed in (0, 1):
+        released = other if seed else network(tmp_path, 0.3, 1)
+        content = torch.load(released.path, weights_only=True)
+        content.pop('trained')  # as in files of other programs
+        torch.save(content, tmp_path / f'released{seed}.pth')
+        networks = [dataclasses.replace(open_network(path), label=label) for label, path in (
+            ('start', tmp_path / f'released{seed}.pth'), ('p = 0', network(tmp_path, 0, seed).path))]
+        pairs = load_pairs(selection, networks)
+        ablation.run(selection, pairs, ['last'], AblationPlan(random_orders=1), networks,
+                     folder / f'seed{seed}/ablation')
+        saliency.run(selection, pairs, ['last'], networks, folder / f'seed{seed}/saliency', correlate=False, sheets=0)
+    inside.gather(folder)
+    head, _, *rows = [line.strip('| ').split(' | ')
+                      for line in (folder / 'inside.md').read_text(encoding='utf-8').splitlines()]
+    assert head[0] == 'network'
+    assert 'CHI (PCA)' not in head
+    assert [row[:2] for row in rows] == [[name, seed] for name in ('start', 'p = 0') for seed in ('0', '1', 'mean')]
+    assert {path.name for path in folder.iterdir()} == {'seed0', 'seed1', 'inside.md', 'in_turn.png'}
+    summary = json.loads((folder / 'seed1/ablation/summary.json').read_text(encoding='utf-8'))
+    for one in (*summary['settings']['networks'], *summary['models']):
+        one['label'] = one['label'].replace('start', 'begin')
+    (folder / 'seed1/ablation/summary.json').write_text(json.dumps(summary), encoding='utf-8')
+    with pytest.raises(UserError, match=r'is about begin, p = 0, but .* about start, p = 0; give the same'):
+        inside.gather(folder)
 
 
 def test_curves_keep_their_order_and_may_be_absent(tmp_path):

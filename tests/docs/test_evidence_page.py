@@ -17,9 +17,16 @@ ROOT = Path(__file__).parents[2]
 EVIDENCE = ROOT / 'docs/evidence'
 PAGE = (ROOT / 'docs/evidence.md').read_text(encoding='utf-8')
 STUDIES = {path.parent.name: path.parent for path in sorted(EVIDENCE.glob('*/gains'))}
-GRIDS = {'usm': ('study_dropout_cpu', 3), 'usm_sharpened': ('study_dropout_cpu', 3),
-         'no_usm': ('study_dropout_cpu_no_usm', 1),
-         'short': ('study_dropout_cpu_short', 1)}  # option file, seeds
+EMA = ('params_ema',)
+GRIDS = {  # option file, seeds, weights that were evaluated
+    'usm': ('study_dropout_cpu', 3, KEYS), 'usm_sharpened': ('study_dropout_cpu', 3, KEYS),
+    'usm_control': ('study_dropout_cpu', 3, EMA),
+    'no_usm': ('study_dropout_cpu_no_usm', 1, KEYS), 'short': ('study_dropout_cpu_short', 1, KEYS),
+    'finetune': ('study_finetune_cpu', 3, EMA), 'finetune_no_usm': ('study_finetune_cpu_no_usm', 3, EMA)}
+RUNS = {  # studies of single trainings: experiments by their number of iterations
+    'large': {f'finetune_large_p{p}_total_iter-{n}_seed0': n for p in ('0', '0.7') for n in (200, 600)},
+    'released': {f'finetune_anime_p{p}_total_iter-{n}_seed{seed}': n
+                 for p in ('0', '0.5') for n in (200, 600) for seed in (0, 1)}}
 UNFINISHED = '**In progress.**'
 NUMBER = re.compile(r'[+−-]?\d[\d,]*\.?\d*')
 
@@ -46,27 +53,35 @@ def test_page_is_what_one_command_makes_of_the_results(tmp_path):
     assert len(MARK.findall(PAGE)) >= 3
 
 
+def wanted_of(study):
+    """The weights of every network of a study, with the iterations that it was trained."""
+    if study in RUNS:
+        return {(name, key): total for name, total in RUNS[study].items() for key in EMA}
+    file, seeds, keys = GRIDS[study]
+    return {(f'{file}_{cell.name}_seed{cell.seed}', key): cell.options['train']['total_iter']
+            for cell in load(ROOT / f'options/{file}.yml', seeds).cells for key in keys}
+
+
 @pytest.mark.parametrize('name', STUDIES)
 def test_no_cell_is_left_out(name):
-    """Every cell of every seed, raw and EMA, is there at every iteration, or the page says that it is to come."""
-    study, (file, seeds) = STUDIES[name], GRIDS[name]
-    cells = load(ROOT / f'options/{file}.yml', seeds).cells
-    wanted = {(cell.options['network_g']['dropout_p'], cell.seed, key) for cell in cells for key in KEYS}
-    found, measured = {}, set()
-    for folder in study.glob('at_*'):
+    """Every cell of every seed is there at every iteration, or the page says that it is to come."""
+    wanted, found, measured = wanted_of(name), {}, set()
+    for folder in STUDIES[name].glob('at_*'):
         settings = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))['settings']
         for one in settings['networks']:
-            network = one['dropout_p'], one['trained']['manual_seed'], one['key']
-            measured |= {(one['trained']['iter'], entry['name'], network) for entry in settings['sets']}
-            name = f'{file}_p{network[0]:g}_seed{network[1]}'
-            assert one['trained']['experiment'] == name, f'{folder}: of another study'
-            found.setdefault(one['trained']['iter'], set()).add(network)
-    assert len({frozenset(some) for some in found.values()}) == 1, 'iterations differ in their networks'
-    assert all(some <= wanted for some in found.values())
-    for iteration, dataset, _ in measured:
-        of_set = {network for at, name, network in measured if (at, name) == (iteration, dataset)}
-        assert of_set == found[iteration], f'{dataset} was not measured with every network of iteration {iteration}'
-    assert all(some == wanted for some in found.values()) or UNFINISHED in PAGE
+            trained, network = one['trained'], (one['trained']['experiment'], one['key'])
+            assert network in wanted, f'{folder}: of another study'
+            assert f"_p{one['dropout_p']:g}_" in network[0]
+            assert network[0].endswith(f"_seed{trained['manual_seed']}")
+            measured |= {(trained['iter'], entry['name'], network) for entry in settings['sets']}
+            found.setdefault(trained['iter'], set()).add(network)
+    lengths = set(wanted.values())
+    full = {at: {network for network, total in wanted.items() if len(lengths) == 1 or total == at} for at in found}
+    assert len(lengths) > 1 or len({frozenset(some) for some in found.values()}) == 1, 'iterations differ in networks'
+    for at, dataset, _ in measured:
+        of_set = {network for iteration, some, network in measured if (iteration, some) == (at, dataset)}
+        assert of_set == found[at], f'{dataset} was not measured with every network of iteration {at}'
+    assert (lengths <= set(found) and found == full) or UNFINISHED in PAGE
 
 
 def test_weights_are_whole_and_say_what_they_are():

@@ -1,4 +1,8 @@
-"""Combines ablation, saliency and clusters of the networks of one study: a table and figures over p and seeds."""
+"""Combines ablation, saliency and clusters of the networks of one study: a table and figures over networks and seeds.
+
+Networks with clusters differ in p and are called by it. Without clusters, they may differ in anything (before and after
+fine-tuning, for instance), and are called by their labels.
+"""
 
 from __future__ import annotations
 
@@ -52,16 +56,13 @@ COLUMNS = {  # of the table: part, key in its summary, decimals (smaller values 
 
 @dataclass(frozen=True)
 class _Part:
-    """Results of one tool for the networks of one seed: its folder and settings; networks and results by their p."""
+    """Results of one tool for the networks of one seed: its folder and settings; files and results by network."""
 
     folder: Path
     settings: Mapping[str, Any]
-    networks: Mapping[float, Described]
-    models: Mapping[float, Mapping[str, Any]]
-
-    @property
-    def files(self) -> dict[float, str]:
-        return {p: one.sha256 for p, one in self.networks.items()}
+    files: Mapping[str, str]  # SHA-256
+    models: Mapping[str, Mapping[str, Any]]
+    of_p: Mapping[str, Described]  # of networks that differ in p
 
     @property
     def layers(self) -> list[str]:
@@ -76,9 +77,10 @@ def gather(folder: str | os.PathLike, out: str | os.PathLike | None = None,
     """Write ``inside.md``, ``in_turn.png`` (Fig. 8) and ``chi_over_p.png`` (Fig. 9d) from the results of every seed.
 
     Args:
-        folder: Holds ``seed*/ablation``, ``seed*/saliency`` and ``seed*/clusters``, of networks that differ in p.
+        folder: Holds ``seed*/ablation``, ``seed*/saliency`` and, for networks that differ in p, ``seed*/clusters``.
         out: Where to write. Default: ``folder``.
-        known: SHA-256 of the weights files that were evaluated. Default: any file is accepted.
+        known: SHA-256 of the weights files that were evaluated: networks with clusters must be among them. Default: any
+            file is accepted.
 
     Returns:
         The folder that was written to.
@@ -93,56 +95,65 @@ def gather(folder: str | os.PathLike, out: str | os.PathLike | None = None,
     if odd is not None or not seeds:
         raise UserError(f'{odd}: must be named seed0, seed1, …; rename it' if odd else
                         f'{folder}: holds no seed0, seed1, …; put results of ablation, saliency and clusters there')
-    found = {seed: {part: _read(seed, part) for part in PARTS} for seed in seeds}
+    named = not any((seed / 'clusters').exists() for seed in seeds)
+    found = {seed: {part: _read(seed, part, named) for part in PARTS if part != 'clusters' or not named}
+             for seed in seeds}
     _check(found, known)
     curves, table = _all_curves(found), _table(found)
     none = np.zeros(0)
-    panels = [Panel(f'p = {p:g}', none, none, np.array(model['chi_by_seed'], float),
-                    float('nan' if model['chi_pca'] is None else model['chi_pca']), p, f'seed {_number(seed)}')
-              for seed, parts in found.items() for p, model in parts['clusters'].models.items()]
+    panels = [Panel(name, none, none, np.array(model['chi_by_seed'], float),
+                    float('nan' if model['chi_pca'] is None else model['chi_pca']),
+                    parts['clusters'].of_p[name].dropout_p, f'seed {_number(seed)}')
+              for seed, parts in found.items() if not named for name, model in parts['clusters'].models.items()]
     out.mkdir(exist_ok=True)
     if curves:
         over = ('seeds, ' if len(seeds) > 1 else '') + 'images and random orders'
         save(figure_in_turn(curves, 'Without more and more channels', over), out / 'in_turn.png')
-    draw_chi(panels, out / 'chi_over_p.png', f"Features of {found[seeds[0]]['clusters'].layers[0]} by degradation")
+    if panels:
+        draw_chi(panels, out / 'chi_over_p.png', f"Features of {found[seeds[0]]['clusters'].layers[0]} by degradation")
     with atomic_write(out / 'inside.md', 'w') as file:
         file.write(table)
     return out
 
 
-def _read(seed: Path, part: str) -> _Part:
+def _read(seed: Path, part: str, named: bool) -> _Part:
     folder, (tool, rules) = seed / part, PARTS[part]
     summary = read_finished(folder, tool)
-    networks: dict[float, Described] = {}
-    models: dict[float, dict[str, Any]] = {}
+    files: dict[str, str] = {}
+    models: dict[str, dict[str, Any]] = {}
+    of_p: dict[str, Described] = {}
     with as_written(f'{folder}: its summary.json', f'tools/{tool}.py', 'run the tool again'):
-        described = networks_of(summary, folder)
+        entries = {one['label']: one for one in summary['settings']['networks']}
+        described = {} if named else networks_of(summary, folder)
         settings = {key: value for key, value in summary['settings'].items() if key not in NO_EFFECT}
         settings['images'] = summary.get('images') or summary['crops']  # by name: the folder may be another one
         for model in summary['models']:
-            one = described[model['label']]
-            p = one.dropout_p
-            if f'seed{one.identity.seed}' != seed.name or p in models:
-                what = f'two networks of p = {p:g}' if p in models else f'{one.label}, of seed {one.identity.seed}'
+            label, entry = model['label'], entries[model['label']]
+            name = label if named else f"p = {described[label].dropout_p:g}"
+            number = (entry.get('trained') or {}).get('manual_seed', _number(seed))  # a released file says none
+            if str(number) != _number(seed) or name in models:
+                what = f'two networks of {name}' if name in models else f'{label}, of seed {number}'
                 raise UserError(f'{folder}: holds {what}; use one folder for each seed, and one network for each p')
-            networks[p], models[p] = one, {**model, **model.get('layers', [model])[0]}
-            hold(models[p], rules)
+            files[name], models[name] = entry['sha256'], {**model, **model.get('layers', [model])[0]}
+            if not named:
+                of_p[name] = described[label]
+            hold(models[name], rules)
             for of, key, _ in COLUMNS.values():
-                if of == part and not NUMBER_OR_NONE.holds(value := _value(models[p], key)):
+                if of == part and not NUMBER_OR_NONE.holds(value := _value(models[name], key)):
                     raise ValueError(f'{key} must be {NUMBER_OR_NONE.wanted}, not {value!r}')
         if not models:
             raise ValueError('no models')
-    return _Part(folder, settings, networks, models)
+    return _Part(folder, settings, files, models, of_p)
 
 
 def _check(found: _Found, known: Collection[str] | None) -> None:
     """Refuse what does not belong in one table: other networks, settings or layers."""
-    networks = [(part.folder, one) for parts in found.values() for part in parts.values()
-                for one in part.networks.values()]
-    check_alike(networks)
-    check_files(networks)
-    stage = networks[0][1].identity
+    networks = [(part.folder, one) for parts in found.values() for part in parts.values() for one in part.of_p.values()]
+    if networks:
+        check_alike(networks)
+        check_files(networks)
     for folder, one in networks:
+        stage = networks[0][1].identity
         if (one.identity.iteration, one.identity.weights) != (stage.iteration, stage.weights):
             raise UserError(f'{folder}: holds {one.identity}, but others are of iteration {stage.iteration:,}, '
                             f'{stage.weights}; use networks of one iteration')
@@ -152,6 +163,9 @@ def _check(found: _Found, known: Collection[str] | None) -> None:
     for parts in found.values():
         for name, part in parts.items():
             beside, first = parts['ablation'], next(iter(found.values()))[name]
+            if not networks and list(part.models) != list(first.models):
+                raise UserError(f'{part.folder}: is about {", ".join(part.models)}, but {first.folder} about '
+                                f'{", ".join(first.models)}; give the same labels in the same order')
             if part.files != beside.files:
                 raise UserError(f'{part.folder}: is of other networks than {beside.folder}; run all tools on the same')
             for key in sorted({*part.settings, *first.settings}):
@@ -167,19 +181,25 @@ def _check(found: _Found, known: Collection[str] | None) -> None:
 
 def _all_curves(found: _Found) -> dict[str, dict[str, np.ndarray]]:
     """By order, by network: (seeds × images × orders, C + 1), dB."""
-    curves: dict[str, dict[float, list[np.ndarray]]] = {}
+    curves: dict[str, dict[str, list[np.ndarray]]] = {}
     first: tuple[Path, pd.DataFrame] | None = None
     for part in (parts['ablation'] for parts in found.values()):
-        for p, model in part.models.items():
+        for name, model in part.models.items():
             path = part.folder / model['folder'] / 'in_turn.csv'
             psnr = _curves(path, model['layer'], model['channels'])
             first = first or (path, psnr)
             if not (psnr.index.equals(first[1].index) and psnr.columns.equals(first[1].columns)):
                 raise UserError(f'{path}: has other images, orders or channels than {first[0]}; run the ablation again')
             for order, some in psnr.groupby(lambda key: key[0].partition(':')[0], sort=False):
-                curves.setdefault(str(order), {}).setdefault(p, []).append(some.to_numpy())
-    return {order: {f'p = {p:g}': np.concatenate(some) for p, some in sorted(models.items())}
-            for order, models in curves.items()}
+                curves.setdefault(str(order), {}).setdefault(name, []).append(some.to_numpy())
+    return {order: {name: np.concatenate(models[name]) for name in _names(found)} for order, models in curves.items()}
+
+
+def _names(found: _Found) -> list[str]:
+    """Networks in the order of their p, or else as they come."""
+    known = {name: part.of_p[name].dropout_p if part.of_p else place for parts in found.values()
+             for part in parts.values() for place, name in enumerate(part.models)}
+    return sorted(known, key=lambda name: known[name])
 
 
 def _curves(path: Path, layer: str, channels: int) -> pd.DataFrame:
@@ -206,16 +226,19 @@ def _curves(path: Path, layer: str, channels: int) -> pd.DataFrame:
 
 
 def _table(found: _Found) -> str:
-    """The table in Markdown: a row for each p and seed and, with several seeds, their mean."""
+    """The table in Markdown: a row for each network and seed and, with several seeds, their mean."""
     rows = []
-    for p in sorted({p for parts in found.values() for part in parts.values() for p in part.models}):
-        values = {_number(seed): [_value(parts[name].models.get(p, {}), key) for name, key, _ in COLUMNS.values()]
+    by_p = any(part.of_p for parts in found.values() for part in parts.values())
+    columns = {title: column for title, column in COLUMNS.items() if column[0] in next(iter(found.values()))}
+    for name in _names(found):
+        values = {_number(seed): [_value(parts[part].models.get(name, {}), key) for part, key, _ in columns.values()]
                   for seed, parts in found.items()}
         if len(values) > 1:
             values['mean'] = [None if None in some else float(np.mean(some)) for some in zip(*values.values())]
-        rows += [[f'{p:g}', seed, *(_text(value, column[-1]) for value, column in zip(some, COLUMNS.values()))]
+        rows += [[name.removeprefix('p = ') if by_p else name, seed,
+                  *(_text(value, column[-1]) for value, column in zip(some, columns.values()))]
                  for seed, some in values.items()]
-    lines = [['p', 'seed', *COLUMNS], ['---:'] * (2 + len(COLUMNS)), *rows]
+    lines = [['p' if by_p else 'network', 'seed', *columns], ['---:'] * (2 + len(columns)), *rows]
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
 
 
