@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -79,7 +80,9 @@ class ResultFolder:
         before = summary['settings']
         if before != self.settings:
             changed = sorted(key for key in {*before, *self.settings} if before.get(key) != self.settings.get(key))
-            raise UserError(f"{self.path}: holds a run with other settings ({', '.join(changed)}); {hint}")
+            names = _other_labels(before, self.settings) if changed == ['networks'] else []
+            more = f"it calls its networks otherwise, and continues with --labels {' '.join(names)}; or " if names else ''
+            raise UserError(f"{self.path}: holds a run with other settings ({', '.join(changed)}); {more}{hint}")
         self.finished = summary['finished'] is True
         return True
 
@@ -120,6 +123,21 @@ def read_summary(folder: str | os.PathLike) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return summary if isinstance(summary, dict) else {}
+
+
+def _other_labels(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The labels of an earlier run, quoted for a shell; empty unless its networks differ from those now in them alone.
+
+    Without ``--labels`` networks are named by what is compared, by rules that may change from version to version.
+    """
+    try:
+        found, others = ([{**one, 'label': ''} for one in networks] for networks in (before['networks'], now['networks']))
+        files = len({one['weights'] for one in found})
+        labels = [one['label'] if files == len(found) else one['label'].removesuffix(f" [{one['key']}]")
+                  for one in before['networks']]  # those of a file without the key of its weights
+        return list(dict.fromkeys(map(shlex.quote, labels))) if found == others else []
+    except (LookupError, TypeError, AttributeError):  # not as this version writes it
+        return []
 
 
 def versions() -> dict[str, str | None]:

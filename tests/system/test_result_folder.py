@@ -23,6 +23,26 @@ def test_a_run_is_continued_and_another_is_refused(tmp_path):
         ResultFolder(folder.path, 'another', {})
 
 
+def test_networks_under_other_names_are_told_with_what_continues_them(tmp_path):
+    def settings(*labels, files='ab'):
+        return {'networks': [{'label': label, 'weights': file, 'key': key}
+                             for label, file, key in zip(labels, files, ('params', 'params_ema'))]}
+
+    for place, (before, now, files, told) in enumerate([
+        (('st_p0', 'st p0.5'), ('p = 0', 'p = 0.5'), 'ab', "with --labels st_p0 'st p0.5'; or give another"),
+        (('x [params]', 'x [params_ema]'), ('y [params]', 'y [params_ema]'), 'aa', 'with --labels x; or give another'),
+    ]):
+        path = tmp_path / str(place)
+        ResultFolder(path, 'tool', settings(*before, files=files)).write('x.csv', '')
+        with pytest.raises(UserError, match=told):
+            ResultFolder(path, 'tool', settings(*now, files=files))
+        with pytest.raises(UserError, match=r'other settings \(networks\); give another'):
+            ResultFolder(path, 'tool', settings(*now, files='cd'))
+    ResultFolder(tmp_path / 'odd', 'tool', {'networks': [3]}).write('x.csv', '')
+    with pytest.raises(UserError, match=r'other settings \(networks\); give another'):
+        ResultFolder(tmp_path / 'odd', 'tool', settings('a', 'b'))
+
+
 def test_what_is_there_is_put_aside_not_deleted(tmp_path):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'thesis.txt').write_text('mine')
