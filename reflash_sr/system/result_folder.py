@@ -80,8 +80,8 @@ class ResultFolder:
         before = summary['settings']
         if before != self.settings:
             changed = sorted(key for key in {*before, *self.settings} if before.get(key) != self.settings.get(key))
-            names = _other_labels(before, self.settings) if changed == ['networks'] else []
-            more = f"it calls its networks otherwise, and continues with --labels {' '.join(names)}; or " if names else ''
+            names = ' '.join(_other_labels(before, self.settings) if changed == ['networks'] else [])
+            more = f'it calls its networks otherwise, and continues with --labels {names}; or ' if names else ''
             raise UserError(f"{self.path}: holds a run with other settings ({', '.join(changed)}); {more}{hint}")
         self.finished = summary['finished'] is True
         return True
@@ -131,7 +131,7 @@ def _other_labels(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     Without ``--labels`` networks are named by what is compared, by rules that may change from version to version.
     """
     try:
-        found, others = ([{**one, 'label': ''} for one in networks] for networks in (before['networks'], now['networks']))
+        found, others = ([{**one, 'label': ''} for one in some['networks']] for some in (before, now))
         files = len({one['weights'] for one in found})
         labels = [one['label'] if files == len(found) else one['label'].removesuffix(f" [{one['key']}]")
                   for one in before['networks']]  # those of a file without the key of its weights
