@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.commands.html_page import Details, Figure, Section, Table
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN, metric_title
 from reflash_sr.evaluation.scores import MEAN
 from reflash_sr.weights.network_from_file import CHANNELS, TrainedNetwork
 
@@ -46,8 +46,8 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
         pairs = dict.fromkeys(f"{cell['method']} over {cell['baseline']}" for cell in chosen if cell['gain'])
         marked = frozenset((line, place) for line, row in enumerate(rows.values())
                            for place, name in enumerate(columns, 2) if name in row and row[name]['beats'])
-        unit = 'energy, that of the GT is 1' if metric in WITHOUT_GAIN else UNITS.get(metric)
-        text = f"{metric.upper()}{f' ({unit})' if unit else ''}, 8-bit RGB, 4 px border cropped."
+        unit = 'that of the GT is 1' if metric in WITHOUT_GAIN else UNITS.get(metric)
+        text = f"{metric_title(metric)}{f' ({unit})' if unit else ''}, 8-bit RGB, 4 px border cropped."
         if pairs:
             text += (f" Below a value: gain of {'; '.join(pairs)}, for a whole row with its 95 % bootstrap interval "
                      'over images.')

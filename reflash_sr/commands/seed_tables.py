@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, metric_title
 from reflash_sr.evaluation.scores import MEAN
 from reflash_sr.evaluation.shrunk_rows import PER_DEGRADATION
 from reflash_sr.figures.draw_gains import Bar, Curve, draw_gain_curves, draw_gains
@@ -131,7 +131,7 @@ def _time_table(curve: Sequence[Entry], how: str) -> str:
 
 
 def _metric(one: Entry) -> str:
-    return one.metric.upper() + (f' in {UNITS[one.metric]}' if one.metric in UNITS else '')
+    return metric_title(one.metric) + (f' in {UNITS[one.metric]}' if one.metric in UNITS else '')
 
 
 def _where(one: Entry) -> str:
@@ -183,7 +183,7 @@ def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
     metric = entries[0].metric
     chosen = [entry for entry in entries if entry.metric == metric and not entry.method.endswith(PER_DEGRADATION)]
     at_last = _at_last(chosen)
-    axis = f'gain in {metric.upper()}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
+    axis = f'gain in {metric_title(metric)}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
     note = 'error bars: 95 % bootstrap interval over images'
     note += '; dots: seeds' if any(entry.seeds > 1 for entry in chosen) else '; one seed'
     title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({how})'

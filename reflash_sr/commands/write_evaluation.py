@@ -16,7 +16,7 @@ from reflash_sr.commands.write_shrinkage import write_shrinkage
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.evaluation import table_formats as formats
 from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, all_gains, compared, make_table
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN, metric_title
 from reflash_sr.evaluation.scores import MEAN, Cell, Score, format_table
 from reflash_sr.evaluation.shrunk_rows import MOMENTS, ONCE, PER_DEGRADATION, ShrunkRow, without_moments
 from reflash_sr.figures.draw_gains import Bar, draw_absolute, draw_gains
@@ -122,14 +122,14 @@ def _draw_bars(grid: Grid, methods: Sequence[Method], metric: str, folder: Path)
     suffix = '' if metric == grid.metrics[0] else f'_{metric}'
     panels = {dataset: {method.label: _finite_means(grid.values(metric, method.label, dataset)) for method in methods}
               for dataset in grid.datasets}
-    draw_absolute(grid.degradations, panels, folder / f'absolute{suffix}.png', metric.upper() + unit,
-                  f'{metric.upper()} per degradation ({grid.how})', decimals)
+    draw_absolute(grid.degradations, panels, folder / f'absolute{suffix}.png', metric_title(metric) + unit,
+                  f'{metric_title(metric)} per degradation ({grid.how})', decimals)
     pairs = [(method.baseline, method.label) for method in methods if method.baseline]
     bars = [Bar(f'{method} over {reference}', column, group, gain.mean, gain.low, gain.high, gain.images)
             for _, group, column, method, reference, gain in all_gains(
                 grid, pairs or [(methods[0].label, one.label) for one in methods[1:]], [metric])]
     no_mean = {group for group, datasets in grid.groups().items() if len(grid.columns(datasets)) == 1}
-    axis, note = f'gain in {metric.upper()}{unit}', 'error bars: 95 % bootstrap interval over images'
+    axis, note = f'gain in {metric_title(metric)}{unit}', 'error bars: 95 % bootstrap interval over images'
     draw_gains(bars, folder / f'gain_per_degradation{suffix}.png', axis, f'Gain per degradation ({grid.how})',
                note, decimals)
     draw_gains([replace(bar, group=bar.panel, panel='') for bar in bars if bar.group == MEAN or bar.panel in no_mean],
@@ -153,7 +153,7 @@ def _draw_strips(grid: Grid, methods: Sequence[Method], folder: EvaluationFolder
                      read_image(folder.crop(dataset, image, degradation, label)), caption)
                     for label, caption in captions.items()]))
             draw_strips(rows, folder.strip(dataset, image),
-                        f'{dataset}, {image}: {metric.upper()} of the whole image below each crop')
+                        f'{dataset}, {image}: {metric_title(metric)} of the whole image below each crop')
 
 
 def _finite_means(values: np.ndarray) -> np.ndarray:

@@ -95,6 +95,11 @@ LOWER_IS_BETTER = frozenset({'lpips'})
 WITHOUT_GAIN = frozenset({'gradient'})  # neither higher nor lower is better
 
 
+def metric_title(metric: str) -> str:
+    """What a metric is called in tables and figures, such as ``'PSNR'``."""
+    return 'gradient energy' if metric == 'gradient' else metric.upper()
+
+
 def check_metrics(names: Collection[str]) -> None:
     """Raise a ``UserError`` for an unknown metric, or one whose package or weights are not available."""
     for name in names:

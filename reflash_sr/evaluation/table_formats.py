@@ -8,7 +8,7 @@ from dataclasses import astuple
 
 from reflash_sr.evaluation.bootstrap import Gain
 from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, beyond_shrinkage
-from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS, WITHOUT_GAIN
+from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS, WITHOUT_GAIN, metric_title
 from reflash_sr.evaluation.scores import MEAN, Score
 from reflash_sr.system.files import csv_text
 
@@ -120,7 +120,7 @@ def _head(metric: str, how: str) -> str:
     unit = f', {UNITS[metric]}' if metric in UNITS else ''
     better = f"{'lower' if metric in LOWER_IS_BETTER else 'higher'} is better"
     better = '1: as sharp as the GT; below: blurrier' if metric in WITHOUT_GAIN else better
-    return f'{metric.upper()}{unit} ({how}; {better})'
+    return f'{metric_title(metric)}{unit} ({how}; {better})'
 
 
 def _gain_numbers(gain: Gain | None) -> list:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
-from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure
+from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure, metric_title
 from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, read_csv, write_csv
 from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.models.strips import START, Row, Strips, make_row, row_name
@@ -165,8 +165,8 @@ class Validation:
         if current_iter != START:
             self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
         try:
-            strips = self._strips.draw(self._rows, path, f'{at}: {next(iter(self.metrics)).upper()} of the whole image '
-                                       'below each crop')
+            metric = metric_title(next(iter(self.metrics)))
+            strips = self._strips.draw(self._rows, path, f'{at}: {metric} of the whole image below each crop')
             write_csv(cells, path)  # last, because the file marks the round as complete
         except OSError as error:
             raise RunError(f'{path}: cannot be written ({error.strerror}); free disk space and continue with '
