@@ -108,7 +108,8 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     folder.write('cells.md', cells([(one.variant, one.seed, one.iteration, (one.weights, dataset))
                                     for one, dataset in seen]))
     draw(entries, folder.path, how)
-    missing = _missing(seen)
+    missing = _missing(seen) + [f'not there: the shrinkage control in {one.folder}' for one in found
+                                if any(other.shrunk for other in found) and not one.shrunk]
     folder.finish(entries=len(entries), missing=missing)
     return folder, '\n'.join(lines(entries) + missing)
 

@@ -99,6 +99,7 @@ def check_comparable(found: Sequence[Evaluation]) -> None:
     check_alike(networks)
     check_files(networks)
     known: dict[str, Evaluation] = {}
+    fitted: dict[str, Evaluation] = {}  # those with the shrinkage control; others lack its rows
     for one in found:
         for key in _COMPARABLE:
             if one.settings[key] != found[0].settings[key]:
@@ -109,9 +110,10 @@ def check_comparable(found: Sequence[Evaluation]) -> None:
             if (other.sets[name], other.images[name]) != (what, one.images[name]):
                 raise UserError(f'{one.folder}: dataset {name}: holds other images or degradations than in '
                                 f'{other.folder}')
-            if _fit(one) != _fit(other):
+            controlled = fitted.setdefault(name, one) if one.shrunk else one
+            if _fit(one) != _fit(controlled):
                 raise UserError(f'{one.folder}: dataset {name}: the shrinkage control is fitted in another way than in '
-                                f'{other.folder}; evaluate all with the same --control and --fit_on')
+                                f'{controlled.folder}; evaluate all with the same --control and --fit_on')
 
 
 def _fit(one: Evaluation) -> Any:

@@ -107,6 +107,20 @@ def test_seeds_whose_shrinkage_was_fitted_in_other_ways_are_refused(measure, tmp
         compare(folders, tmp_path / 'out')
 
 
+def test_an_evaluation_without_the_control_stands_beside_one_with_it(measure, tmp_path):
+    networks = {seed: [network(tmp_path, p, seed) for p in (0, 0.3)] for seed in (0, 1, 2)}
+    plain = measure('plain', networks[0])
+    controlled = measure('controlled', networks[1], control=Control(('halves',)))
+    for place, folders in enumerate(([plain, controlled], [controlled, plain])):
+        folder, text = compare(folders, tmp_path / f'out{place}')
+        seeds = {row['method']: row['seeds'] for row in rows(folder.path / 'gains.csv')}
+        assert (seeds['p = 0.3'], seeds['p = 0, shrunk'], seeds['p = 0.3, beyond shrinkage']) == ('2', '1', '1')
+        assert text.endswith(f'not there: the shrinkage control in {plain}')
+    other = measure('other', networks[2], control=Control(('halves',), 0.5))
+    with pytest.raises(UserError, match='other: dataset mine: .* fitted in another way than in .*controlled;'):
+        compare([plain, controlled, other], tmp_path / 'out')
+
+
 def test_a_metric_without_a_better_has_no_gain(measure, tmp_path):
     both = [network(tmp_path, p, 0) for p in (0, 0.3)]
     folder, _ = compare([measure('both', both, metrics=('psnr', 'gradient'))], tmp_path / 'out')
