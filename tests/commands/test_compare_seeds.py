@@ -117,7 +117,7 @@ def test_an_evaluation_without_the_control_stands_beside_one_with_it(measure, tm
         assert (seeds['p = 0.3'], seeds['p = 0, shrunk'], seeds['p = 0.3, beyond shrinkage']) == ('2', '1', '1')
         assert text.endswith(f'not there: the shrinkage control in {plain}')
     other = measure('other', networks[2], control=Control(('halves',), 0.5))
-    with pytest.raises(UserError, match='other: dataset mine: .* fitted in another way than in .*controlled;'):
+    with pytest.raises(UserError, match=r'other: dataset mine: .* fitted in another way than in .*controlled;'):
         compare([plain, controlled, other], tmp_path / 'out')
 
 
