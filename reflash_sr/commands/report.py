@@ -29,7 +29,7 @@ from reflash_sr.data.images.read_image import image_size
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC, baselines_of, describe
-from reflash_sr.evaluation.fit_shrinkage import HALVES, Control, Fit
+from reflash_sr.evaluation.fit_shrinkage import CONTROL, HALVES, Control, Fit
 from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.files import relative
@@ -137,7 +137,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
                                sample=_sample(photographs, plan.samples, networks),
                                perplexity=max(1, min(30, plan.samples)))
     how = Settings(METRICS, seed=plan.seed, amp=plan.amp)
-    control = None if plan.fit_on == (HALVES,) and len(sets[0]) < 2 else Control(plan.fit_on)
+    control = None if plan.fit_on == (HALVES,) and len(sets[0]) < 2 else Control.parse(CONTROL, plan.fit_on)
     fit = None if control is None else Fit(control, networks, sets, how)
     if fit is not None:
         fit.check()

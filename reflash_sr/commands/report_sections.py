@@ -61,6 +61,8 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
             "Shrunk: the network's result drawn towards interpolation by the α that is best on other images. It asks "
             'how much of a gain a single number gives, too: what is left between two shrunk networks is gained beyond '
             'shrinkage.')
+    else:
+        parts.append('Without the shrinkage control: a single image has no halves. --fit_on fits it on other images.')
     # These figures do not exist for many networks, or if no gain is finite.
     parts += [Figure(path / name, title) for name, title in FIGURES.items() if (path / name).is_file()]
     strips = sorted((path / 'strips').rglob('*.png'))

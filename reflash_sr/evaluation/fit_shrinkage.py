@@ -63,6 +63,9 @@ class Control:
         kind, colon, number = control.partition(':')
         if kind != CONTROL:
             raise UserError(f"control: '{control}' is not known; write {CONTROL}, or {CONTROL}:0.5")
+        alone = next((word for word in (SETS, HALVES) if word in (fit_on or ()) and len(fit_on or ()) > 1), None)
+        if alone is not None:
+            raise UserError(f"fit_on: '{alone}' stands alone; leave out the others (a folder of this name: ./{alone})")
         if not colon:
             return cls(tuple(fit_on or (PHOTOS,)))
         try:

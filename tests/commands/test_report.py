@@ -32,6 +32,7 @@ def test_report(networks, tmp_path, monkeypatch):
     assert re.search(r'<td>\d+\.\d\d\n[+-]\d\.\d\d\n\[', text), 'a gain stands below its value: the table stays narrow'
     assert 'dropped: differs from plain in dropout; whether in more is not recorded.' in text
     assert 'dropped, shrunk ' in text and 'PSNR over the share' in text, 'the control of each gain'
+    assert 'no halves' not in text
     assert text.count('data:image/png;base64,') >= 7
     monkeypatch.setattr(ablation_run, 'run', lambda *args, **kwargs: pytest.fail('is there already'))
     assert report_run.run(plan, networks, tmp_path / 'out').read_text(encoding='utf-8') == text
@@ -51,7 +52,8 @@ def test_the_command_line(networks, capsys):
 def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
     for change, wanted in (({'fit_on': ('photos:val',)}, 'the same image'),
                            ({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
-                           ({'limit': 0}, '--limit: 0')):
+                           ({'limit': 0}, '--limit: 0'),
+                           ({'fit_on': ('sets', 'halves')}, "'sets' stands alone")):
         plan = report_run.Plan('photos:val', **{'samples': 4, **change})
         with pytest.raises(UserError, match=wanted):
             report_run.run(plan, networks, tmp_path / 'out')
@@ -84,3 +86,4 @@ def test_flat_images(networks, tmp_path):
     text = report_run.run(plan, networks, tmp_path / 'out').read_text(encoding='utf-8')
     assert 'nan' not in text.split('<img')[0].lower()
     assert '–' in text
+    assert 'a single image has no halves' in text, 'no control, and the page says why'

@@ -139,6 +139,8 @@ def test_by_hand_nothing_is_fitted(network, tmp_path):
     ('shrink:half', None, 'from 0 to 2'),
     ('shrink:0.5', ['sets'], 'nothing is fitted'),
     (None, ['sets'], 'give --control'),
+    ('shrink', ['sets', 'halves'], "'sets' stands alone"),
+    ('shrink', ['my photographs', 'halves'], r"'halves' stands alone; .* \(a folder of this name: ./halves\)"),
 ])
 def test_what_is_asked_for(text, fit_on, message):
     with pytest.raises(UserError, match=message):
