@@ -13,6 +13,7 @@ import torch
 from reflash_sr.errors import UserError
 from reflash_sr.weights.bundled import real_path
 from reflash_sr.weights.choose_weights import choose
+from reflash_sr.weights.families import other_options
 from reflash_sr.weights.file_formats import KEYS, load_file, save, suffix_of
 from reflash_sr.weights.key_names import other_layout, plain_names
 
@@ -129,7 +130,10 @@ def check_fit(net: torch.nn.Module, weights: Weights, shown: int = 6, strict: bo
     if other := other_layout(weights.state_dict):
         raise UserError(f'{where}: {other}; pip install -e ".[models]" adds the networks of other projects')
     more = f' and {len(found) - shown} more' if len(found) > shown else ''
-    raise UserError(f'{where}: {", ".join(found[:shown])}{more}; give the weights of this network, or change network_g')
+    shapes = ({name: tuple(value.shape) for name, value in state.items()} for state in (own, weights.state_dict))
+    held = other_options(*shapes)
+    remedy = f'{held}: write that under network_g, or give' if held else 'change network_g, or give'
+    raise UserError(f'{where}: {", ".join(found[:shown])}{more}; {remedy} the weights of this network')
 
 
 def load_into(net: torch.nn.Module, weights: Weights, strict: bool = True) -> tuple[list[str], list[str]]:
