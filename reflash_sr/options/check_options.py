@@ -19,7 +19,7 @@ from reflash_sr.errors import UserError, suggest
 from reflash_sr.options import known_keys, real_esrgan
 from reflash_sr.options.author_networks import describe_change, translate_network
 from reflash_sr.options.known_keys import BASICSR_SCHEDULERS, SCHEDULERS
-from reflash_sr.options.option_file import settle_schedule
+from reflash_sr.options.option_file import TOTAL_ITER, settle_schedule
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.options.value_rules import ANY, COLOR, SECTION, Rule
 
@@ -186,6 +186,11 @@ def _check_train(train: dict[str, Any], model: type) -> None:
         raise UserError(f"train: scheduler: type: {model.__name__} knows only {', '.join(BASICSR_SCHEDULERS)}; for "
                         f'{name} of torch, write model_type: ReflashSRModel')
     cls = _check_class(scheduler, SCHEDULERS, 'train: scheduler', without={'optimizer', 'last_epoch'})
+    arguments = inspect.signature(cls).parameters
+    for key in [key for key, value in scheduler.items() if isinstance(value, str) and key != 'type']:
+        if not isinstance(arguments[key].default, str):
+            raise UserError(f'train: scheduler: {key}: must be a number, or the word {TOTAL_ITER}, not '
+                            f'{scheduler[key]!r}')
     if cls is SCHEDULERS['CosineAnnealingRestartLR'] and sum(scheduler.get('periods', [])) < train['total_iter']:
         raise UserError(f"train: scheduler: periods: {scheduler.get('periods')} end before total_iter, "
                         f"{train['total_iter']}; their sum must reach it, as that of [total_iter] always does")

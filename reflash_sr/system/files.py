@@ -87,7 +87,8 @@ def check_regular(path: str | os.PathLike, what: str) -> None:
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         reason = 'a link to nothing' if os.path.islink(path) else (getattr(error, 'strerror', None) or error)
-        raise UserError(f'{path}: no such {what} ({reason}); look at the path') from error
+        seed = "; only a study's file fills in {seed}, with the seed of a cell" if re.search('{.*}', str(path)) else ''
+        raise UserError(f'{path}: no such {what} ({reason}); look at the path{seed}') from error
     if not stat.S_ISREG(mode):
         kind = 'a folder' if stat.S_ISDIR(mode) else 'a pipe, a socket or a device'
         raise UserError(f'{path}: is {kind}, not the {what}; name a file')

@@ -112,6 +112,8 @@ def test_shipped_files_say_why(path):
      {'periods': [2, 6], 'restart_weights': [1, 1]}),
     ({'type': 'MultiStepLR', 'milestones': ['total_iter'], 'gamma': 0.5}, {'milestones': [6], 'gamma': 0.5}),
     ({'type': 'CosineAnnealingLR', 'T_max': 'total_iter'}, {'T_max': 6}),
+    ({'type': 'OneCycleLR', 'max_lr': 1e-3, 'total_steps': 'total_iter', 'anneal_strategy': 'linear'},
+     {'max_lr': 1e-3, 'total_steps': 6, 'anneal_strategy': 'linear'}),
     ({'type': 'PolynomialLR', 'total_iters': 'total_iter', 'power': 2}, {'total_iters': 6, 'power': 2}),
 ])
 def test_the_word_total_iter_is_the_number_in_every_schedule(training_options, scheduler, settled):
@@ -144,6 +146,8 @@ def test_force_yml_may_write_the_word_for_a_number(training_options):
 
 
 BAD = [
+    ('misspelt word alone', ('train', 'scheduler'), {'type': 'CosineAnnealingLR', 'T_max': 'total_it'},
+     "train: scheduler: T_max: must be a number, or the word total_iter, not 'total_it'"),
     ('misspelt word', ('train', 'scheduler', 'periods'), ['totl_iter'], 'train: scheduler: periods: must be a list of'),
     ('itself', ('train', 'total_iter'), 'total_iter', "train: total_iter: must be a whole number above 0, not 'total_"),
     ('totl_iter', ('train', 'totl_iter'), 3, "train: totl_iter: is not a known key; did you mean 'total_iter'"),

@@ -96,7 +96,10 @@ def test_damaged_and_missing_files_are_named(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(UserError, match=r'x\.pth: is damaged: its end is cut off'):
         weights.load_weights(path)
-    with pytest.raises(UserError, match=r'gone\.pth: no such weights file'):
+    for braces in ('{seed}', '{Seed}', '{}'):
+        with pytest.raises(UserError, match=r"look at the path; only a study's file fills in \{seed\}, "):
+            weights.load_weights(tmp_path / f'seed{braces}.pth')
+    with pytest.raises(UserError, match=r'gone\.pth: no such weights file .*; look at the path$'):
         weights.load_weights(tmp_path / 'gone.pth')
 
 
