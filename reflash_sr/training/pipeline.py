@@ -19,7 +19,7 @@ from reflash_sr.system.files import relative
 from reflash_sr.system.workers import named_ends
 from reflash_sr.training.check_workers import FEWER, OPTION
 from reflash_sr.training.loggers import start_wandb
-from reflash_sr.training.prefetch import PrefetchGenerator
+from reflash_sr.training.prefetch import CUDAPrefetcher, PrefetchGenerator
 from reflash_sr.training.progress import open_log
 from reflash_sr.training.run import Run
 from reflash_sr.weights.state_dict import suffix_of
@@ -55,6 +55,7 @@ def train(opt_file: str, launcher: str = 'none', auto_resume: bool = False, debu
             build_model=run.build_model,
             init_wandb_logger=start_wandb,
             get_root_logger=open_log,
+            CUDAPrefetcher=CUDAPrefetcher,
             MessageLogger=run.message_logger), replaced(BaseModel, load_network=load_network), \
             replaced(prefetch_dataloader, PrefetchGenerator=PrefetchGenerator), run.cleanup, \
             processes.named_losses(), several_validation_sets():
