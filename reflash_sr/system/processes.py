@@ -85,17 +85,29 @@ def gather(found: Found) -> list[Found]:
 
 
 def on_rank_0(work: Callable[[], Found]) -> Found:
-    """Call ``work`` on rank 0 alone; its result is returned, or its ``UserError`` raised, on every rank."""
-    outcome: list = [None]
+    """Call ``work`` on rank 0 alone; its result is returned, or its error raised, on every rank.
+
+    Raises:
+        UserError: As ``work`` does.
+        RunError: On the other ranks, for an error of any other class.
+    """
+    outcome: list = [None, None]  # result, error
+    unforeseen: Exception | None = None
     if rank() == 0:
         try:
-            outcome = [work()]
+            outcome[0] = work()
         except UserError as error:
-            outcome = [error]
+            outcome[1] = error
+        except Exception as error:
+            unforeseen = error
+            what = f'{type(error).__name__}: {error}'
+            outcome[1] = RunError(f'process 0 of {world_size()} ended with {what}; see what it said')
     if distributed.is_initialized():
         distributed.broadcast_object_list(outcome)
-    if isinstance(outcome[0], UserError):
-        raise outcome[0]
+    if unforeseen is not None:
+        raise unforeseen
+    if outcome[1] is not None:
+        raise outcome[1]
     return outcome[0]
 
 

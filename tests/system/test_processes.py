@@ -1,13 +1,14 @@
 """Several processes of one run: same result as one, stopping together, and none that waits for a dead one."""
 
 import os
+import pickle
 import signal
 import time
 
 import pytest
 import torch
 
-from reflash_sr.errors import UserError
+from reflash_sr.errors import RunError, UserError
 from reflash_sr.system import processes
 from tests import forked
 
@@ -116,3 +117,30 @@ def test_processes_talk_over_what_their_device_has(monkeypatch, cuda, backend):
 def test_slurm_has_no_timeout(monkeypatch):
     with pytest.raises(UserError, match='dist_params: timeout: is for --launcher pytorch alone'):
         processes.start('slurm', timeout=5)
+
+
+@pytest.mark.parametrize(('error', 'of_others'), [
+    (UserError('no such file'), (UserError, 'no such file')),
+    (OSError(30, 'Read-only file system'), (RunError, 'process 0 of 2 ended with OSError: .* Read-only file')),
+    (TypeError('x'), (RunError, 'process 0 of 2 ended with TypeError: x; see')),
+])
+def test_no_process_waits_for_a_first_one_that_failed(monkeypatch, error, of_others):
+    """An error of any class reaches all; the first process keeps its own."""
+    sent = []
+    monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found: sent.append([*found]))
+    monkeypatch.setattr(processes, 'world_size', lambda: 2)
+
+    def work():
+        raise error
+
+    monkeypatch.setattr(processes, 'rank', lambda: 0)
+    with pytest.raises(type(error)) as caught:
+        processes.on_rank_0(work)
+    assert caught.value is error
+    monkeypatch.setattr(processes, 'rank', lambda: 1)
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found: found.__setitem__(
+        slice(None), pickle.loads(pickle.dumps(sent[0]))))
+    kind, text = of_others
+    with pytest.raises(kind, match=text):
+        processes.on_rank_0(work)
