@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -21,13 +22,15 @@ from reflash_sr.options.registry import load_plugins
 from reflash_sr.studies import grid as study
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.locks import lock
+from reflash_sr.system.signals import Stopped
 from reflash_sr.training import pipeline
 
-# Parameters of submitit. SLURM stops jobs after timeout_min and requeues them (CellJob.checkpoint); local jobs have no
-# practical limit.
+# Parameters of submitit. SLURM stops jobs after timeout_min and requeues them; local jobs have no practical limit.
 DEFAULTS = {'timeout_min': 60 * 24, 'name': 'study'}
 FIXED = {'local': {'timeout_min': 60 * 24 * 365}}
 REQUEUES = 1000
+# Signals on which submitit requeues a job; it chooses one of them.
+REQUEUING = [getattr(signal, name) for name in ('SIGUSR1', 'SIGUSR2') if hasattr(signal, name)]
 
 
 @dataclass
@@ -54,7 +57,10 @@ class CellJob:
                 state = study.status(self.cell)
                 if state != 'finished':
                     load_plugins()
-                    pipeline.train(write_options(self.cell, self.folder), auto_resume=state == 'begun')
+                    with _saved_first():
+                        pipeline.train(write_options(self.cell, self.folder), auto_resume=state == 'begun')
+        except Stopped as stopped:
+            return f'was stopped by {stopped} and is saved; start the study again to continue'
         except UserError as error:
             return str(error)
         except Exception as error:
@@ -63,9 +69,39 @@ class CellJob:
         return None
 
     def checkpoint(self) -> Any:
-        """Requeue the same job when its time on SLURM is over; it then continues the training."""
+        """The job that continues the training, for submitit to requeue after :func:`_saved_first`."""
         from submitit.helpers import DelayedSubmission
         return DelayedSubmission(self)
+
+
+@contextlib.contextmanager
+def _saved_first() -> Iterator[None]:
+    """Inside the ``with``, the signals of a cluster let a training save itself before it ends.
+
+    Left alone, submitit ignores SIGTERM (``scancel``), and on SIGUSR1 or SIGUSR2 (preemption, the end of the time) it
+    requeues the job at once: either way, all since the last checkpoint is lost. Here, SIGTERM stops the training as in
+    ``basicsr train``, and so does the other signal; then submitit requeues the job.
+    """
+    requeue = {number: handler for number in REQUEUING if callable(handler := signal.getsignal(number))}
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # there is nothing to save yet
+            requeue[number](number, frame)
+        received.append(number)
+        signal.raise_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in requeue}
+    before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # for StopSignals
+    try:
+        yield
+    except Stopped:
+        if received:
+            requeue[received[0]](received[0], None)
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(cells: Sequence[study.Cell], folder: Path, engine: str, at_once: int,

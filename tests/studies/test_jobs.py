@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reflash_sr.errors import UserError
+from reflash_sr.studies import grid
 from reflash_sr.studies import jobs as study_jobs
 from tests.studies.test_grid import table
 
@@ -68,6 +69,39 @@ def test_kill_and_continue_with_a_cell_that_fails(study_file, training_options):
     logs = [path.read_text(encoding='utf-8') for path in sorted(good.glob('train_*.log'))]
     assert len(logs) == 2
     assert 'Resuming training' in logs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('number', 'said'), [
+    (signal.SIGUSR2, None),  # of submitit: it requeues the job
+    (signal.SIGTERM, 'was stopped by SIGTERM and is saved; start the study again to continue'),  # of scancel
+])
+def test_a_job_that_is_stopped_is_saved_first(study_file, training_options, number, said):
+    """Neither signal costs an iteration, however seldom checkpoints are."""
+    pytest.importorskip('submitit')
+    total = 400
+    train = {**training_options['train'], 'total_iter': total}
+    train['scheduler'] = {**train['scheduler'], 'periods': [total]}
+    study_file({'dropout_p': [0.5]}, {'with_p0': False}, train=train,
+               val={**training_options['val'], 'val_freq': total},
+               logger={'print_freq': 1, 'save_checkpoint_freq': total})
+    [cell] = grid.load('grid.yml', 1).cells
+    job = study_jobs.make_executor(Path('results/tiny'), 'local', 1, {}).submit(
+        study_jobs.CellJob(cell, Path('results/tiny'), {'OMP_NUM_THREADS': '1'}, wait=True))
+    experiment, deadline = Path('experiments', cell.experiment), time.monotonic() + 300
+    while not any('iter 3/' in path.read_text(encoding='utf-8') for path in experiment.glob('train_*.log')):
+        assert time.monotonic() < deadline, job.stderr()
+        time.sleep(0.01)
+    [task] = Path(f'/proc/{job.job_id}/task/{job.job_id}/children').read_text().split()
+    os.kill(int(task), number)
+    assert job.result() == said, job.stderr()
+    states = sorted(int(path.stem) for path in experiment.glob('training_states/*.state'))
+    assert 3 <= states[0] < total
+    logs = [path.read_text(encoding='utf-8') for path in sorted(experiment.glob('train_*.log'))]
+    assert f'after iteration {states[0]:,}, which is saved' in logs[0]
+    if said is None:
+        assert f'iter: {states[0]}.' in logs[1]
+        assert states[-1] == total
 
 
 SLURM = {  # runs the jobs of an array at once, as a cluster would
