@@ -7,11 +7,11 @@
 
 A network is the path of a weights file, ``'bundled:NAME'`` for one that the package carries, or a result of
 :func:`open_network`. Several networks are a list, or a dict from label to network; all must have the same scale, except
-for :func:`clusters`. An image is a path or a (H, W, 3)
-uint8 RGB array, also for networks of Y or RGBA (:mod:`reflash_sr.data.images.channels`). A folder of images may also be
-``'photos:train'`` or ``'photos:val'``, photographs inside installed packages. ``device``, on which a function runs, is
-``'auto'``, ``'cpu'``, ``'cuda'`` or ``'mps'``. All functions raise ``UserError``, a ``ValueError`` that says what is
-wrong and what to do.
+for :func:`clusters`. An image is a path or a (H, W, 3) uint8 RGB array, also for networks of Y or RGBA
+(:mod:`reflash_sr.data.images.channels`). A folder of images may also be ``'photos:train'`` or ``'photos:val'``,
+photographs inside installed packages. ``device``, on which a function runs, is ``'auto'``, ``'cpu'``, ``'cuda'`` or
+``'mps'``; a GPU computes without TF32. All functions raise ``UserError``, a ``ValueError`` that says what is wrong and
+what to do.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from reflash_sr.evaluation.fit_shrinkage import Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks
 from reflash_sr.evaluation.shrunk_rows import without_moments
 from reflash_sr.evaluation.tiled_inference import Restorer, to_tensor
-from reflash_sr.system.devices import select_device
+from reflash_sr.system.devices import exact_float32, select_device
 from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
 
 __all__ = ['ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale']
@@ -86,6 +86,7 @@ def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0
     return test_degradations.degrade(np.ascontiguousarray(image), degradation, scale, rng)
 
 
+@exact_float32()
 def upscale(network: Network, image: Image, tile: int | None = None, device: str = 'auto') -> np.ndarray:
     """Upscale an LQ image, (H, W, 3), to (H · scale, W · scale, 3) uint8 RGB.
 
@@ -98,6 +99,7 @@ def upscale(network: Network, image: Image, tile: int | None = None, device: str
         return restorer.restore(pixels)
 
 
+@exact_float32()
 def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str | Sequence[str] = 'all',
              metrics: str | Sequence[str] = 'psnr', crop_border: int = 4, y_channel: bool = False, seed: int = 0,
              lq: str | os.PathLike | None = None, device: str = 'auto', control: str | None = None,
@@ -143,6 +145,7 @@ def evaluate(networks: Networks, gt: Image | Sequence[Image], degradations: str 
         return pd.DataFrame(without_moments(measure_networks(opened, datasets, settings, where, rows=rows)))
 
 
+@exact_float32()
 def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Sequence[str] = 'last',
            orders: str | Sequence[str] = (), random_orders: int = 3, degradation: str = 'clean', crop: int | None = 64,
            limit: int | None = None, seed: int = 0, device: str = 'auto') -> pd.DataFrame:
@@ -179,6 +182,7 @@ def ablate(networks: Networks, images: Image | Sequence[Image], layers: str | Se
     return pd.concat(tables, ignore_index=True)
 
 
+@exact_float32()
 def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last',
              device: str = 'auto') -> dict[str, Saliency]:
     """Compute a saliency map per channel of a layer (paper Sec. 6.1, Fig. 6 and 7).
@@ -198,6 +202,7 @@ def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last
         return channel_saliency(opened.net, to_channels(to_tensor(pixels), opened.channels).to(where), names)
 
 
+@exact_float32()
 def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', degradations: Sequence[str] = FIVE,
              layer: str | None = None, samples: int = 100, sample: int = 128, pca: int = 50, perplexity: float = 30,
              tsne_seeds: int = 5, seed: int = 0, device: str = 'auto') -> dict[str, Clusters]:

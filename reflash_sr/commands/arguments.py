@@ -16,7 +16,7 @@ from reflash_sr.commands.network_names import short_names
 from reflash_sr.errors import UserError
 from reflash_sr.options import option_file as options
 from reflash_sr.system import processes
-from reflash_sr.system.devices import NAMES, bf16_warning, keep_freed_memory, select_device
+from reflash_sr.system.devices import NAMES, allow_tf32, bf16_warning, keep_freed_memory, select_device
 from reflash_sr.weights.network_from_file import TrainedNetwork, build_network, open_network
 from reflash_sr.weights.state_dict import Weights, load_into
 
@@ -56,8 +56,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None
 
 
 def add_device_arguments(parser: argparse.ArgumentParser, amp: bool = True) -> None:
-    """Add ``--device --amp``."""
+    """Add ``--device --allow_tf32 --amp``."""
     parser.add_argument('--device', choices=NAMES, default='auto', help='default: a GPU if there is one')
+    parser.add_argument('--allow_tf32', action='store_true',
+                        help='on a GPU: faster convolutions of 10 instead of 23 bits; default: exact float32')
     if amp:
         parser.add_argument('--amp', choices=['bf16'],
                             help='mixed precision; faster on GPUs and on CPUs with bfloat16 instructions')
@@ -178,8 +180,9 @@ def pairs_of(entries: Sequence[str], labels: Set[str], option: str) -> dict[str,
 
 
 def open_device(args: argparse.Namespace) -> torch.device:
-    """Choose the device. On a CPU, the process keeps freed memory, which is faster."""
+    """Choose the device. On a CPU, the process keeps freed memory, which is faster; on a GPU, float32 is exact."""
     device = select_device({'device': args.device, 'dist': torch.distributed.is_initialized()})
+    allow_tf32(args.allow_tf32)
     if device.type == 'cpu':
         keep_freed_memory()
     warning = bf16_warning(device) if getattr(args, 'amp', None) else None

@@ -31,6 +31,7 @@ _APART = {
 _NOT_RECORDED = re.compile(r'train:accumulate|datasets:train:(name|phase|scale|manual_seed|batch_size_per_gpu|'
                            r'dataroot\w*|meta_info\w*|filename_tmpl|io_backend|pairs_cache)(:.+)?')
 _TRAIN = {'ema_decay': 0, 'warmup_iter': -1}  # defaults of BasicSR's models
+_TOP = {'allow_tf32': True}  # defaults at the top
 _LENGTH = 'train:total_iter'  # changes no weights of a run that goes on after its end
 _START, _UNTIL = 'path:', 'until '  # of keys: with which weights it began; what was changed on the way
 _SHOWN, _LETTERS = 4, 32  # differences in a message, letters of a value
@@ -50,7 +51,7 @@ def training_record(opt: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
         which training began, ``path:pretrain_network_g`` is the SHA-256 of their file.
     """
     data = opt['datasets']['train']
-    sections = {key: value for key, value in opt.items() if key not in _APART}
+    sections = {key: value for key, value in opt.items() if key not in _APART and (key, value) not in _TOP.items()}
     sections['train'] = {**_TRAIN, **_given(opt['train'])}
     sections['datasets'] = {'train': {**getattr(_class_of(data['type']), 'DEFAULTS', {}), **_given(data),
                                       'total_batch_size': data['batch_size_per_gpu'] * opt['world_size']}}

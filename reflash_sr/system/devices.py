@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -40,11 +41,39 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
     return torch.device(name)
 
 
+def allow_tf32(allowed: bool) -> None:
+    """Choose whether a GPU computes float32 convolutions in TF32, of 10 bits, as PyTorch does, or nothing."""
+    torch.backends.cudnn.allow_tf32 = allowed
+    if not allowed:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def uses_tf32() -> str | None:
+    """In which float32 operations a GPU of this process uses TF32; None without CUDA."""
+    if not torch.cuda.is_available():
+        return None
+    found = {'convolutions': torch.backends.cudnn.allow_tf32, 'matrix products': torch.backends.cuda.matmul.allow_tf32}
+    return ', '.join(name for name, allowed in found.items() if allowed) or 'nowhere'
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """No TF32 inside the ``with``; at its end, the settings are what they were."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    allow_tf32(False)
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def describe(device: torch.device) -> str:
-    """Describe a device for a log: name of the GPU, or number of CPU threads."""
+    """Describe a device for a log: name of the GPU and its use of TF32, or number of CPU threads."""
     if device.type == 'cpu':
         return f'CPU, {torch.get_num_threads()} threads'
-    return f'{torch.cuda.get_device_name(device)} ({device})' if device.type == 'cuda' else str(device)
+    if device.type != 'cuda':
+        return str(device)
+    return f'{torch.cuda.get_device_name(device)} ({device}), TF32: {uses_tf32()}'
 
 
 def keep_rng(device: torch.device | str = 'cpu') -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.errors import RunError, UserError
+from reflash_sr.system.devices import uses_tf32
 from reflash_sr.system.files import atomic_write, relative
 
 SUMMARY = 'summary.json'
@@ -141,8 +142,8 @@ def _other_labels(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that results depend on; None for a package that is not installed."""
-    found: dict[str, str | None] = {'python': platform.python_version()}
+    """What results depend on: versions of Python and of packages, None for one that is not installed; TF32 of a GPU."""
+    found: dict[str, str | None] = {'python': platform.python_version(), 'tf32': uses_tf32()}
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -32,7 +32,7 @@ from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.options.training_record import continued_record, training_record
 from reflash_sr.system import processes
-from reflash_sr.system.devices import describe, keep_freed_memory, select_device
+from reflash_sr.system.devices import allow_tf32, describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.training import preflight, resume
 from reflash_sr.training.base_network import describe_bases
@@ -231,6 +231,7 @@ class Run:
             device = torch.device('cpu')  # BasicSR's models support only CUDA and the CPU
         opt['device'] = device.type
         opt['num_gpu'] = int(device.type == 'cuda')
+        allow_tf32(opt.get('allow_tf32', True))
         if device.type == 'cpu':
             keep_freed_memory()
         train = opt['datasets'].get('train', {})

@@ -5,9 +5,10 @@ import argparse
 import pytest
 import torch
 
-from reflash_sr.commands.arguments import add_network_arguments, open_network_of
+from reflash_sr.commands.arguments import add_device_arguments, add_network_arguments, open_device, open_network_of
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.mc_dropout import has_dropout
+from reflash_sr.system.devices import allow_tf32, exact_float32
 from reflash_sr.weights.network_from_file import build_network
 from tests.conftest import TINY_NETWORK
 
@@ -84,3 +85,13 @@ def test_any_key_of_a_file_may_be_named(tmp_path):
         opened(tmp_path / 'w.pth', '--param_key', 'prams')
     with pytest.raises(UserError, match='--param_key: both is for tools that compare networks; name one key'):
         opened(tmp_path / 'w.pth', '--param_key', 'both')
+
+
+@pytest.mark.parametrize(('given', 'allowed'), [([], False), (['--allow_tf32'], True)])
+def test_float32_is_exact_unless_asked(given, allowed):
+    parser = argparse.ArgumentParser()
+    add_device_arguments(parser)
+    with exact_float32():
+        allow_tf32(not allowed)
+        open_device(parser.parse_args(['--device', 'cpu', *given]))
+        assert torch.backends.cudnn.allow_tf32 is allowed

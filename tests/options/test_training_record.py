@@ -58,6 +58,7 @@ def short(training_options):
     'datasets:train:color=~', 'datasets:train:jpeg_range=[30, 95]', 'train:optim_g:betas=[0.9, 0.999]',
     'train:optim_g:weight_decay=0', 'train:pixel_opt:reduction=mean', 'train:perceptual_opt=~', 'train:warmup_iter=-1',
     'train:total_iter=6.0', 'train:accumulate=2', 'train:detect_anomaly=true', 'network_g:dropout_p=0.1', 'amp=~',
+    'allow_tf32=true',
     'path={pretrain_network_g: ~, param_key_g: params}', 'datasets:train:meta_info=~'])
 def test_what_changes_no_training_changes_no_record(training_options, change):
     assert record(training_options, change) == record(training_options)
@@ -69,6 +70,7 @@ def test_what_changes_no_training_changes_no_record(training_options, change):
     ('datasets:train:total_batch_size=4', 'datasets:train:total_batch_size', (2, 4)),
     ('train:optim_g:lr=2e-4', 'train:optim_g:lr', (1e-3, 2e-4)),
     ('train:grad_clip=0.5', 'train:grad_clip', (None, 0.5)), ('amp=bf16', 'amp', (None, 'bf16')),
+    ('allow_tf32=false', 'allow_tf32', (None, False)),
     ('train:ema_decay=0.95', 'train:ema_decay', (0.9, 0.95)), ('train:total_iter=4', 'train:total_iter', (6, 4)),
     ('train:pixel_opt:type=MSELoss', 'train:pixel_opt:type', ('L1Loss', 'MSELoss'))])
 def test_what_changes_the_training_is_named_with_both_values(training_options, change, key, values):

@@ -50,8 +50,36 @@ def test_devices_that_are_not_there(options, message, monkeypatch):
 def test_a_device_in_words(monkeypatch):
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
     monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: f'Card {device.index}')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     said = [devices.describe(torch.device(name)) for name in ('cpu', 'cuda:1', 'mps')]
-    assert said == ['CPU, 3 threads', 'Card 1 (cuda:1)', 'mps']
+    assert said == ['CPU, 3 threads', 'Card 1 (cuda:1), TF32: convolutions', 'mps']
+
+
+def test_float32_is_what_it_is_said_to_be(monkeypatch):
+    assert devices.uses_tf32() == ('convolutions' if torch.cuda.is_available() else None)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    with devices.exact_float32():
+        assert devices.uses_tf32() == 'nowhere'
+        assert not torch.backends.cudnn.allow_tf32
+        with pytest.raises(ZeroDivisionError), devices.exact_float32():
+            _ = 1 / 0
+        assert devices.uses_tf32() == 'nowhere'
+    assert devices.uses_tf32() == 'convolutions'
+
+
+@pytest.mark.gpu
+def test_tf32_makes_a_difference_on_a_gpu():
+    generator = torch.Generator().manual_seed(0)
+    image, weight = (torch.rand(shape, generator=generator) for shape in ((1, 64, 64, 64), (64, 64, 3, 3)))
+    exact = torch.nn.functional.conv2d(image.double(), weight.double())
+    errors = []
+    for allowed in (True, False):
+        with devices.exact_float32():
+            devices.allow_tf32(allowed)
+            found = torch.nn.functional.conv2d(image.cuda(), weight.cuda()).cpu()
+        errors.append(float((found - exact).abs().max() / exact.abs().max()))
+    assert errors[1] < 1e-6
+    assert errors[0] < 1e-2
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc' or not Path('/proc/self/statm').exists(),

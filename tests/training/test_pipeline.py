@@ -175,6 +175,7 @@ BAD_INPUT = {
     "what ReflashSRModel does": (['model_type=SRModel', 'train:grad_clip=1'],
                                  'train: grad_clip: SRModel does not read it; write model_type: ReflashSRModel'),
     'device': (['device=tpu'], "device: 'tpu' is not known"),
+    'TF32': (['allow_tf32=maybe'], "allow_tf32: must be true or false, not 'maybe'"),
     'batch': (['datasets:train:total_batch_size=0'], 'total_batch_size: must be a whole number, 1 to 65,536, not 0'),
 }
 
