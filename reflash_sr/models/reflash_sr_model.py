@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
+from reflash_sr.models.compiled_step import COMPILE, compiled_step
 from reflash_sr.models.load_network import load_network
 from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import follow_file
@@ -37,7 +38,8 @@ class ReflashSRModel(SRModel):
 
     Args:
         opt: A BasicSR option file, expanded. Beyond ``SRModel``'s keys: ``device`` (``auto cpu cuda mps``), ``amp``
-            (``bf16`` trains in mixed precision; weights and loss stay float32), ``channels_last``, ``compile``.
+            (``bf16`` trains in mixed precision; weights and loss stay float32), ``channels_last``, ``compile`` (the
+            training step, by ``torch.compile``: true, or one of its modes, such as ``reduce-overhead``).
             ``train: optim_g: type`` may be any optimiser of ``torch.optim``. ``train: grad_clip`` limits the norm of
             the gradient; ``accumulate: N`` processes every batch in N parts, for one optimiser step (same result, less
             memory); ``detect_anomaly`` finds the layer whose gradient is not finite, but is slow. ``logger: keep_last:
@@ -50,7 +52,8 @@ class ReflashSRModel(SRModel):
             None if that is not known.
     """
 
-    OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': BOOL}
+    OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL,
+               'compile': COMPILE}
 
     def __init__(self, opt: dict[str, Any]):
         self._memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format
@@ -72,8 +75,6 @@ class ReflashSRModel(SRModel):
         """Move a network to the device of the options, and wrap it for several processes."""
         self.device = select_device(self.opt)
         net = arrange(net.to(self.device), self._memory_format)
-        if self.opt.get('compile'):
-            net.compile()
         if not self.opt['dist']:
             return net
         unused = self.opt.get('find_unused_parameters', False)
@@ -89,6 +90,7 @@ class ReflashSRModel(SRModel):
             arrange(self.net_g_ema, self._memory_format)
             self._complete_ema()
         self._guard = LossGuard(remembered=max(self.opt['logger'].get('print_freq', 100), 1))
+        self._net_of_step = compiled_step(self.net_g, self.opt.get('compile'))
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Build any optimiser of ``torch.optim`` by its name.
@@ -163,7 +165,7 @@ class ReflashSRModel(SRModel):
             last = i == len(batches) or not self.opt['dist']  # processes exchange gradients once
             with nullcontext() if last else self.net_g.no_sync():
                 with torch.autocast(self.device.type, torch.bfloat16) if self.opt.get('amp') else nullcontext():
-                    self.output = self.net_g(lq)
+                    self.output = self._net_of_step(lq)
                 losses = self._losses(self.output.to(gt.dtype), gt, len(batches))
                 whole: Any = sum(losses.values())
                 whole.backward()

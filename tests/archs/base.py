@@ -109,6 +109,8 @@ class ArchTester:
         assert list(net.state_dict()) == keys
         net.train()
         assert not torch.equal(net(self.input()), net(self.input()))
+        found = torch._dynamo.explain(self.build(dropout_p=0.7).train())(self.input())
+        assert (found.graph_count, found.graph_break_count) == (1, 0)
 
     def test_ddp_wraps_it(self, tmp_path):
         torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
