@@ -90,7 +90,9 @@ def open_evaluation(folder: Path) -> Evaluation:
     if odd is not None:
         what = 'does not belong here' if odd not in wanted else 'occurs twice' if there[odd] > 1 else 'is missing'
         raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
-    return Evaluation(folder, settings, networks, sets, images, scores, shrunk)
+    by_hand = {one['label'] for one in summary.get('control') or () if one.get('fitted_on') is None}
+    return Evaluation(folder, settings, networks, sets, images, [one for one in scores if one.method not in by_hand],
+                      {label: row for label, row in shrunk.items() if label not in by_hand})
 
 
 def check_comparable(found: Sequence[Evaluation]) -> None:

@@ -24,6 +24,7 @@ class Method:
     note: str = ''  # for the legend, such as how long it was trained
     shrunk_from: str | None = None  # of a row of the shrinkage control: label of its network
     way: str | None = None  # of such a row: how its α was chosen
+    fitted: bool = True  # of such a row: whether its α was fitted, rather than given by hand
 
     def may_beat(self, other: Method) -> bool:
         """Whether this network has dropout and fewer parameters, and the other network has no dropout."""
@@ -150,12 +151,17 @@ def make_table(grid: Grid, methods: Sequence[Method]) -> list[Entry]:
     return entries
 
 
+def ways_of(methods: Sequence[Method]) -> list[str]:
+    """Ways of fitting α; an α that was given by hand does not say what is gained beyond shrinkage."""
+    return list(dict.fromkeys(method.way for method in methods if method.way and method.fitted))
+
+
 def beyond_shrinkage(grid: Grid, methods: Sequence[Method], metric: str, group: str, column: str, method: str,
                      reference: str | None) -> dict[str, Gain]:
     """Gain of a method over a reference with both shrunk, by the way of choosing α; empty without such rows."""
     datasets = grid.groups()[group]
     found: dict[str, Gain] = {}
-    for way in dict.fromkeys(one.way for one in methods if one.way):
+    for way in ways_of(methods):
         shrunk = {one.shrunk_from: one.label for one in methods if one.way == way}
         if method in shrunk and reference in shrunk:
             gain = grid.gain(metric, shrunk[method], shrunk[reference], datasets, grid.columns(datasets)[column])

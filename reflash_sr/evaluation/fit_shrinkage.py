@@ -140,8 +140,10 @@ class Fit:
                 mine = _content(known, place)
                 same = next((other for other in group.fitting if mine.is_same(_content(known, other))), None)
                 if same is not None:
-                    raise UserError(f'--fit_on {" ".join(self.control.fit_on)}: {_path(same)} is the same image as '
-                                    f'{_path(place)}, which is measured; fit on other images')
+                    given = ' '.join(self.control.fit_on)
+                    what = (f'{_path(same)} is measured, too' if _path(same) == _path(place) else
+                            f'{_path(same)} is the same image as {_path(place)}, which is measured')
+                    raise UserError(f'--fit_on {given}: {what}; fit on other images')
 
     def run(self, device: torch.device = CPU, observer: Observer | None = None) -> list[ShrunkRow]:
         """Fit α of every network: once for all degradations and, if a dataset has several, for each degradation.

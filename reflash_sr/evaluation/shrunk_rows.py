@@ -124,7 +124,8 @@ def shrunk_methods(rows: Iterable[ShrunkRow], methods: Iterable[Method]) -> list
     for row in rows:
         one = by_label[row.network]
         baseline = labels.get((one.baseline, row.way), one.baseline) if one.baseline else None
-        found.append(Method(row.label, one.parameters, one.dropout_p, baseline, row.note, row.network, row.way))
+        found.append(Method(row.label, one.parameters, one.dropout_p, baseline, row.note, row.network, row.way,
+                            row.fitted_on is not None))
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 from reflash_sr.evaluation.bootstrap import Gain
-from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, beyond_shrinkage
+from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, beyond_shrinkage, ways_of
 from reflash_sr.evaluation.metrics import DECIMALS, LOWER_IS_BETTER, UNITS, WITHOUT_GAIN, metric_title
 from reflash_sr.evaluation.scores import MEAN, Score
 from reflash_sr.system.files import csv_text
@@ -30,7 +30,7 @@ def table_csv(entries: Sequence[Entry], methods: Sequence[Method]) -> str:
     by_label = {method.label: method for method in methods}
     head = ('metric', 'dataset', 'method', 'parameters', 'degradation', 'value', 'images', 'baseline',
             *GAIN_COLUMNS[:3], 'beats')
-    ways = _ways(methods)
+    ways = ways_of(methods)
     return csv_text(head + _beyond_columns(ways), (
         (e.metric, e.dataset, e.method, by_label[e.method].parameters, e.degradation,
          '' if math.isnan(e.value) else f'{e.value:.6f}', e.images, by_label[e.method].baseline,
@@ -40,7 +40,7 @@ def table_csv(entries: Sequence[Entry], methods: Sequence[Method]) -> str:
 def gains_csv(gains: Sequence[tuple[str, str, str, str, str, Gain]], grid: Grid | None = None,
               methods: Sequence[Method] = ()) -> str:
     """One line for each pair of methods, dataset and degradation; with ``grid``, also the gain beyond shrinkage."""
-    ways = _ways(methods)
+    ways = ways_of(methods)
     return csv_text(('metric', 'dataset', 'degradation', 'method', 'reference', *GAIN_COLUMNS, *_beyond_columns(ways)),
                     ((*key, *_gain_numbers(gain),
                       *_beyond_numbers(beyond_shrinkage(grid, methods, *key) if grid else {}, ways))
@@ -127,10 +127,6 @@ def _gain_numbers(gain: Gain | None) -> list:
     if gain is None:
         return [''] * len(GAIN_COLUMNS)
     return [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(gain)]
-
-
-def _ways(methods: Sequence[Method]) -> list[str]:
-    return list(dict.fromkeys(method.way for method in methods if method.way))
 
 
 def _beyond_columns(ways: Sequence[str]) -> tuple[str, ...]:

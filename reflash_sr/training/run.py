@@ -169,8 +169,11 @@ class Run:
             logger.info('TensorBoard: %s', tensorboard_command(opt))
         for key, section in opt['datasets'].items():
             if key != 'train':
-                self.val_loaders.append(build_dataloader(self.datasets[key], section, sampler=None))
-                logger.info('Validation set %s: %d images.', section['name'], len(self.datasets[key]))
+                one = self.datasets[key]
+                self.val_loaders.append(build_dataloader(one, section, sampler=None))
+                kinds = len(getattr(one, 'degradations', 'x'))
+                logger.info('Validation set %s: %d images%s.', section['name'], len(one) // kinds,
+                            f' × {kinds} degradations' if kinds > 1 else '')
         batches = Batches(loader, self._start_iter, total, show=opt['rank'] == 0)
         self.cleanup.callback(batches.close)
         return batches, self.stream, self.val_loaders, 0, total
@@ -212,7 +215,7 @@ class Run:
         twins = [file.with_name(file.name.replace('train_', 'test_', 1)), file.with_name(f'test_{file.name}')]
         twin = next((twin for twin in twins if twin != file and twin.is_file()), None)
         if twin is None:
-            return f'an option file for basicsr test (options/test_*.yml are examples) with pretrain_network_g: {path}'
+            return f'reflash-sr evaluate --weights {path} --gt FOLDER --out results/{self.opt["name"]}'
         return f'basicsr test -opt {twin} --force_yml path:pretrain_network_g={path}'
 
     def _settle_device(self) -> None:

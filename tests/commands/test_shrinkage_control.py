@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import reflash_sr
+from reflash_sr.commands.compare_seeds import compare
 from reflash_sr.commands.evaluate_degradations import evaluate, main
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
@@ -216,7 +217,7 @@ def test_bad_input_is_one_line_with_status_2(image_folder, tmp_path):
         "'halve' is not known; write shrink": ['--control', 'halve'],
         'give --control shrink too': ['--fit_on', 'photos:train'],
         'no image in this folder': ['--control', 'shrink', '--fit_on', tmp_path / 'empty'],
-        'is the same image as': ['--control', 'shrink', '--fit_on', image_folder],
+        'is measured, too; fit on other images': ['--control', 'shrink', '--fit_on', image_folder],
         'is the only set of GT images; give another, or --fit_on halves': ['--control', 'shrink', '--fit_on', 'sets'],
     }
     for wanted, args in cases.items():
@@ -232,3 +233,14 @@ def test_the_command_measures_what_psnr_does_not_see(image_folder, tmp_path):
                                ('chosen', ['--control', 'shrink:0.5', '--metrics', 'ssim'], {'ssim'})):
         assert main([*arguments, *more, '--out', str(tmp_path / name)]) == 0
         assert {row['metric'] for row in read(tmp_path / name / 'table.csv')} - {'lpips'} == wanted
+
+
+def test_an_alpha_given_by_hand_is_no_gain_beyond_shrinkage(networks, image_folder, tmp_path):
+    """The α that suits one network says nothing of another that needs less of it."""
+    text = evaluate(networks, sets_of(image_folder), tmp_path / 'out', Settings(('psnr',)), control=Control((), 0.5))
+    assert 'p = 0.7, shrunk 0.50' in text
+    assert 'beyond' not in text
+    for name in ('table.csv', 'gains.csv'):
+        assert not any('beyond' in column for column in read(tmp_path / 'out' / name)[0])
+    compare([tmp_path / 'out'], tmp_path / 'gains')
+    assert {row['method'] for row in read(tmp_path / 'gains/gains.csv')} == {'p = 0.7'}
