@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -13,7 +14,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from reflash_sr.figures import style
 
-BICUBIC_COLOUR = '0.72'
+BICUBIC, BICUBIC_COLOUR = 'bicubic', '0.72'
 PANEL = 2.6  # inches: height of each further panel
 MOST_TICKS = 5  # up to this number, every measured iteration has a tick
 LABELLED = 20  # up to this number of bars in a panel, bars have numbers
@@ -71,7 +72,7 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
     """
     figure = style.new_figure(title, height=1.6 + PANEL * len(panels))
     methods = list(next(iter(panels.values())))
-    colours = _colours(methods)
+    looks = _looks(methods)
     width = 0.84 / len(methods)
     for axes, (dataset, values) in zip(style.add_panels(figure, list(panels)), panels.items()):
         everything = np.concatenate(list(values.values()))
@@ -80,14 +81,14 @@ def draw_absolute(degradations: Mapping[str, Sequence[str]], panels: Mapping[str
         low = low - 0.15 * extent
         for place, method in enumerate(methods):
             x = np.arange(len(values[method])) - 0.42 + (place + 0.5) * width
-            axes.bar(x, values[method] - low, 0.94 * width, low, color=colours[method])
+            axes.bar(x, values[method] - low, 0.94 * width, low, **looks[method])
             if len(methods) * len(values[method]) <= LABELLED:
                 for middle, value in zip(x, values[method]):
                     style.bar_label(axes, middle, value, f'{value:.{decimals}f}', size=8, gap=2)
         axes.set_ylim(low, everything.max() + 0.12 * extent)
         style.plain(axes).set_ylabel(axis)
         style.group_axis(axes, degradations[dataset])
-    handles = [Patch(color=colours[method], label=style.short(method)) for method in methods]
+    handles = [Patch(**looks[method], label=style.short(method)) for method in methods]
     style.legend_below(figure, handles, 'the axes do not begin at 0')
     style.save(figure, path)
 
@@ -109,7 +110,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         return
     panels, series = style.values_of(bars, 'panel'), style.values_of(bars, 'series')
     figure = style.new_figure(title, height=style.HEIGHT if len(panels) == 1 else 1.6 + PANEL * len(panels))
-    colours = _colours(series)
+    looks = _looks(series)
     width = 0.84 / len(series)
     several = any(len(bar.points) > 1 for bar in bars)
     for axes, panel in zip(style.add_panels(figure, panels, sharey=sharey), panels):
@@ -122,7 +123,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
             x = groups.index(bar.group) - 0.42 + (series.index(bar.series) + 0.5) * width
             low, high = (bar.mean if end is None else end for end in (bar.low, bar.high))
             error = None if bar.low is None else [[bar.mean - low], [high - bar.mean]]
-            axes.bar(x, bar.mean, 0.94 * width, color=colours[bar.series], yerr=error, ecolor='0.25', capsize=3)
+            axes.bar(x, bar.mean, 0.94 * width, **looks[bar.series], yerr=error, ecolor='0.25', capsize=3)
             if bar.points and several:
                 beside = x + np.linspace(-0.2, 0.2, len(bar.points)) * width
                 axes.plot(beside, bar.points, 'o', color='black', markersize=2.5)
@@ -133,7 +134,7 @@ def draw_gains(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: s
         axes.margins(y=0.16)
         style.plain(axes).set_ylabel(axis)
         style.group_axis(axes, groups if same else [f'{one}\n(n = {counts[one]})' for one in groups])
-    handles = [Patch(color=colours[name], label=style.short(name, 3 * style.LONGEST)) for name in series]
+    handles = [Patch(**looks[name], label=style.short(name, 3 * style.LONGEST)) for name in series]
     style.legend_below(figure, handles, note)
     style.save(figure, path)
 
@@ -142,7 +143,7 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
     """Draw gains over iterations: the mean over seeds, and a band from the smallest to the largest gain."""
     panels, series = style.values_of(curves, 'panel'), style.values_of(curves, 'series')
     figure = style.new_figure(title)
-    colours = _colours(series)
+    looks = _looks(series)
     measured = sorted({iteration for curve in curves for iteration, _ in curve.points})
     ticks = FixedLocator(measured) if len(measured) <= MOST_TICKS else MaxNLocator(4, integer=True)
     grid = style.add_panels(figure, panels, len(panels), sharey=True)
@@ -151,18 +152,35 @@ def draw_gain_curves(curves: Sequence[Curve], path: str | os.PathLike, axis: str
         for curve in (curve for curve in curves if curve.panel == panel):
             iterations = [iteration for iteration, _ in curve.points]
             low, mean, high = (np.array([kind(gains) for _, gains in curve.points]) for kind in (min, np.mean, max))
-            axes.plot(iterations, mean, 'o-', color=colours[curve.series], markersize=3.5)
-            style.band(axes, iterations, low, high, colours[curve.series])
+            line = _line(looks[curve.series])
+            axes.plot(iterations, mean, marker='o', **line, markersize=3.5)
+            style.band(axes, iterations, low, high, line['color'])
         axes.axhline(0, color='black', linewidth=1.2)
         style.iteration_axis(axes, ticks)
     grid[0].set_ylabel(axis)
     counts = {len(gains) for curve in curves for _, gains in curve.points}
     note = f'line: mean of {style.count_text(counts)} seeds, band: from the least to the largest'
     note = note if max(counts) > 1 else 'one seed'
-    style.legend_below(figure, [Line2D([], [], color=colours[name], lw=2, label=name) for name in series], note)
+    style.legend_below(figure, [Line2D([], [], **_line(looks[name]), lw=2, label=name) for name in series], note)
     style.save(figure, path)
 
 
-def _colours(names: Sequence[str]) -> dict[str, str]:
-    others = [name for name in names if name != 'bicubic']
-    return {'bicubic': BICUBIC_COLOUR, **{name: style.colour(place) for place, name in enumerate(others)}}
+def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """How to fill bars: a colour for each name; ``NAME, MORE`` has that of ``NAME`` if there is one, hatched."""
+    of = {name: max((other for other in names if name.startswith(f'{other}, ')), key=len, default=name)
+          for name in names if name != BICUBIC}
+    colours = {name: style.colour(place) for place, name in enumerate(one for one in of if of[one] == one)}
+    plain = {name: {'facecolor': colour, 'edgecolor': colour} for name, colour in colours.items()}
+    return {BICUBIC: {'facecolor': BICUBIC_COLOUR, 'edgecolor': BICUBIC_COLOUR}} | {
+        name: plain[name] if other == name else {**plain[_first(other, of)], 'facecolor': 'white', 'hatch': '/////'}
+        for name, other in of.items()}
+
+
+def _first(name: str, of: Mapping[str, str]) -> str:
+    """The name with a colour of its own: another one's, and more, has that of the other."""
+    return name if of[name] == name else _first(of[name], of)
+
+
+def _line(look: Mapping[str, Any]) -> dict[str, Any]:
+    """How to draw a line in the colour of bars; dashed where they are hatched."""
+    return {'color': look['edgecolor'], 'linestyle': '--' if 'hatch' in look else '-'}

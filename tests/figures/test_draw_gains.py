@@ -52,6 +52,18 @@ def test_bars_are_the_gains_each_series_in_its_colour(drawn):
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ['p = 0.3', 'p = 0.7']
 
 
+def test_what_is_said_of_a_series_has_its_colour(drawn):
+    names = ('p = 0.3', 'p = 0.3, beyond shrinkage')
+    draw_gains(bars(names=names), 'x.png', 'gain', 'Title', 'note')
+    looks = {patch.get_height(): (patch.get_edgecolor(), patch.get_hatch()) for patch in drawn[0].axes[0].patches}
+    assert looks[0.1][0] == looks[-0.2][0]
+    assert [looks[0.1][1] is None, looks[-0.2][1] is None] == [True, False]
+    draw_gain_curves([Curve(name, '', [(1, (0.1,)), (2, (0.2,))]) for name in names], 'x.png', 'gain', 'Title')
+    first, second = (line for line in drawn[1].axes[0].lines if len(line.get_xdata()) == 2 and line.get_marker() == 'o')
+    assert first.get_color() == second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+
+
 def test_every_seed_is_a_dot_also_one_beside_several(drawn):
     draw_gains(bars(((0.0, 0.2), (-0.2,))), 'x.png', 'gain', 'Title', 'note')
     dots = [line.get_ydata() for line in drawn[0].axes[0].lines if line.get_marker() == 'o']
