@@ -297,6 +297,7 @@ def test_small_values_do_not_become_zeros(value, text):
     ('<!-- from mine/gains/gains.md, table 9 -->', 'there is no such table'),
     ('<!-- from mine/none.md, table 1 -->', 'there is no such table'),
     ("<!-- from mine/gains/gains.md, table 1, rows with 'p = 0.9' -->", 'no row of that table'),
+    ("<!-- from mine/gains/gains.md, table 1, rows with 'images', rows without 'p = 0.3' -->", 'no row of that table'),
     ('<!-- from mine/gains/gains.md, table x -->', 'table x -->; write marks like'),
     ('  <!--from mine/gains/gains.md, table 1 -->', 'table 1 -->; write marks like'),
     ('text alone', 'holds no mark of a table'),

@@ -23,7 +23,8 @@ from reflash_sr.system.result_folder import read_summary
 
 TOOL = 'build_evidence'
 GAINS, INSIDE = 'gains', 'inside'
-MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')? -->\n"
+MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')?"
+                  r"(?:, rows without '(?P<others>[^']+)')? -->\n"
                   r'(?:\n+(?:\*[^*\n]+\*\n\n)?(?:\|.*\n)+)?')  # with the present caption and table
 BEGINS = re.compile(r'\s*<!--\s*from\b')
 TABLE = re.compile(r'(?:^(?P<caption>[^|\n]+)\n\n)?(?P<table>(?:^\|.*\n)+)', re.MULTILINE)
@@ -32,8 +33,9 @@ TABLE = re.compile(r'(?:^(?P<caption>[^|\n]+)\n\n)?(?P<table>(?:^\|.*\n)+)', re.
 def build(page: str | os.PathLike) -> tuple[list[Path], list[str]]:
     """Compare the evaluations of each study again, gather its results in ``inside``, and fill the page's tables.
 
-    A table of the page is below a line such as ``<!-- from usm/gains/gains.md, table 1, rows with 'mean of' -->``, with
-    its caption: the line above it in its file. Nothing is replaced until everything is computed.
+    A table of the page is below a line such as ``<!-- from usm/gains/gains.md, table 1, rows with 'mean of' -->`` (or
+    ``rows without``, or both), with its caption: the line above it in its file. Nothing is replaced until everything is
+    computed.
 
     Args:
         page: Markdown file.
@@ -122,7 +124,7 @@ def _filled(match: re.Match, new: Mapping[str, Path], page: Path) -> str:
         raise UserError(f'{page}: {mark}: there is no such table below {relative(folder)}; name an existing one'
                         ) from error
     head, line, *rows = table.splitlines()
-    rows = [row for row in rows if (match['rows'] or '') in row]
+    rows = [row for row in rows if (match['rows'] or '') in row and not (match['others'] and match['others'] in row)]
     if not rows:
         raise UserError(f'{page}: {mark}: no row of that table holds these words')
     return '\n'.join([mark, '', *([f'*{caption}*', ''] if caption else []), head, line, *rows]) + '\n'
