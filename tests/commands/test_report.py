@@ -50,7 +50,7 @@ def test_the_command_line(networks, capsys):
 
 
 def test_mistakes_are_found_before_anything_is_written(networks, tmp_path):
-    for change, wanted in (({'fit_on': ('photos:val',)}, 'the same image'),
+    for change, wanted in (({'fit_on': ('photos:val',)}, 'is measured, too'),
                            ({'samples': 1}, '--samples: 1; give 2'), ({'layers': ('B9',)}, "no layer 'B9'"),
                            ({'limit': 0}, '--limit: 0'),
                            ({'fit_on': ('sets', 'halves')}, "'sets' stands alone")):
