@@ -101,8 +101,9 @@ def test_the_gain_beyond_shrinkage_is_that_of_the_shrunk_rows_of_the_same_seed(m
 
 
 def test_seeds_whose_shrinkage_was_fitted_in_other_ways_are_refused(measure, tmp_path):
-    folders = [measure(f'{seed}', [network(tmp_path, p, seed) for p in (0, 0.3)], control=Control(('halves',), alpha))
-               for seed, alpha in ((0, None), (1, 0.5))]
+    fill(tmp_path / 'others', 2, 40, 48)
+    folders = [measure(f'{seed}', [network(tmp_path, p, seed) for p in (0, 0.3)], control=Control((fit_on,)))
+               for seed, fit_on in ((0, 'halves'), (1, str(tmp_path / 'others')))]
     with pytest.raises(UserError, match='fitted in another way'):
         compare(folders, tmp_path / 'out')
 
@@ -116,7 +117,8 @@ def test_an_evaluation_without_the_control_stands_beside_one_with_it(measure, tm
         seeds = {row['method']: row['seeds'] for row in rows(folder.path / 'gains.csv')}
         assert (seeds['p = 0.3'], seeds['p = 0, shrunk'], seeds['p = 0.3, beyond shrinkage']) == ('2', '1', '1')
         assert text.endswith(f'not there: the shrinkage control in {plain}')
-    other = measure('other', networks[2], control=Control(('halves',), 0.5))
+    fill(tmp_path / 'others', 2, 40, 48)
+    other = measure('other', networks[2], control=Control((str(tmp_path / 'others'),)))
     with pytest.raises(UserError, match=r'other: dataset mine: .* fitted in another way than in .*controlled;'):
         compare([plain, controlled, other], tmp_path / 'out')
 
