@@ -52,8 +52,7 @@ class ReflashSRModel(SRModel):
             None if that is not known.
     """
 
-    OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL,
-               'compile': COMPILE}
+    OPTIONS = {'device': TEXT, 'amp': one_of('bf16', None), 'channels_last': BOOL, 'compile': COMPILE}
 
     def __init__(self, opt: dict[str, Any]):
         self._memory_format = torch.channels_last if opt.get('channels_last') else torch.contiguous_format

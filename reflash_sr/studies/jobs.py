@@ -88,8 +88,9 @@ def _saved_first() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # there is nothing to save yet
             requeue[number](number, frame)
-        received.append(number)
-        signal.raise_signal(signal.SIGTERM)
+        else:
+            received.append(number)
+            signal.raise_signal(signal.SIGTERM)
 
     before = {number: signal.signal(number, stop) for number in requeue}
     before[signal.SIGTERM] = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # for StopSignals

@@ -42,29 +42,48 @@ def select_device(opt: Mapping[str, Any]) -> torch.device:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Choose whether a GPU computes float32 convolutions in TF32, of 10 bits, as PyTorch does, or nothing."""
-    torch.backends.cudnn.allow_tf32 = allowed
-    if not allowed:
-        torch.backends.cuda.matmul.allow_tf32 = False
+    """Choose whether a GPU computes float32 convolutions in TF32, with 10 bits, as by PyTorch's default.
+
+    Matrix products are left as they are if it may, and exact if not.
+    """
+    for place, (owner, name, exact, fast) in enumerate(_tf32_settings()):
+        if place == 0 or not allowed:
+            setattr(owner, name, fast if allowed else exact)
 
 
 def uses_tf32() -> str | None:
     """In which float32 operations a GPU of this process uses TF32; None without CUDA."""
     if not torch.cuda.is_available():
         return None
-    found = {'convolutions': torch.backends.cudnn.allow_tf32, 'matrix products': torch.backends.cuda.matmul.allow_tf32}
-    return ', '.join(name for name, allowed in found.items() if allowed) or 'nowhere'
+    return ', '.join(what for what, (owner, name, _, fast) in zip(('convolutions', 'matrix products'), _tf32_settings())
+                     if getattr(owner, name) == fast) or 'nowhere'
 
 
 @contextlib.contextmanager
 def exact_float32() -> Iterator[None]:
     """No TF32 inside the ``with``; at its end, the settings are what they were."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    settings = _tf32_settings()
+    before = [getattr(owner, name) for owner, name, _, _ in settings]
     allow_tf32(False)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+        for (owner, name, _, _), value in zip(settings, before):
+            setattr(owner, name, value)
+
+
+def _tf32_settings() -> tuple[tuple[Any, str, Any, Any], ...]:
+    """Of convolutions and matrix products: the object with the setting, its name, its value without TF32 and with it.
+
+    PyTorch raises for the old settings once a program has used the new ones.
+    """
+    cudnn: Any = torch.backends.cudnn  # older versions have no conv
+    matmul = torch.backends.cuda.matmul
+    try:
+        _ = cudnn.allow_tf32, matmul.allow_tf32
+    except RuntimeError:
+        return (cudnn.conv, 'fp32_precision', 'ieee', 'tf32'), (matmul, 'fp32_precision', 'ieee', 'tf32')
+    return (cudnn, 'allow_tf32', False, True), (matmul, 'allow_tf32', False, True)
 
 
 def describe(device: torch.device) -> str:

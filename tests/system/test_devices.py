@@ -67,6 +67,25 @@ def test_float32_is_what_it_is_said_to_be(monkeypatch):
     assert devices.uses_tf32() == 'convolutions'
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, 'conv'), reason='this PyTorch has the old settings alone')
+def test_a_program_with_the_new_settings_of_pytorch_keeps_them():
+    """The old ones raise an error there. In a process of its own, since there is no way back."""
+    code = '''
+import torch
+from reflash_sr.system import devices
+new = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+for one in new:
+    one.fp32_precision = 'tf32'
+torch.cuda.is_available = lambda: True
+print(devices.uses_tf32())
+with devices.exact_float32():
+    print(devices.uses_tf32(), *(one.fp32_precision for one in new))
+print(*(one.fp32_precision for one in new))
+'''
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ['convolutions, matrix products', 'nowhere ieee ieee', 'tf32 tf32'], done.stderr
+
+
 @pytest.mark.gpu
 def test_tf32_makes_a_difference_on_a_gpu():
     generator = torch.Generator().manual_seed(0)
