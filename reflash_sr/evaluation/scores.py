@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, fields
 
 from reflash_sr.system.files import atomic_write, csv_text
 
+TABLE_DECIMALS = 6  # of the values in a CSV
 MEAN = 'mean'  # over the degradations of a dataset
 
 
@@ -83,7 +84,7 @@ def format_table(cells: Sequence[Cell], metric: str, note: str, decimals: int = 
 
 
 def read_csv(path: str | os.PathLike) -> list[Cell]:
-    """Read the cells that :func:`write_csv` has written; values have 6 decimals.
+    """Read the cells that :func:`write_csv` has written; values have :data:`TABLE_DECIMALS`.
 
     Raises:
         OSError: There is no such file, or it cannot be read.
@@ -101,4 +102,5 @@ def write_csv(cells: Iterable[Cell], path: str | os.PathLike) -> None:
     """Write cells as CSV, one line per cell, atomically."""
     with atomic_write(path, 'w') as file:
         file.write(csv_text([field.name for field in fields(Cell)], (
-            [f'{value:.6f}' if isinstance(value, float) else value for value in astuple(cell)] for cell in cells)))
+            [f'{value:.{TABLE_DECIMALS}f}' if isinstance(value, float) else value for value in astuple(cell)]
+            for cell in cells)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +85,30 @@ class Best:
                 if self.keep:
                     self._save(self.label(metric), {'best': metric, 'value': value})
 
-    def continue_from(self, values: Mapping[str, Any], iteration: int) -> None:
-        """Restore the values of a state; a validation after the state was saved is read from its weights file."""
+    def continue_from(self, values: Mapping[str, Any], iteration: int, means: Mapping[str, float]) -> None:
+        """Restore the values of a state, which was saved before the validation at its iteration.
+
+        Args:
+            values: ``best`` of the state.
+            iteration: Iteration of the state; the network has its weights.
+            means: Result of the validation at that iteration, empty if it is not complete.
+        """
         self.values = {name: dict(best) for name, best in values.items() if name in self._lower}
-        for metric in self._lower if self.keep else ():
-            try:
-                trained = weights.load_weights(self._folder / f'net_g_{self.label(metric)}{self._suffix}').trained
-            except UserError:  # missing or damaged: the next best weights replace it
-                continue
-            value = trained.get('value')
-            if trained.get('iter') == iteration and isinstance(value, float) and self._is_better(metric, value):
-                self.values[metric] = {'value': value, 'iter': iteration}
+        for metric in [metric for metric, value in means.items() if self._is_better(metric, value)]:
+            self.values[metric] = {'value': means[metric], 'iter': iteration}
+            if self.keep and not self._is_kept(metric, iteration):
+                self._save(self.label(metric), {'best': metric, 'value': means[metric]})
 
     @staticmethod
     def label(metric: str) -> str:
         """Label of the weights file of a metric."""
         return 'best_' + re.sub(r'[^\w.-]', '_', metric)
+
+    def _is_kept(self, metric: str, iteration: int) -> bool:
+        path = self._folder / f'net_g_{self.label(metric)}{self._suffix}'
+        with suppress(UserError):  # missing or damaged
+            return weights.load_weights(path).trained.get('iter') == iteration
+        return False
 
     def _is_better(self, metric: str, value: float) -> bool:
         best = self.values[metric]['value'] if metric in self.values else None

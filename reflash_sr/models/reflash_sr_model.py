@@ -291,6 +291,6 @@ class ReflashSRModel(SRModel):
         if resume_state.get('windows'):
             window = shares(resume_state['windows'], self.opt['world_size'])[self.opt['rank']]
             self._guard.continue_window(window, self.device)
-        self._best.continue_from(resume_state.get('best') or {}, iteration)
-        if self.is_validated(iteration):
-            self._validation.leave_out(iteration)
+        done = self.is_validated(iteration)
+        means = self._validation.leave_out(iteration) if done else {}
+        self._best.continue_from(resume_state.get('best') or {}, iteration, means)

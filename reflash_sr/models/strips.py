@@ -133,7 +133,8 @@ def _keep(rows: Mapping[str, Sequence[Row]], path: Path) -> None:
 
 def _load(path: Path) -> dict[tuple[str, int, str], Column]:
     """The crops that :func:`_keep` has written, by dataset and row; empty if they cannot be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as file:
+    damaged = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+    with contextlib.suppress(*damaged), open(path, 'rb') as opened, np.load(opened) as file:
         return {(str(dataset), int(place), str(name)): Column('start', file[f'crop_{number}'], str(caption))
                 for number, (dataset, place, name, caption) in enumerate(file['labels'])}
     return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -20,7 +21,7 @@ from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, bicubic_upscale, measure, metric_title
-from reflash_sr.evaluation.scores import Cell, Score, format_table, mean_cells, read_csv, write_csv
+from reflash_sr.evaluation.scores import TABLE_DECIMALS, Cell, Score, format_table, mean_cells, read_csv, write_csv
 from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.models.strips import START, Row, Strips, make_row, row_name
 from reflash_sr.options.registry import registered
@@ -88,9 +89,20 @@ class Validation:
         """Whether the round at an iteration is complete, in this run or in the run that it continues."""
         return processes.on_rank_0(self.table_path(iteration).is_file)
 
-    def leave_out(self, iteration: int) -> None:
-        """Skip the round at an iteration, which is already complete."""
+    def leave_out(self, iteration: int) -> dict[str, float]:
+        """Skip the round at an iteration, which is already complete.
+
+        Returns:
+            What ``on_means`` was called with then; empty if the table cannot be read.
+        """
         self._round, self._scores = iteration, {name: [] for name in self.sets}
+
+        def read() -> dict[str, float]:
+            with suppress(OSError, ValueError):
+                return self._means_of(read_csv(self.table_path(iteration)))
+            return {}
+
+        return processes.on_rank_0(read)
 
     def _measure(self, model: Any, dataset: Any, name: str, current_iter: int | str, save_img: bool) -> list[Score]:
         with_bicubic = name not in self._bicubic
@@ -161,9 +173,8 @@ class Validation:
                   for metric, opt in self.metrics.items() if metric in measured]
         path = self.table_path(current_iter)
         network = [cell for cell in cells if cell.method == 'network']
-        values = {metric: [cell.value for cell in network if cell.metric == metric] for metric in measured}
         if current_iter != START:
-            self.on_means(current_iter, {metric: sum(some) / len(some) for metric, some in values.items()})
+            self.on_means(current_iter, self._means_of(network))
         try:
             metric = metric_title(next(iter(self.metrics)))
             strips = self._strips.draw(self._rows, path, f'{at}: {metric} of the whole image below each crop')
@@ -176,6 +187,14 @@ class Validation:
             get_root_logger().info('Crops side by side: %s', relative(figure))
         for cell in network if tb_logger else ():
             tb_logger.add_scalar(f'{cell.metric}/{cell.dataset}/{cell.degradation}', cell.value, current_iter)
+
+    def _means_of(self, cells: list[Cell]) -> dict[str, float]:
+        """The network's mean of every metric, of the values as the table has them."""
+        values: dict[str, list[float]] = {}
+        for cell in cells:
+            if cell.method == 'network' and cell.metric in self.metrics:
+                values.setdefault(cell.metric, []).append(round(cell.value, TABLE_DECIMALS))
+        return {metric: sum(some) / len(some) for metric, some in values.items()}
 
     def _with_start(self, cells: list[Cell]) -> list[Cell]:
         """Put the values at the start of the run before those of their dataset, as the method ``start``."""

@@ -142,9 +142,27 @@ def test_best_knows_its_direction_and_what_was_before(options, tmp_path):
         best.take(iteration, {'lpips': lpips, 'psnr': psnr})
     assert saved == [('best_lpips', 0.5), ('best_psnr', 20.0), ('best_lpips', 0.4), ('best_psnr', 21.0)]
     again = Best(options, lambda label, facts: saved.append(label))
-    again.continue_from(best.values, 3)
+    again.continue_from(best.values, 3, {})
     again.take(4, {'lpips': 0.4, 'psnr': 20.5})
     assert len(saved) == 4
+
+
+@pytest.mark.parametrize('kept', ['nothing', 'damaged', 'of a later iteration', 'of this iteration'])
+def test_best_takes_what_was_measured_after_the_state_was_saved(options, tmp_path, kept):
+    options['val'].update(keep_best=True, metrics={'psnr': {'type': 'calculate_psnr'}})
+    options['path'] = {'models': str(tmp_path)}
+    path = tmp_path / 'net_g_best_psnr.pth'
+    if kept == 'damaged':
+        path.write_bytes(b'x')
+    elif kept != 'nothing':
+        weights.save({'params': {'a': torch.zeros(1)}, 'trained': {'iter': 3 if 'this' in kept else 5}}, path)
+    saved = []
+    best = Best(options, lambda label, facts: saved.append((label, facts)))
+    best.continue_from({'psnr': {'value': 20.0, 'iter': 1}}, 3, {'psnr': 20.5})
+    assert best.values == {'psnr': {'value': 20.5, 'iter': 3}}
+    assert saved == ([] if 'this' in kept else [('best_psnr', {'best': 'psnr', 'value': 20.5})])
+    best.continue_from({'psnr': {'value': 20.0, 'iter': 1}}, 3, {'psnr': 19.5})
+    assert best.values == {'psnr': {'value': 20.0, 'iter': 1}}
 
 
 def test_a_full_disk_is_one_line_and_leaves_what_is_there(options, tmp_path, monkeypatch, capsys):

@@ -38,6 +38,8 @@ def options(training_options):
     training_options['train'].update(total_iter=TOTAL, grad_clip=0.5, accumulate=2)
     training_options['train']['scheduler']['periods'] = [TOTAL]
     training_options['val'].update(val_freq=8, keep_best=True, pbar=False)
+    psnr = training_options['val']['metrics']['psnr']  # falls here: its best is the first, the best of `low` the last
+    training_options['val']['metrics']['low'] = {**psnr, 'better': 'lower'}
     training_options['logger'].update(print_freq=5, save_checkpoint_freq=4, keep_last=3)
     training_options['datasets']['train']['num_worker_per_gpu'] = 1
     training_options['datasets']['val']['degradations'] = ['clean']
