@@ -42,14 +42,14 @@ def end_all():
 
 def start_ranks(folder, count, *args, **environment):
     """Start the processes of one run, as torchrun would."""
-    port = _free_port()
+    port = free_port()
     return [start(folder, 'train', '-opt', 'run.yml', '--launcher', 'pytorch', *args, environment={
         'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1',
         'MASTER_PORT': str(port), **environment}) for rank in range(count)]
 
 
-def _free_port():
-    """Below those that connections are given by themselves: nobody takes it until the run does."""
+def free_port():
+    """A port for a run, below those that connections are given by themselves: nobody takes it until the run does."""
     for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as free, contextlib.suppress(OSError):
             free.bind(('127.0.0.1', port))

@@ -150,7 +150,8 @@ def launched(args: argparse.Namespace, script: str) -> Iterator[None]:
     """Join the processes that ``--launcher`` has started, and leave them at the end."""
     processes.start(args.launcher, command=script, cuda=args.device in ('auto', 'cuda'))
     try:
-        yield
+        with processes.named_losses('repeat the command to continue'):
+            yield
     except BaseException:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # without waiting for the others, which the launcher stops

@@ -102,7 +102,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
              control: Control | None = None) -> str:
     """Measure networks on test sets, and write scores, tables and figures. Continues an interrupted run.
 
-    With several processes, each measures its share of the images, and rank 0 writes the results.
+    Several processes take images, degradations and networks from a common queue; rank 0 writes the results.
 
     Args:
         networks: All of one scale; labels are unique.

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,6 @@ from typing import IO, Any
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from reflash_sr.commands.analysis_inputs import folder_names
 from reflash_sr.data.images.read_image import read_image
@@ -22,12 +21,13 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, describe
 from reflash_sr.evaluation.detail_crop import crop_box
-from reflash_sr.evaluation.measure_networks import Observer, Place, Unit
-from reflash_sr.evaluation.scores import Score
-from reflash_sr.evaluation.shrunk_rows import MOMENTS, ONCE, ShrunkRow
+from reflash_sr.evaluation.measure_networks import Observer, Task
+from reflash_sr.evaluation.scores import Key, Score
+from reflash_sr.evaluation.shrunk_rows import ONCE, ShrunkRow
 from reflash_sr.system import processes
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import ResultFolder
+from reflash_sr.system.work_queue import Queue, progress
 from reflash_sr.weights.network_from_file import TrainedNetwork, network_settings
 
 TOOL = 'evaluate_degradations'
@@ -61,8 +61,7 @@ class EvaluationFolder(ResultFolder, Observer):
                   *(root for one in (control or {}).get('sets', ()) for root in one['roots'])]
         super().__init__(path, TOOL, {**described, **asdict(settings), 'device': device.type}, overwrite, inputs)
         names = SCORES, *([] if control is None else [PARABOLAS])
-        self.measured = {unit: scores for unit, scores in load_scores(self.path, names).items()
-                         if control is None or len({score.metric in MOMENTS for score in scores}) == len(names)}
+        self.measured = load_scores(self.path, names)
         self.fitted = load_scores(self.path, [FITTED], FITTING)
         labels = [BICUBIC, *(network.label for network in networks)]
         self._labels = _safe(['GT', 'LQ', *labels], [GT, LQ, *labels])
@@ -92,69 +91,66 @@ class EvaluationFolder(ResultFolder, Observer):
         """Path of the figure with the crops of an image."""
         return self.path / 'strips' / self._datasets[dataset] / f'{self._images[dataset][image]}.png'
 
-    def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
+    def lacks(self, task: Task, labels: Iterable[str]) -> bool:
         """Whether image files that belong to the scores are missing."""
-        wanted: list[Path] = []
-        for degradation in dataset.degradations:
-            key = dataset.name, dataset.names[place], degradation
-            if place < self.settings['strips']:
-                wanted += [self.crop(*key, label) for label in self._shown]
-            if self.settings['save_images']:
-                wanted += [self.image(*key, label) for label in self._labels if label not in (GT, LQ, BICUBIC)]
-        return not all(path.is_file() for path in wanted)
+        return not all(path.is_file() for paths in self._files(task, labels) for path in paths.values())
 
-    def progress(self, places: Sequence[Place], what: str) -> Sequence[Place]:
+    def progress(self, queue: Queue[Task], what: str) -> Iterable[Task]:
         """Show a progress bar on rank 0."""
-        return tqdm(places, what, unit='image', disable=True if processes.rank() else None)
+        return progress(queue, what, processes.rank() == 0)
 
-    def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
-             gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
-        """Write the crops and SR images of one image under a degradation."""
-        key, scale = (dataset.name, dataset.names[place], degradation), dataset.scale
-        box = crop_box(gt, scale) if place < self.settings['strips'] else None
-        if box is not None:
+    def keep(self, task: Task, results: Mapping[str, np.ndarray], lq: np.ndarray, gt: np.ndarray) -> None:
+        """Write the crops and SR images of a task; bicubic interpolation's has the crops of GT and LQ too."""
+        crops, images = self._files(task, results)
+        for label, path in images.items():
+            write_png(results[label], path)
+        if crops:
+            box, scale = crop_box(gt, task.dataset.scale), task.dataset.scale
             small = lq[tuple(slice(part.start // scale, part.stop // scale) for part in box)]
-            write_png(gt[box], self.crop(*key, GT))
-            write_png(small.repeat(scale, 0).repeat(scale, 1), self.crop(*key, LQ))
+            parts = {GT: gt[box], LQ: small.repeat(scale, 0).repeat(scale, 1),
+                     **{label: sr[box] for label, sr in results.items()}}
+            for label, path in crops.items():
+                write_png(parts[label], path)
 
-        def keep(label: str, sr: np.ndarray) -> None:
-            if self.settings['save_images'] and label != BICUBIC:
-                write_png(sr, self.image(*key, label))
-            if box is not None and label in self._shown:
-                write_png(sr[box], self.crop(*key, label))
+    def _files(self, task: Task, labels: Iterable[str]) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Paths of the crops, and of the whole SR images, that are kept of a task, by label."""
+        dataset, degradation, image = task.where
+        labels = list(labels)
+        pair = [GT, LQ] if task.method == BICUBIC else []
+        crops = [label for label in (*pair, *labels) if label in self._shown and task.place < self.settings['strips']]
+        images = labels if self.settings['save_images'] and task.method != BICUBIC else []
+        return ({label: self.crop(dataset, image, degradation, label) for label in crops},
+                {label: self.image(dataset, image, degradation, label) for label in images})
 
-        return keep
+    def add(self, scores: Sequence[Score]) -> None:
+        """Append the scores of a task to the log of this process."""
+        self._append('', scores)
 
-    def add(self, unit: Unit, scores: Sequence[Score]) -> None:
-        """Append an image to the log of this process."""
-        self._append('', unit, scores)
-
-    def add_fitted(self, unit: Unit, scores: Sequence[Score]) -> None:
+    def add_fitted(self, scores: Sequence[Score]) -> None:
         """The same for an image that the shrinkage control is fitted on."""
-        self._append(FITTING, unit, scores)
+        self._append(FITTING, scores)
 
-    def _append(self, part: str, unit: Unit, scores: Sequence[Score]) -> None:
+    def _append(self, part: str, scores: Sequence[Score]) -> None:
         if part not in self._logs:
             path = self.path / PROGRESS / part / f'{processes.rank()}_{os.getpid()}.jsonl'
             path.parent.mkdir(parents=True, exist_ok=True)
             self._logs[part] = path.open('a', encoding='utf-8')
         rows = [(score.method, score.degradation, score.metric, score.value) for score in scores]
-        self._logs[part].write(json.dumps([*unit, rows]) + '\n')
+        self._logs[part].write(json.dumps([scores[0].dataset, scores[0].image, rows]) + '\n')
         self._logs[part].flush()
 
-    def store(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str,
-              sr: np.ndarray) -> None:
+    def store(self, task: Task, sr: np.ndarray) -> None:
         """Write an SR image that will be measured later."""
-        write_png(sr, self._stored(dataset, place, degradation, label), fast=True)
+        write_png(sr, self._stored(task), fast=True)
 
-    def stored(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str) -> np.ndarray | None:
+    def stored(self, task: Task) -> np.ndarray | None:
         """Read such an image; None if it is not there."""
-        path = self._stored(dataset, place, degradation, label)
+        path = self._stored(task)
         return read_image(path) if path.is_file() else None
 
-    def _stored(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str) -> Path:
-        image = self.image(dataset.name, dataset.names[place], degradation, label)
-        return self.path / PROGRESS / image.relative_to(self.path)
+    def _stored(self, task: Task) -> Path:
+        dataset, degradation, image = task.where
+        return self.path / PROGRESS / self.image(dataset, image, degradation, task.method).relative_to(self.path)
 
     def note(self, line: str) -> None:
         """Print a note on standard error."""
@@ -170,8 +166,8 @@ class EvaluationFolder(ResultFolder, Observer):
                            'command to continue') from error
 
 
-def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') -> dict[Unit, list[Score]]:
-    """Scores of finished images, from CSV files and from the logs of an interrupted run.
+def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') -> dict[Key, Score]:
+    """What was measured, from CSV files and from the logs of an interrupted run.
 
     Args:
         names: The CSV files.
@@ -180,13 +176,13 @@ def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') 
     Raises:
         UserError: A CSV file is damaged. An incomplete last line of a log is ignored.
     """
-    found: dict[Unit, list[Score]] = {}
+    found: dict[Key, Score] = {}
     for path in (folder / name for name in names if (folder / name).is_file()):
         try:
             with open(path, encoding='utf-8', newline='') as file:
                 for row in csv.DictReader(file):
                     score = Score(value=float(row.pop('value')), **row)
-                    found.setdefault((score.dataset, score.image), []).append(score)
+                    found[score.key] = score
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             what = 'a line is incomplete, or a column differs' if isinstance(error, TypeError) else error
             raise UserError(f'{path}: is damaged ({what}); remove it to measure again') from error
@@ -194,10 +190,11 @@ def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') 
         for line in log.read_text(encoding='utf-8').splitlines():
             try:
                 dataset, image, rows = json.loads(line)
-                found[dataset, image] = [Score(method, dataset, degradation, image, metric, float(value))
-                                         for method, degradation, metric, value in rows]
+                scores = [Score(method, dataset, degradation, image, metric, float(value))
+                          for method, degradation, metric, value in rows]
             except (ValueError, TypeError, RecursionError):
                 continue
+            found.update((score.key, score) for score in scores)
     return found
 
 

@@ -71,7 +71,7 @@ def open_evaluation(folder: Path) -> Evaluation:
         if not {network for network, _ in shrunk.values()} <= networks.keys():
             raise ValueError('control: a row of a network that is not there')
     path = folder / 'scores.csv'
-    scores = list(itertools.chain(*load_scores(folder).values()))
+    scores = list(load_scores(folder).values())
     if not scores:
         raise UserError(f'{path}: is missing, or holds no scores; evaluate again')
     there = Counter((one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores

@@ -43,7 +43,7 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
     scores = without_moments(scores)
     if rows:
         folder.write(PARABOLAS, formats.scores_csv(parabolas))
-        folder.write(FITTED, formats.scores_csv([score for some in folder.fitted.values() for score in some]))
+        folder.write(FITTED, formats.scores_csv(list(folder.fitted.values())))
     folder.write(SCORES, formats.scores_csv(scores))
     entries = make_table(grid, methods)
     networks = sum(method.way is None for method in methods) - 1

@@ -15,12 +15,13 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.data.test_degradation.degradations import EIGHT
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import Settings, check_images, describe
-from reflash_sr.evaluation.measure_networks import Observer, Place, explained, measure_places, restorers_of
+from reflash_sr.evaluation.measure_networks import Observer, Task, do_tasks, last_pair, restorers_of, tasks_of
 from reflash_sr.evaluation.own_interpolation import Base, find_base
 from reflash_sr.evaluation.same_image import Fingerprint
-from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.scores import Key, Score
 from reflash_sr.evaluation.shrinkage import LARGEST, best_alpha, moments
 from reflash_sr.evaluation.shrunk_rows import (
+    MOMENTS,
     ONCE,
     PER_DEGRADATION,
     SHRUNK,
@@ -34,6 +35,7 @@ from reflash_sr.weights.network_from_file import TrainedNetwork
 PHOTOS, SETS, HALVES = 'photos:train', 'sets', 'halves'
 CONTROL = 'shrink'
 Dataset = DegradedSet | PairedSet
+Place = tuple[Dataset, int]  # dataset, index of an image
 
 
 @dataclass(frozen=True)
@@ -181,28 +183,24 @@ class Fit:
         if not datasets:
             return {}
         restorers = restorers_of(self.networks, self.settings, device)
+        pairs = last_pair()
 
-        def work(dataset: Dataset, place: int) -> list[Score]:
-            scores = []
-            for degradation in dataset.degradations:
-                lq, gt = dataset.pair(place, degradation)
-                for label, restorer in restorers.items():
-                    with explained(dataset, place, label):
-                        sr = restorer.restore(lq)
-                    if self.on_measured:
-                        observer.store(dataset, place, degradation, label, sr)
-                    scores += moment_scores(label, dataset.name, degradation, dataset.names[place], moments(
-                        sr, bases[label](lq), gt, self.settings.crop_border, self.settings.y_channel))
-            return scores
+        def work(task: Task) -> list[Score]:
+            lq, gt = pairs(task)
+            sr = restorers[task.method].restore(lq)
+            if self.on_measured:
+                observer.store(task, sr)
+            return moment_scores(task.method, *task.where, moments(
+                sr, bases[task.method](lq), gt, self.settings.crop_border, self.settings.y_channel))
 
-        places = [(dataset, place) for dataset in datasets for place in range(len(dataset))]
-        scores = measure_places([place for place in places if _unit(place) not in observer.fitted], work, observer,
-                                restorers, 'Fitting', observer.fitted, observer.add_fitted)
-        observer.fitted = {unit: scores[unit] for unit in map(_unit, places)}
-        found: dict[tuple[str, str, str, str], list[float]] = {}
-        for score in (score for some in observer.fitted.values() for score in some):
-            found.setdefault((score.method, score.dataset, score.degradation, score.image), []).append(score.value)
-        return {key: np.array(values) for key, values in found.items()}
+        def keys(task: Task) -> list[Key]:
+            return [(task.method, *task.where, moment) for moment in MOMENTS]
+
+        tasks = tasks_of(datasets, restorers)
+        missing = [task for task in tasks if any(key not in observer.fitted for key in keys(task))]
+        scores = do_tasks(missing, work, observer, restorers, 'Fitting', observer.fitted, observer.add_fitted)
+        observer.fitted = {key: scores[key] for task in tasks for key in keys(task)}
+        return {(task.method, *task.where): np.array([scores[key].value for key in keys(task)]) for task in tasks}
 
     def _alphas(self, label: str, group: _Group, found: Mapping[tuple[str, str, str, str], np.ndarray],
                 once: bool) -> dict[str, float]:

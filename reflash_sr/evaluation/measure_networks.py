@@ -1,10 +1,11 @@
-"""Measuring networks on test sets, image by image: networks × datasets → scores."""
+"""Measuring networks on test sets: images × degradations × networks → scores."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,60 +14,66 @@ from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedS
 from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, check
 from reflash_sr.evaluation.metrics import bicubic_upscale, measure
-from reflash_sr.evaluation.scores import Score
+from reflash_sr.evaluation.scores import Key, Score
 from reflash_sr.evaluation.shrinkage import moments
-from reflash_sr.evaluation.shrunk_rows import ShrunkRow, moment_scores
+from reflash_sr.evaluation.shrunk_rows import MOMENTS, ShrunkRow, moment_scores
 from reflash_sr.evaluation.tiled_inference import CPU, Restorer
 from reflash_sr.system import processes
 from reflash_sr.system.devices import is_out_of_memory
+from reflash_sr.system.work_queue import Queue
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
-Unit = tuple[str, str]  # dataset, image
-Place = tuple[DegradedSet | PairedSet, int]  # dataset, index of an image
+
+class Task(NamedTuple):
+    """One method on one image under one degradation."""
+
+    dataset: DegradedSet | PairedSet
+    place: int  # index of the image
+    degradation: str
+    method: str
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Dataset, degradation and image, by name."""
+        return self.dataset.name, self.degradation, self.dataset.names[self.place]
 
 
 class Observer(contextlib.AbstractContextManager):
     """Callbacks of an evaluation, for storing its results. This base class stores nothing.
 
     Attributes:
-        measured: Scores that were stored before, by image; these images are not measured again.
+        measured: Scores that were stored before; they are not measured again.
         fitted: The same for the images that the shrinkage control is fitted on.
     """
 
     def __init__(self) -> None:
-        self.measured: dict[Unit, list[Score]] = {}
-        self.fitted: dict[Unit, list[Score]] = {}
+        self.measured: dict[Key, Score] = {}
+        self.fitted: dict[Key, Score] = {}
 
     def __exit__(self, *error: object) -> None:
-        """Called after the last image of this process, or after an error."""
+        """Called after the last task of this process, or after an error."""
 
-    def lacks(self, dataset: DegradedSet | PairedSet, place: int) -> bool:
-        """Whether results other than scores, such as SR images, are missing for an image."""
+    def lacks(self, task: Task, labels: Iterable[str]) -> bool:
+        """Whether results other than scores, such as SR images, are missing for one of a task's rows."""
         return False
 
-    def progress(self, places: Sequence[Place], what: str) -> Sequence[Place]:
-        """Show progress through ``places``, as ``tqdm`` does; ``what`` is being done."""
-        return places
+    def progress(self, queue: Queue[Task], what: str) -> Iterable[Task]:
+        """Show progress through a queue, as ``tqdm`` does; ``what`` is being done."""
+        return queue
 
-    def pair(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, lq: np.ndarray,
-             gt: np.ndarray) -> Callable[[str, np.ndarray], None]:
-        """Called for an image under a degradation; returns a callback for each method's label and SR image.
+    def keep(self, task: Task, results: Mapping[str, np.ndarray], lq: np.ndarray, gt: np.ndarray) -> None:
+        """Called with a task's SR images by label of their row; all images are (H, W, 3) uint8 RGB."""
 
-        All images are (H, W, 3) uint8 RGB.
-        """
-        return lambda label, sr: None
+    def add(self, scores: Sequence[Score]) -> None:
+        """Called with all scores of a task."""
 
-    def add(self, unit: Unit, scores: Sequence[Score]) -> None:
-        """Called with all scores of an image."""
-
-    def add_fitted(self, unit: Unit, scores: Sequence[Score]) -> None:
+    def add_fitted(self, scores: Sequence[Score]) -> None:
         """The same for an image that the shrinkage control is fitted on."""
 
-    def store(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str,
-              sr: np.ndarray) -> None:
+    def store(self, task: Task, sr: np.ndarray) -> None:
         """Called with an SR image that will be measured later."""
 
-    def stored(self, dataset: DegradedSet | PairedSet, place: int, degradation: str, label: str) -> np.ndarray | None:
+    def stored(self, task: Task) -> np.ndarray | None:
         """An SR image given to :meth:`store`, or None; then the network runs again."""
         return None
 
@@ -80,7 +87,7 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
                      observer: Observer | None = None, rows: Sequence[ShrunkRow] = ()) -> list[Score]:
     """Measure bicubic interpolation and networks on every image of every dataset.
 
-    With several processes, each measures its share of the images; all return the same scores.
+    Several processes take images, degradations and networks from a common queue; all return the same scores.
 
     Args:
         networks: All of one scale; labels are unique.
@@ -101,15 +108,44 @@ def measure_networks(networks: Sequence[TrainedNetwork], datasets: Sequence[Degr
     """
     settings, observer = settings or Settings(), observer or Observer()
     check(networks, datasets)
-    places = [(dataset, place) for dataset in datasets for place in range(len(dataset))
-              if (dataset.name, dataset.names[place]) not in observer.measured or observer.lacks(dataset, place)]
     restorers = restorers_of(networks, settings, device)
+    made_of = {method: [row for row in rows if row.network == method] for method in (BICUBIC, *restorers)}
+    parabola = MOMENTS if rows else ()
 
-    def work(dataset: DegradedSet | PairedSet, place: int) -> list[Score]:
-        return measure_image(dataset, place, restorers, settings, observer, rows)
+    def keys(task: Task) -> list[Key]:
+        dataset, degradation, image = task.where
+        found = [(label, metric) for label in (task.method, *(row.label for row in made_of[task.method]))
+                 for metric in settings.metrics] + [(task.method, metric) for metric in parabola]
+        return [(label, dataset, degradation, image, metric) for label, metric in found]
 
-    scores = measure_places(places, work, observer, restorers, 'Evaluating', observer.measured, observer.add)
-    return [score for dataset in datasets for name in dataset.names for score in scores[dataset.name, name]]
+    def work(task: Task) -> list[Score]:
+        return _measure(task, pairs(task), restorers, settings, observer, made_of[task.method], bool(rows))
+
+    pairs = last_pair()
+    tasks = tasks_of(datasets, made_of)
+    missing = [task for task in tasks if any(key not in observer.measured for key in keys(task))
+               or observer.lacks(task, [task.method, *(row.label for row in made_of[task.method])])]
+    scores = do_tasks(missing, work, observer, restorers, 'Evaluating', observer.measured, observer.add)
+    return [scores[key] for task in tasks for key in keys(task)]
+
+
+def tasks_of(datasets: Iterable[DegradedSet | PairedSet], methods: Iterable[str]) -> list[Task]:
+    """Everything that there is to do, image by image: neighbours share their pair of images."""
+    methods = list(methods)
+    return [Task(dataset, place, degradation, method) for dataset in datasets for place in range(len(dataset))
+            for degradation in dataset.degradations for method in methods]
+
+
+def last_pair() -> Callable[[Task], tuple[np.ndarray, np.ndarray]]:
+    """A function that makes LQ and GT of a task, or has them still, if the last task had the same."""
+    last: list = [None, None]
+
+    def pair(task: Task) -> tuple[np.ndarray, np.ndarray]:
+        if last[0] != task.where:
+            last[:] = task.where, task.dataset.pair(task.place, task.degradation)
+        return last[1]
+
+    return pair
 
 
 def restorers_of(networks: Sequence[TrainedNetwork], settings: Settings, device: torch.device) -> dict[str, Restorer]:
@@ -118,71 +154,67 @@ def restorers_of(networks: Sequence[TrainedNetwork], settings: Settings, device:
                                 settings.overlap, one.channels) for one in networks}
 
 
-def measure_places(places: Sequence[Place], work: Callable[[DegradedSet | PairedSet, int], list[Score]],
-                   observer: Observer, restorers: Mapping[str, Restorer], what: str, known: Mapping[Unit, list[Score]],
-                   add: Callable[[Unit, Sequence[Score]], None]) -> dict[Unit, list[Score]]:
-    """Do ``work`` on each image, each process on its share; returns the scores of all, with those ``known`` before."""
-    processes.gather(None)  # no process writes before all have checked what is missing
-    found: dict[Unit, list[Score]] = {}
+def do_tasks(tasks: Sequence[Task], work: Callable[[Task], list[Score]], observer: Observer,
+             restorers: Mapping[str, Restorer], what: str, known: Mapping[Key, Score],
+             add: Callable[[Sequence[Score]], None]) -> dict[Key, Score]:
+    """Do ``work`` on each task, each process on its part; returns the scores of all, with those ``known`` before."""
+    queue = Queue(tasks)  # no process writes before all have checked what is missing
+    found: list[Score] = []
     failure: UserError | None = None
     try:
         with observer:
-            for dataset, place in observer.progress(places[processes.rank()::processes.world_size()], what):
-                unit = dataset.name, dataset.names[place]
-                found[unit] = work(dataset, place)
-                add(unit, found[unit])
+            for task in observer.progress(queue, what):
+                with _explained(task):
+                    scores = work(task)
+                add(scores)
+                found += scores
     except UserError as error:
         failure = error
+    finally:
+        queue.close()
     for label, one in restorers.items():
         if one.forced_tile and failure is None:
             observer.note(f'{label}: whole images did not fit into memory, so tiles down to {one.forced_tile} px were '
                           f'used. If the receptive field is larger than --overlap, {one.overlap} px, numbers differ '
                           'slightly from those of whole images')
-    scores = dict(known)
+    scores_of_all = dict(known)
     for part, failed in processes.gather((found, failure)):  # all processes stop for the same reason
         if failed is not None:
             raise failed
-        scores.update(part)
-    return scores
+        scores_of_all.update((score.key, score) for score in part)
+    return scores_of_all
 
 
-def measure_image(dataset: DegradedSet | PairedSet, place: int, restorers: Mapping[str, Restorer], settings: Settings,
-                  observer: Observer, rows: Sequence[ShrunkRow] = ()) -> list[Score]:
-    """Measure one image under every degradation, with every method and metric."""
-    scores = []
+def _measure(task: Task, pair: tuple[np.ndarray, np.ndarray], restorers: Mapping[str, Restorer], settings: Settings,
+             observer: Observer, rows: Sequence[ShrunkRow], with_parabola: bool) -> list[Score]:
+    """Measure one result, and what the rows of the control make of it, with every metric."""
+    lq, gt = pair
     how = settings.crop_border, settings.y_channel
-    methods = {BICUBIC: lambda lq: bicubic_upscale(lq, dataset.scale),
-               **{label: restorer.restore for label, restorer in restorers.items()}}
-    for degradation in dataset.degradations:
-        lq, gt = dataset.pair(place, degradation)
-        keep = observer.pair(dataset, place, degradation, lq, gt)
-        where = dataset.name, degradation, dataset.names[place]
-        for label, restore in methods.items():
-            with explained(dataset, place, label):
-                stored = observer.stored(dataset, place, degradation, label)
-                sr = restore(lq) if stored is None else stored
-                shrunk = [row for row in rows if row.network == label]
-                base = shrunk[0].base(lq) if shrunk else sr
-                results = {label: sr, **{row.label: row.shrink(sr, base, dataset.name, place, degradation)
-                                         for row in shrunk}}
-                for name, image in results.items():
-                    scores += [Score(name, *where, metric, measure(metric, image, gt, *how))
-                               for metric in settings.metrics]
-                    keep(name, image)
-                if rows:
-                    scores += moment_scores(label, *where, moments(sr, base, gt, *how))
+    if task.method == BICUBIC:
+        sr = bicubic_upscale(lq, task.dataset.scale)
+    else:
+        stored = observer.stored(task)
+        sr = restorers[task.method].restore(lq) if stored is None else stored
+    base = rows[0].base(lq) if rows else sr
+    results = {task.method: sr, **{row.label: row.shrink(sr, base, task.dataset.name, task.place, task.degradation)
+                                   for row in rows}}
+    scores = [Score(label, *task.where, metric, measure(metric, image, gt, *how))
+              for label, image in results.items() for metric in settings.metrics]
+    if with_parabola:
+        scores += moment_scores(task.method, *task.where, moments(sr, base, gt, *how))
+    observer.keep(task, results, lq, gt)
     return scores
 
 
 @contextlib.contextmanager
-def explained(dataset: DegradedSet | PairedSet, place: int, label: str) -> Iterator[None]:
+def _explained(task: Task) -> Iterator[None]:
     """Name image and method in errors, and turn a lack of memory into ``RunError``."""
     try:
         yield
     except UserError as error:
-        raise UserError(f'{dataset.path(place)}: {label}: {error}') from error
+        raise UserError(f'{task.dataset.path(task.place)}: {task.method}: {error}') from error
     except RuntimeError as error:
         if is_out_of_memory(error):
-            raise RunError(f'{dataset.path(place)}: {label}: not enough memory; give a smaller --tile, then repeat the '
-                           'command to continue') from error
+            raise RunError(f'{task.dataset.path(task.place)}: {task.method}: not enough memory; give a smaller --tile, '
+                           'then repeat the command to continue') from error
         raise

@@ -12,6 +12,7 @@ from reflash_sr.system.files import atomic_write, csv_text
 
 TABLE_DECIMALS = 6  # of the values in a CSV
 MEAN = 'mean'  # over the degradations of a dataset
+Key = tuple[str, str, str, str, str]  # method, dataset, degradation, image, metric
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Score:
     image: str
     metric: str  # such as 'psnr'
     value: float  # PSNR in dB
+
+    @property
+    def key(self) -> Key:
+        """What was measured."""
+        return self.method, self.dataset, self.degradation, self.image, self.metric
 
 
 @dataclass(frozen=True)

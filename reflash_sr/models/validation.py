@@ -15,7 +15,6 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import default_collate
-from tqdm import tqdm
 
 from reflash_sr.data.images.channels import channels_of
 from reflash_sr.data.test_degradation.degradations import AS_GIVEN
@@ -27,6 +26,7 @@ from reflash_sr.models.strips import START, Row, Strips, make_row, row_name
 from reflash_sr.options.registry import registered
 from reflash_sr.system import processes
 from reflash_sr.system.files import relative
+from reflash_sr.system.work_queue import Queue, progress
 
 Found = TypeVar('Found')
 OURS = {'calculate_psnr': 'psnr', 'calculate_ssim': 'ssim'}  # same values as BasicSR's, but faster
@@ -109,10 +109,11 @@ class Validation:
         network: dict[int, list[Score]] = {}
         bicubic: dict[int, list[Score]] = {}
         rows: dict[int, list[Row]] = {}
-        places = range(self.opt['rank'], len(dataset), self.opt['world_size'])
         show = (self.opt.get('val') or {}).get('pbar', True) and self.opt['rank'] == 0
-        for place in tqdm(places, desc=f'Validation {name}', unit='image', leave=False, disable=None if show else True):
+        queue = Queue(range(len(dataset)))
+        for place in progress(queue, f'Validation {name}', show, leave=False):
             if self.stop_asked():
+                queue.close()
                 break
             item = default_collate([dataset[place]])
             degradation = item.get('degradation', [AS_GIVEN])[0]

@@ -19,7 +19,9 @@ LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken p
         'ncclRemoteError', 'communicator was aborted', 'Socket closed', 'Read timeout', 'Write timeout',
         'Application timeout')
 LAUNCHERS = ('none', 'pytorch', 'slurm')
+PATIENCE = datetime.timedelta(days=3650)  # for what may take any time; that a process ended is noticed at once
 Found = TypeVar('Found')
+_patient: dict[object, distributed.ProcessGroup] = {}  # by the default group, of which there is one at a time
 
 
 def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', timeout: float | None = None,
@@ -61,8 +63,9 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
 def stop() -> None:
     """Wait for all processes, then leave the group: a process that ends earlier would break the others' messages."""
     if distributed.is_initialized():
-        distributed.barrier()
+        gather(None)
         distributed.destroy_process_group()
+        _patient.clear()
 
 
 def rank() -> int:
@@ -76,16 +79,16 @@ def world_size() -> int:
 
 
 def gather(found: Found) -> list[Found]:
-    """Collect one object per process, in the order of ranks, on every rank."""
+    """Collect one object per process, in the order of ranks, on every rank; waits as long as the slowest works."""
     if not distributed.is_initialized():
         return [found]
     parts: list = [None] * world_size()
-    distributed.all_gather_object(parts, found)
+    distributed.all_gather_object(parts, found, group=_patient_group())
     return parts
 
 
 def on_rank_0(work: Callable[[], Found]) -> Found:
-    """Call ``work`` on rank 0 alone; its result is returned, or its error raised, on every rank.
+    """Call ``work`` on rank 0 alone; its result is returned, or its error raised, on every rank, which waits for it.
 
     Raises:
         UserError: As ``work`` does.
@@ -103,12 +106,21 @@ def on_rank_0(work: Callable[[], Found]) -> Found:
             what = f'{type(error).__name__}: {error}'
             outcome[1] = RunError(f'process 0 of {world_size()} ended with {what}; see what it said')
     if distributed.is_initialized():
-        distributed.broadcast_object_list(outcome)
+        distributed.broadcast_object_list(outcome, group=_patient_group())
     if unforeseen is not None:
         raise unforeseen
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def _patient_group() -> distributed.ProcessGroup:
+    """A group over which processes wait for each other as long as they live; all of them make it together."""
+    default = distributed.group.WORLD
+    if default not in _patient:
+        _patient.clear()
+        _patient[default] = distributed.new_group(backend='gloo', timeout=PATIENCE)  # type: ignore[assignment]
+    return _patient[default]
 
 
 def control_group() -> distributed.ProcessGroup | None:
@@ -128,8 +140,8 @@ def largest(number: int, group: distributed.ProcessGroup | None = None) -> int:
 
 
 @contextlib.contextmanager
-def named_losses() -> Iterator[None]:
-    """Replace torch's error when another process has ended by one line.
+def named_losses(advice: str = 'continue with --auto_resume') -> Iterator[None]:
+    """Replace torch's error when another process has ended by one line, which ends with ``advice``.
 
     Raises:
         RunError: Another process of the run ended or does not answer.
@@ -140,4 +152,4 @@ def named_losses() -> Iterator[None]:
         if not distributed.is_initialized() or not any(sign in str(error) for sign in LOST):
             raise
         raise RunError(f'process {rank()} of {world_size()}: another process of this run ended or does not answer; see '
-                       f'what that one said, and continue with --auto_resume ({str(error).splitlines()[0]})') from error
+                       f'what that one said, and {advice} ({str(error).splitlines()[0]})') from error

@@ -35,11 +35,11 @@ def test_an_observer_sees_every_image_and_is_not_asked_to_measure_again(networks
             super().__init__()
             self.seen = []
 
-        def pair(self, dataset, place, degradation, lq, gt):
-            return lambda label, sr: self.seen.append((dataset.names[place], degradation, label, sr.shape == gt.shape))
+        def keep(self, task, results, lq, gt):
+            self.seen += [(*task.where, label, sr.shape == gt.shape) for label, sr in results.items()]
 
-        def add(self, unit, scores):
-            self.measured[unit] = list(scores)
+        def add(self, scores):
+            self.measured.update((score.key, score) for score in scores)
 
     watching = Watching()
     scores = measure_networks(networks, sets_of(image_folder), observer=watching)

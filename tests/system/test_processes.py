@@ -128,8 +128,9 @@ def test_no_process_waits_for_a_first_one_that_failed(monkeypatch, error, of_oth
     """An error of any class reaches all; the first process keeps its own."""
     sent = []
     monkeypatch.setattr(torch.distributed, 'is_initialized', lambda: True)
-    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found: sent.append([*found]))
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found, group: sent.append([*found]))
     monkeypatch.setattr(processes, 'world_size', lambda: 2)
+    monkeypatch.setattr(processes, '_patient_group', lambda: None)
 
     def work():
         raise error
@@ -139,7 +140,7 @@ def test_no_process_waits_for_a_first_one_that_failed(monkeypatch, error, of_oth
         processes.on_rank_0(work)
     assert caught.value is error
     monkeypatch.setattr(processes, 'rank', lambda: 1)
-    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found: found.__setitem__(
+    monkeypatch.setattr(torch.distributed, 'broadcast_object_list', lambda found, group: found.__setitem__(
         slice(None), pickle.loads(pickle.dumps(sent[0]))))
     kind, text = of_others
     with pytest.raises(kind, match=text):
