@@ -13,6 +13,7 @@ from reflash_sr.analysis.features import channel_dim
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.analysis.replay_from_layer import Replay
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.positions import Site
 from reflash_sr.system.devices import free_memory
 
 ORDERS = ('index', 'random', 'most-important-first', 'least-important-first')
@@ -47,17 +48,20 @@ class Ablation:
     """
 
     @torch.no_grad()
-    def __init__(self, net: nn.Module, lq: torch.Tensor, gt: np.ndarray, layer: str, batch: int | None = None,
+    def __init__(self, net: nn.Module, lq: torch.Tensor, gt: np.ndarray, layer: str | Site, batch: int | None = None,
                  closed_form: bool = True):
-        self._engine: ClosedForm | Replay = (closed_form and ClosedForm.find(net, lq, layer)) or Replay(net, lq, layer)
+        target = Target(gt, lq.device)
+        form = ClosedForm.find(net, lq, layer) if closed_form else None
+        arranged = None if form is None else form.arranged(target)
+        self._engine: ClosedForm | Replay = Replay(net, lq, layer) if form is None or arranged is None else form
         features, self.output = self._engine.features, self._engine.output.float()
         if self.output.shape[2:] != gt.shape[:2]:
             raise UserError(f'gt: is {gt.shape[1]}×{gt.shape[0]} px, and the output of {type(net).__name__} '
                             f'{self.output.shape[3]}×{self.output.shape[2]} px; they must be equal')
-        self._target = Target(gt, lq.device)
         self.closed = isinstance(self._engine, ClosedForm)
-        self.batch = batch or _fitting(features, self.output)
-        self.psnr = float(self._target.psnr(self.output.clone())[0])
+        self._batch = batch
+        self.psnr = float(target.psnr(self.output.clone())[0])
+        self._target = target if arranged is None else arranged
         others = [dim for dim in range(features.dim()) if dim != channel_dim(features)]
         self.strength = features.float().abs().sum(others, dtype=torch.float32).cpu().double().numpy()
         self.channels = len(self.strength)
@@ -106,7 +110,7 @@ class Ablation:
         scales = torch.from_numpy(~removed * self._factors(removed)[:, None])
         scales = scales.to(torch.float32).to(replay.features.device)
         scales = scales[:, :, None, None] if channel_dim(replay.features) == 1 else scales[:, None]
-        for part in scales.split(self.batch):
+        for part in scales.split(self._batch or _fitting(replay.features, self.output)):
             yield replay(replay.features * part, overwrite=True).float()
 
     def _measure(self, images: Iterable[torch.Tensor], progress: Progress | None) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Channel ablation without running the network, for a layer that feeds only the last convolution.
 
-The output is ``convolution(features) + base``, and the base does not depend on the features. So the contribution of
-each channel to the output is computed once, and ablated outputs are sums of contributions.
+What comes after that convolution must be linear: additions, scaling, a pixel shuffle
+(:mod:`~reflash_sr.analysis.linear_tail`). Then the contribution of each channel to the output is computed once, and
+ablated outputs are sums of contributions.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reflash_sr.analysis.features import find_layer, study_layers
+from reflash_sr.analysis.features import find_layer
+from reflash_sr.analysis.linear_tail import Tail, follow
+from reflash_sr.analysis.psnr import Target
+from reflash_sr.positions import Site
 
 CHUNK = 8  # channels at a time: their contributions stay in the cache
 STEEP = 20.0  # factor above which the rounding error of a difference of nearly equal numbers would be visible
@@ -22,26 +26,35 @@ STEEP = 20.0  # factor above which the rounding error of a difference of nearly 
 class ClosedForm:
     """The output of a network as a sum over the channels of the input of its last convolution.
 
+    Images are kept as the convolution gives them, before any pixel shuffle: the error against a GT image that is
+    arranged in the same way is the same, and nothing has to be shuffled for each channel.
+
     Args:
         conv: The last convolution.
-        features: Its input, (1, C, H, W).
-        response: Its output without its bias, (1, N, h, w): N is the number of channels of an image.
-        rest: The output of the network minus the response: base and bias, (1, N, h, w).
+        tail: What comes after it.
 
     Attributes:
-        output: The output with all channels, (1, N, h, w).
+        features: Input of the convolution, (1, C, H, W).
+        response: Its output without its bias, scaled as in the output of the network, (1, N, h, w).
+        rest: The output of the network minus the response, arranged in the same way, (1, N, h, w).
+        output: The output with all channels, as an image, (1, N, H · scale, W · scale).
     """
 
-    def __init__(self, conv: nn.Conv2d, features: torch.Tensor, response: torch.Tensor, rest: torch.Tensor):
-        self.conv = conv
-        self.features = features
-        self.response = response.contiguous()
-        self.rest = rest.contiguous()
-        self.output = self.response + self.rest
+    def __init__(self, conv: nn.Conv2d, tail: Tail):
+        self.conv, self.output, self._order = conv, tail.output, tail.order
+        self.features, self._padded = tail.features.contiguous(), None
+        bias = 0 if conv.bias is None else conv.bias.float().view(1, -1, 1, 1)
+        self.response = (tail.scale * (tail.fed[:1] - bias)).contiguous()
+        self.rest = (tail.rest[:1] + tail.scale * bias).contiguous()
+        self._weight = (conv.weight.float() * tail.scale.view(-1, 1, 1, 1)).contiguous()
+        if set(conv.stride) == {1} and not isinstance(conv.padding, str):
+            (down, right), (height, width) = conv.padding, self.features.shape[2:]
+            self._padded = F.pad(self.features[0], (right, right, down, down))
+            self.features = self._padded[None, :, down:down + height, right:right + width]
 
     @classmethod
     @torch.no_grad()
-    def find(cls, net: nn.Module, lq: torch.Tensor, layer: str) -> ClosedForm | None:
+    def find(cls, net: nn.Module, lq: torch.Tensor, layer: str | Site) -> ClosedForm | None:
         """Run a network once, and return the closed form of a layer.
 
         Args:
@@ -50,38 +63,36 @@ class ClosedForm:
             layer: As in :func:`reflash_sr.analysis.features.find_layer`.
 
         Returns:
-            None if the layer is not the input of the last convolution, or the output is not the output of that
-            convolution plus something that does not depend on it.
+            None if the layer is not the input of a convolution, or what comes after it is not linear.
         """
         site = find_layer(net, layer)
         conv = net.get_submodule(site.module)
+        if isinstance(conv, nn.Sequential) and len(conv):  # SwinIR's convolution and pixel shuffle
+            conv = conv[0]
         if (not isinstance(conv, nn.Conv2d) or conv.groups != 1 or conv.padding_mode != 'zeros'
-                or site.side != 'input' or study_layers(net).get('last') != site):
+                or site.side != 'input'):
             return None
-        calls = []
-
-        def two_variants(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-            # The network continues with a batch of two very different values; it must add the same to both.
-            both = torch.cat((output, -4 * output - 10))
-            calls.append((args[0].float(), both.clone()))
-            return both
-
-        handle = conv.register_forward_hook(two_variants)
+        # The network goes on with two very different values, as a batch if it can; it must add the same to both.
         try:
-            output = net(lq)
-        except RuntimeError:  # the rest of the network does not accept a batch of two: it is not an addition
+            found = [follow(net, conv, lq, lambda output: torch.cat((output, _other(output))))]
+        except RuntimeError:
+            found = [follow(net, conv, lq, change) for change in (torch.clone, _other)]
+        tails = [tail for tail in found if tail is not None]
+        if len(tails) < len(found):
             return None
-        finally:
-            handle.remove()
-        if len(calls) != 1 or calls[0][1].shape != output.shape:
+        rests = torch.cat([tail.rest for tail in tails])
+        differs = float((rests[0] - rests[1]).abs().max())
+        if not differs <= max(tail.precision for tail in tails):  # NaN differs
             return None
-        features, both = calls[0]
-        base = output.float() - both.float()
-        tolerance = 16 * torch.finfo(output.dtype).eps * float(both.abs().max() + 1)
-        if float((base[0] - base[1]).abs().max()) > tolerance:
+        return cls(conv, tails[0])
+
+    def arranged(self, target: Target) -> Target | None:
+        """The target, arranged as :attr:`response`; None if only a part of the output is compared with it."""
+        if self._order is None:
+            return target
+        if target.levels.numel() != self._order.numel():
             return None
-        bias = 0 if conv.bias is None else conv.bias.float().view(1, -1, 1, 1)
-        return cls(conv, features, both[:1].float() - bias, base[:1] + bias)
+        return target.arranged(self._order, self.response.shape[1:])
 
     def single(self, factors: np.ndarray) -> Iterator[torch.Tensor]:
         """Remove each channel alone.
@@ -90,17 +101,19 @@ class ClosedForm:
             factors: (C,): factor for the other channels.
 
         Yields:
-            The output for each channel in turn, (1, N, h, w), float32; may be overwritten.
+            The output for each channel in turn, arranged as :attr:`response`, float32; may be overwritten.
         """
         for begin in range(0, len(factors), CHUNK):
             channels = range(begin, min(begin + CHUNK, len(factors)))
-            left = self._contributions(channels).neg_().add_(self.response)
-            for place, channel in enumerate(channels):
-                if factors[channel] > STEEP:
+            for part, channel in zip(self._contributions(channels).split(1), channels):
+                factor = float(factors[channel])
+                if factor > STEEP:
                     others = self.features.clone()
                     others[:, channel] = 0
-                    left[place] = self._convolve(others, self.conv.weight)[0]
-                yield left[place].mul_(float(factors[channel])).add_(self.rest[0])[None]
+                    yield torch.add(self.rest, self._convolve(others, self._weight), alpha=factor)
+                else:
+                    torch.sub(self.response, part, out=part)
+                    yield torch.add(self.rest, part, alpha=factor, out=part)
 
     def in_turn(self, order: Sequence[int] | np.ndarray, factors: np.ndarray) -> Iterator[torch.Tensor]:
         """Remove channels one after the other; results come in reverse order: all removed first.
@@ -110,7 +123,8 @@ class ClosedForm:
             factors: (C + 1,): factor for the remaining channels when 0, 1, …, C are removed.
 
         Yields:
-            The outputs with C, C − 1, …, 1 channels removed, each (1, N, h, w), float32; may be overwritten.
+            The outputs with C, C − 1, …, 1 channels removed, each arranged as :attr:`response`, float32; may be
+            overwritten.
         """
         yield self.rest.clone()
         left = torch.zeros_like(self.response)  # a sum, not a difference to the whole: exact for weak channels too
@@ -123,13 +137,25 @@ class ClosedForm:
 
     def _contributions(self, channels: Sequence[int] | np.ndarray) -> torch.Tensor:
         """The response to each of the channels alone, (k, N, h, w)."""
-        features = self.features[:, channels.start:channels.stop] if isinstance(channels, range) else (
-            self.features[:, list(channels)])
-        weight = self.conv.weight[:, list(channels)].transpose(0, 1).reshape(-1, 1, *self.conv.kernel_size)
-        parts = self._convolve(features, weight, len(channels))
-        return parts.contiguous().view(len(channels), -1, *parts.shape[2:])
+        chosen = slice(channels.start, channels.stop) if isinstance(channels, range) else list(channels)
+        weight = self._weight[:, chosen].transpose(0, 1)
+        height, width = self.response.shape[2:]
+        if self._padded is None:
+            parts = self._convolve(self.features[:, chosen], weight.reshape(-1, 1, *weight.shape[2:]), len(weight))
+            return parts.view(len(weight), -1, height, width)
+        # A matrix product of the shifted maps: a convolution of one channel at a time is several times slower.
+        maps, (down, right) = self._padded[chosen], self.conv.dilation
+        shifted = torch.stack([maps[:, y * down:y * down + height, x * right:x * right + width]
+                               for y in range(weight.shape[2]) for x in range(weight.shape[3])], 1)
+        with torch.autocast(maps.device.type, enabled=False):
+            parts = torch.bmm(weight.flatten(2), shifted.flatten(2))
+        return parts.view(len(weight), -1, height, width)
 
     def _convolve(self, features: torch.Tensor, weight: torch.Tensor, groups: int = 1) -> torch.Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return F.conv2d(features, weight.float(), None, self.conv.stride, self.conv.padding, self.conv.dilation,
+            return F.conv2d(features, weight, None, self.conv.stride, self.conv.padding, self.conv.dilation,
                             groups)
+
+
+def _other(output: torch.Tensor) -> torch.Tensor:
+    return -4 * output - 10

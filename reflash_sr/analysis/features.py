@@ -49,8 +49,8 @@ def study_layers(net: nn.Module) -> dict[str, Site]:
     return {**layers, 'last': layout.last_conv(net)}
 
 
-def find_layer(net: nn.Module, layer: str) -> Site:
-    """Find a layer.
+def find_layer(net: nn.Module, layer: str | Site) -> Site:
+    """Find a layer; what was found already is returned.
 
     Args:
         layer: A name of :func:`study_layers`, or a module's path, as in ``'body.7'``, ``'output of body.7'`` (the
@@ -59,6 +59,8 @@ def find_layer(net: nn.Module, layer: str) -> Site:
     Raises:
         UserError: The network has no such layer; the message lists its layers.
     """
+    if isinstance(layer, Site):
+        return layer
     layers = study_layers(net)
     if layer in layers:  # a module that is also called 'last' is reached as 'output of last'
         return layers[layer]

@@ -11,11 +11,12 @@ import torch
 from tqdm import tqdm
 
 from reflash_sr.analysis.ablation import ORDERS, Ablation, channel_order, drop
-from reflash_sr.analysis.features import as_maps, features_until
+from reflash_sr.analysis.features import as_maps, features_until, find_layer
 from reflash_sr.analysis.image_pairs import Pair
 from reflash_sr.analysis.on_device import CPU, on_device
 from reflash_sr.data.images.channels import COLOURS
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.positions import Site
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
 HINT = 'give a smaller --batch or --crop'
@@ -141,14 +142,15 @@ def layer_maps(network: TrainedNetwork, pair: Pair, layer: str, device: torch.de
 
 def _ablate_layer(network: TrainedNetwork, pairs: Sequence[Pair], layer: str, plan: AblationPlan, device: torch.device,
                   bar: tqdm) -> LayerAblation:
-    found = [_ablate_pair(network, pair, layer, plan, device, bar) for pair in pairs]
+    site = find_layer(network.net, layer)
+    found = [_ablate_pair(network, pair, site, plan, device, bar) for pair in pairs]
     closed, psnr, single, curves = zip(*found)
     in_turn = {name: np.stack([curve[name] for curve in curves]) for name in plan.seeded_orders}
     return LayerAblation(layer, COLOURS[network.channels], [pair.name for pair in pairs], closed[-1], np.array(psnr),
                          np.stack(single), in_turn)
 
 
-def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: AblationPlan, device: torch.device,
+def _ablate_pair(network: TrainedNetwork, pair: Pair, site: Site, plan: AblationPlan, device: torch.device,
                  bar: tqdm) -> tuple[bool, float, np.ndarray, dict[str, np.ndarray]]:
 
     def progress(count: int) -> None:
@@ -156,7 +158,7 @@ def _ablate_pair(network: TrainedNetwork, pair: Pair, layer: str, plan: Ablation
 
     pair = pair.seen_by(network)
     lq = pair.lq.to(device, memory_format=torch.channels_last)
-    ablation = Ablation(network.net, lq, pair.gt, layer, plan.batch or network.batch, plan.closed_form)
+    ablation = Ablation(network.net, lq, pair.gt, site, plan.batch or network.batch, plan.closed_form)
     single = ablation.single(progress)
     drops = drop(ablation.psnr, single)
     curves = {name: ablation.in_turn(channel_order(order, drops, seed), progress)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_map_only
 
 from reflash_sr.analysis.features import check_features, find_layer
 from reflash_sr.errors import RunError, UserError
+from reflash_sr.positions import Site
 
 
 class Replay:
@@ -39,10 +40,10 @@ class Replay:
     """
 
     @torch.no_grad()
-    def __init__(self, net: nn.Module, lq: torch.Tensor, layer: str):
+    def __init__(self, net: nn.Module, lq: torch.Tensor, layer: str | Site):
         self.net = net
-        self.layer = layer
         self.site = find_layer(net, layer)
+        self.layer = layer if isinstance(layer, str) else f'{layer.side} of {layer.module}'
         self.tapped = net.get_submodule(self.site.module)
         self._around = {module for module in net.modules()
                         if module is not self.tapped and any(part is self.tapped for part in module.modules())}

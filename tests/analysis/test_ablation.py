@@ -62,6 +62,84 @@ def psnr_by_hand(output, gt):
     return 10 * np.log10(255**2 / np.mean((levels - gt)**2))
 
 
+class Doing(torch.nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def ends_with(*modules, channels=3):
+    """A network whose last convolution these modules follow; what they get is in the range of an image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        convs = torch.nn.Conv2d(3, 8, 3, 1, 1), torch.nn.Conv2d(8, channels, 3, 1, 1)
+    with torch.no_grad():
+        convs[1].bias += 0.4
+    return torch.nn.Sequential(convs[0], torch.nn.LeakyReLU(0.1), convs[1], *modules)
+
+
+def half_doubled(x):
+    """Changes a view in place."""
+    x[:, :1].mul_(2)
+    return x
+
+
+def mean_shift(channels=3):
+    conv = torch.nn.Conv2d(channels, channels, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.diag(torch.linspace(0.5, 1, channels))[..., None, None])
+        conv.bias.copy_(torch.linspace(0, 0.2, channels))
+    return conv
+
+
+LINEAR = {
+    'shuffle': ends_with(torch.nn.PixelShuffle(4), channels=48),
+    'shuffle twice': ends_with(torch.nn.PixelShuffle(2), torch.nn.PixelShuffle(2), channels=48),
+    'shuffle by hand': ends_with(Doing(lambda x: x.view(len(x), 3, 2, 2, *x.shape[2:]).permute(
+        0, 1, 4, 2, 5, 3).reshape(len(x), 3, 2 * x.shape[2], -1)), channels=12),
+    'shuffle for one image': ends_with(Doing(lambda x: x.view(1, 3, 2, 2, *x.shape[2:]).permute(
+        0, 1, 4, 2, 5, 3).reshape(1, 3, 2 * x.shape[2], -1)), channels=12),
+    'mean and range': ends_with(torch.nn.PixelShuffle(2), Doing(lambda x: (x * 255 + 3).div_(255)), channels=12),
+    'colours': ends_with(torch.nn.PixelShuffle(2), mean_shift(), channels=12),
+    'colours, then shuffle': ends_with(mean_shift(12), torch.nn.PixelShuffle(2), channels=12),
+    'depthwise': ends_with(torch.nn.Conv2d(3, 3, 1, groups=3)),
+    'subtracted': ends_with(Doing(lambda x: torch.sub(1, x, alpha=0.5))),
+    'from the right': ends_with(Doing(lambda x: torch.rsub(x, 1, alpha=0.5).neg().add(torch.ones(3, 1, 1)))),
+    'added in place': ends_with(Doing(lambda x: x.new_full((len(x), 3, 2 * x.shape[2], 2 * x.shape[3]), 0.1).add_(
+        torch.nn.functional.pixel_shuffle(x, 2), alpha=0.9)), channels=12),
+    'clamped': ends_with(torch.nn.PixelShuffle(2), torch.nn.Hardtanh(0, 1), channels=12),
+    'clamped in place, then shuffled': ends_with(Doing(lambda x: x.clamp_(min=-0.5)), torch.nn.PixelShuffle(2),
+                                                 channels=12),
+    'cut, but nothing is cut': ends_with(torch.nn.PixelShuffle(2), Doing(lambda x: x[:, :, :16, :16].contiguous()),
+                                         channels=12),
+}
+
+
+@pytest.mark.parametrize('name', LINEAR)
+def test_closed_form_through_what_is_linear_against_brute_force(name, lq):
+    net = LINEAR[name].eval()
+    gt = near(net, lq)
+    ablation = Ablation(net, lq, gt, 'last')
+    assert ablation.closed
+    with tap(net, 'last') as seen, torch.no_grad():
+        assert ablation.psnr == pytest.approx(psnr_by_hand(net(lq), gt), abs=1e-3)
+    single = ablation.single()
+    for channel in range(8):
+        expected = run_with(net, lq, 'last', removed_by_hand(seen['last'], [channel]))
+        assert single[channel] == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
+    assert len(set(single.round(3))) > 6
+    order = channel_order('random', single)
+    in_turn = ablation.in_turn(order)
+    for count in range(1, 9):
+        expected = run_with(net, lq, 'last', removed_by_hand(seen['last'], list(order[:count])))
+        assert in_turn[count] == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
+
+
 @pytest.mark.parametrize('closed_form', [False, True])
 @pytest.mark.parametrize('name', PAPER)
 def test_against_brute_force(name, closed_form, lq):
@@ -69,7 +147,7 @@ def test_against_brute_force(name, closed_form, lq):
     gt = near(net, lq)
     for layer in ['last'] if closed_form else study_layers(net):
         ablation = Ablation(net, lq, gt, layer, batch=3, closed_form=closed_form)
-        assert ablation.closed == (closed_form and name != 'SwinIR light')
+        assert ablation.closed == closed_form
         with tap(net, layer) as seen, torch.no_grad():
             assert ablation.psnr == pytest.approx(psnr_by_hand(net(lq), gt), abs=1e-3)
         single = ablation.single()
@@ -107,9 +185,21 @@ def test_closed_form_images(name, steep, lq):
 @pytest.mark.parametrize(('net', 'layer'), [
     (small('SRResNet'), 'hr'),
     (small('SRResNet'), 'conv_hr'),
-    (small('SwinIR light'), 'last'),
-    (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 3, 1), torch.nn.Hardtanh(0, 1)), 'last'),
-    (torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 48, 1), torch.nn.PixelShuffle(4)), 'last'),
+    (ends_with(torch.nn.Hardtanh(0.1, 1)), 'last'),
+    (ends_with(torch.nn.Hardtanh(0, 0.9)), 'last'),
+    (ends_with(torch.nn.Hardtanh(0, 1), Doing(lambda x: x + 0.1)), 'last'),
+    (ends_with(torch.nn.ReLU()), 'last'),
+    (ends_with(torch.nn.Conv2d(3, 3, 1)), 'last'),  # colours are mixed
+    (ends_with(torch.nn.PixelShuffle(4), Doing(lambda x: x * x.mean()), channels=48), 'last'),
+    (ends_with(Doing(lambda x: x + x.roll(1, 2))), 'last'),
+    (ends_with(Doing(lambda x: x + x)), 'last'),
+    (ends_with(Doing(lambda x: 1 / x)), 'last'),
+    (ends_with(Doing(lambda x: x[..., 1:] )), 'last'),
+    (ends_with(Doing(lambda x: x.repeat(1, 2, 1, 1))), 'last'),
+    (ends_with(Doing(lambda x: x if x.mean() > 0 else 2 * x)), 'last'),
+    (ends_with(Doing(lambda x: x * torch.linspace(0, 1, x.shape[3]))), 'last'),  # not the same for a whole channel
+    (ends_with(Doing(lambda x: half_doubled(x))), 'last'),
+    (ends_with(Doing(lambda x: torch.flip(x, (0,)))), 'last'),
 ])
 def test_no_closed_form_where_it_would_be_wrong(net, layer, lq):
     assert ClosedForm.find(net.eval(), lq, layer) is None
