@@ -14,7 +14,7 @@ from reflash_sr.options.training_record import describe, differences, without_dr
 from reflash_sr.weights.network_from_file import TrainedNetwork
 
 # Differences that do not forbid a pair, if there is no better one, but are said.
-MILD = frozenset({'manual_seed', 'amp', 'allow_tf32'})
+MILD = frozenset({'manual_seed', 'amp', 'allow_tf32', 'deterministic'})
 _SHOWN = 3  # networks in a message
 
 

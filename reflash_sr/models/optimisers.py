@@ -1,17 +1,67 @@
-"""Optimiser of a continued run: settings in the option file override those in the state."""
+"""The update of the weights: the optimiser, its settings in a continued run, and the average (EMA)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
 
+from reflash_sr.errors import UserError, suggest
+
 # Entries of a parameter group: those that a scheduler adds, and those that it changes in every step if it has added
 # a momentum.
 OF_SCHEDULERS = ('initial_lr', 'max_lr', 'min_lr', 'max_momentum', 'base_momentum')
 CYCLED = ('momentum', 'betas')
+KERNELS = ('fused', 'foreach', 'capturable', 'differentiable')  # settings that say how a step is computed
+
+
+def build_optimiser(kind: str, params: Iterable[Any], **settings: Any) -> torch.optim.Optimizer:
+    """Build an optimiser of ``torch.optim``; fused, if there is such a version and ``settings`` do not say how.
+
+    Fused, all weights are updated in one pass over memory; PyTorch's default takes about ten.
+
+    Raises:
+        UserError: There is no such optimiser.
+    """
+    known = [name for name in dir(torch.optim) if name[0].isupper() and name != 'Optimizer']
+    if kind not in known:
+        raise UserError(f"train: optim_g: type: '{kind}' is not known{suggest(kind, known)}")
+    build, params = getattr(torch.optim, kind), list(params)
+    if 'fused' in inspect.signature(build).parameters and not set(KERNELS) & set(settings):
+        try:
+            return build(params, fused=True, **settings)
+        except RuntimeError:  # not for weights of this kind, or on this device
+            pass
+    return build(params, **settings)
+
+
+def with_kernels(state: Mapping[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """A saved state, to be continued in the way in which ``optimiser`` computes, not in that of the saved run."""
+    groups = [{**saved, **{key: group[key] for key in KERNELS if key in group}}
+              for saved, group in zip(state['param_groups'], optimiser.param_groups)]
+    return {**state, 'param_groups': groups}
+
+
+class Average:
+    """An averaged network (EMA) and the trained one that it follows.
+
+    The weights are looked up once: networks have hundreds of modules, and whatever changes weights keeps the tensors.
+    """
+
+    def __init__(self, averaged: torch.nn.Module, trained: torch.nn.Module):
+        self._weights = [list(net.parameters()) for net in (averaged, trained)]
+        self._nets = (averaged, trained) if any(True for _ in trained.buffers()) else ()
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """Move all weights at once; ``decay`` remains of what they were. Buffers, as of BatchNorm, are copied."""
+        averaged, trained = self._weights
+        torch.optim.swa_utils.get_ema_multi_avg_fn(decay)(averaged, trained, None)
+        for kept, fresh in zip(*(net.buffers() for net in self._nets)):
+            kept.copy_(fresh)
 
 
 def follow_file(optimiser: torch.optim.Optimizer, section: Mapping[str, Any],

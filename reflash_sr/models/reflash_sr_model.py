@@ -15,19 +15,18 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
-from reflash_sr.errors import UserError, suggest
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.compiled_step import COMPILE, compiled_step
 from reflash_sr.models.load_network import load_network
 from reflash_sr.models.loss_guard import LossGuard, shares
-from reflash_sr.models.optimisers import follow_file
+from reflash_sr.models.optimisers import Average, build_optimiser, follow_file, with_kernels
 from reflash_sr.models.schedulers import build_scheduler, end_warmup_step, follow_schedule
 from reflash_sr.models.tiling import Tiling
 from reflash_sr.models.validation import Validation
 from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
-from reflash_sr.system.devices import arrange, bf16_warning, select_device
+from reflash_sr.system.devices import any_size, arrange, bf16_warning, seed, select_device
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.network_from_file import with_described_base
 
@@ -64,6 +63,7 @@ class ReflashSRModel(SRModel):
         self._best = Best(opt, self._save_best)
         self._validation.on_means = self._best.take
         self._of_best: dict[str, Any] = {}
+        self._average: Average | None = None
         self.stream: dict[str, int] = {}
         self.record: dict[str, Any] | None = None
         super().__init__(opt)
@@ -92,15 +92,8 @@ class ReflashSRModel(SRModel):
         self._net_of_step = compiled_step(self.net_g, self.opt.get('compile'))
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build any optimiser of ``torch.optim`` by its name.
-
-        Raises:
-            UserError: There is no such optimiser.
-        """
-        known = [name for name in dir(torch.optim) if name[0].isupper() and name != 'Optimizer']
-        if optim_type not in known:
-            raise UserError(f"train: optim_g: type: '{optim_type}' is not known{suggest(optim_type, known)}")
-        return getattr(torch.optim, optim_type)(params, lr=lr, **kwargs)
+        """Build any optimiser of ``torch.optim`` by its name."""
+        return build_optimiser(optim_type, params, lr=lr, **kwargs)
 
     def setup_schedulers(self) -> None:
         """Build the scheduler of ``train: scheduler``: one of BasicSR or of ``torch.optim.lr_scheduler``."""
@@ -124,12 +117,11 @@ class ReflashSRModel(SRModel):
         for name in self._not_loaded:
             averaged[name].copy_(trained[name])
 
-    @torch.no_grad()
     def model_ema(self, decay: float = 0.999) -> None:
-        """Average the weights; buffers, such as the statistics of BatchNorm, are copied."""
-        super().model_ema(decay)
-        for averaged, trained in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers()):
-            averaged.copy_(trained)
+        """Average the weights; ``decay`` remains of what they were."""
+        if self._average is None:
+            self._average = Average(self.net_g_ema, self.get_bare_model(self.net_g))
+        self._average.update(decay)
 
     # ------------------------------------------------------------------ one step
 
@@ -144,7 +136,7 @@ class ReflashSRModel(SRModel):
         """Do one training step. The dropout masks depend only on ``manual_seed``, iteration and rank."""
         self._iteration = current_iter
         sequence = np.random.SeedSequence([self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']])
-        torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+        seed(int(sequence.generate_state(1, np.uint64)[0] >> 1), self.device)
         train = self.opt['train']
         self.optimizer_g.zero_grad()
         with watched(self.get_bare_model(self.net_g), current_iter, self._paths, train.get('detect_anomaly', False)):
@@ -204,7 +196,8 @@ class ReflashSRModel(SRModel):
         net: Any = getattr(self, 'net_g_ema', self.net_g)
         training = net.training
         net.eval()
-        self.output = self._tiling.restore(self.get_bare_model(net), self.lq)
+        with any_size():
+            self.output = self._tiling.restore(self.get_bare_model(net), self.lq)
         net.train(training)
 
     def validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool = False) -> None:
@@ -284,7 +277,9 @@ class ReflashSRModel(SRModel):
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Reload optimisers and schedulers; settings in the option file override those of the state."""
         as_in_file = [dict(group) for group in self.optimizer_g.param_groups]
-        super().resume_training({**resume_state, 'schedulers': [one.state_dict() for one in self.schedulers]})
+        super().resume_training({
+            **resume_state, 'schedulers': [one.state_dict() for one in self.schedulers],
+            'optimizers': [with_kernels(*pair) for pair in zip(resume_state['optimizers'], self.optimizers)]})
         follow_file(self.optimizer_g, self.opt['train']['optim_g'], as_in_file)
         follow_schedule(self.schedulers[0], resume_state['schedulers'][0], as_in_file)
         iteration = self._iteration = resume_state['iter']

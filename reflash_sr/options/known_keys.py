@@ -50,6 +50,7 @@ TOP = {
     'name': NAME, 'model_type': TEXT, 'scale': up_to(16), 'num_gpu': NUM_GPU, 'manual_seed': or_none(COUNT),
     'datasets': SECTION, 'path': SECTION_OR_NONE, 'train': SECTION, 'val': SECTION_OR_NONE, 'logger': SECTION,
     'dist_params': SECTION_OR_NONE, 'find_unused_parameters': BOOL, 'study': SECTION, 'allow_tf32': BOOL,
+    'deterministic': BOOL,
 }  # yapf: disable
 REQUIRED = {'name': 'a name for the run', 'model_type': 'ReflashSRModel', 'scale': 'the factor, such as 4',
             'datasets': 'the data', 'network_g': 'the network'}  # yapf: disable

@@ -31,7 +31,7 @@ _APART = {
 _NOT_RECORDED = re.compile(r'train:accumulate|datasets:train:(name|phase|scale|manual_seed|batch_size_per_gpu|'
                            r'dataroot\w*|meta_info\w*|filename_tmpl|io_backend|pairs_cache)(:.+)?')
 _TRAIN = {'ema_decay': 0, 'warmup_iter': -1}  # defaults of BasicSR's models
-_TOP = {'allow_tf32': True}  # defaults at the top
+_TOP = {'allow_tf32': True, 'deterministic': False}  # defaults at the top
 _LENGTH = 'train:total_iter'  # changes no weights of a run that goes on after its end
 _START, _UNTIL = 'path:', 'until '  # of keys: with which weights it began; what was changed on the way
 _SHOWN, _LETTERS = 4, 32  # differences in a message, letters of a value

@@ -86,6 +86,40 @@ def _tf32_settings() -> tuple[tuple[Any, str, Any, Any], ...]:
     return (cudnn, 'allow_tf32', False, True), (matmul, 'allow_tf32', False, True)
 
 
+def seed(number: int, device: torch.device) -> None:
+    """Seed the random numbers of the CPU and of one device, and of no other.
+
+    Args:
+        number: From 0 to 2⁶³ − 1.
+        device: A GPU's numbers are its own; the current one of its kind is seeded.
+    """
+    torch.default_generator.manual_seed(number)
+    if device.type != 'cpu':
+        getattr(torch, device.type).manual_seed(number)
+
+
+def choose_algorithms(deterministic: bool) -> None:
+    """Choose how a GPU computes in a training: with the fastest algorithms for its sizes, or the same bits every time.
+
+    The other is slower. Operations that have no such algorithm warn.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when the GPU is first used
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """No search for the fastest algorithm inside the ``with``: it takes long, and each size of image needs its own."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def describe(device: torch.device) -> str:
     """Describe a device for a log: name of the GPU and its use of TF32, or number of CPU threads."""
     if device.type == 'cpu':

@@ -32,7 +32,7 @@ from reflash_sr.options import check_options as option_checks
 from reflash_sr.options import option_file as options
 from reflash_sr.options.training_record import continued_record, training_record
 from reflash_sr.system import processes
-from reflash_sr.system.devices import allow_tf32, describe, keep_freed_memory, select_device
+from reflash_sr.system.devices import allow_tf32, choose_algorithms, describe, keep_freed_memory, select_device
 from reflash_sr.system.files import atomic_write, relative
 from reflash_sr.training import preflight, resume
 from reflash_sr.training.base_network import describe_bases
@@ -180,6 +180,7 @@ class Run:
 
     def build_model(self, opt: dict[str, Any]) -> Any:
         """Build the model, and set what its state files store about the data."""
+        choose_algorithms(opt.get('deterministic', False))
         self.model = build_model(opt)
         if not hasattr(self.model, 'watch_for_stop'):  # a model of BasicSR
             keep_to_schedule(self.model)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from reflash_sr.models import optimisers
-from reflash_sr.models.optimisers import follow_file
+from reflash_sr.models.optimisers import Average, build_optimiser, follow_file, with_kernels
+from reflash_sr.system.devices import arrange
 from tests.models.test_reflash_sr_model import build, parameters, steps
 
 SECTIONS = {
@@ -91,3 +92,78 @@ def test_momentum_that_a_schedule_cycled_is_the_files_again_under_another(opt):
     again = build(opt)
     again.resume_training(state_of(first, 5))
     assert list(again.optimizer_g.param_groups[0]['betas']) == [0.9, 0.999]
+
+
+def networks():
+    torch.manual_seed(0)
+    return [torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)) for _ in range(2)]
+
+
+@pytest.mark.parametrize('decay', [0, 0.9, 0.999])
+def test_the_average_is_basicsrs_and_takes_over_what_layers_keep_of_their_input(decay):
+    averaged, trained = networks()
+    before = [value.detach().clone() for value in averaged.parameters()]
+    trained(torch.rand(2, 3, 8, 8) * 7)
+    Average(averaged, trained).update(decay)
+    for value, was, new in zip(averaged.parameters(), before, trained.parameters()):
+        torch.testing.assert_close(value, was * decay + new * (1 - decay), rtol=0, atol=1e-7)
+        assert decay or torch.equal(value, new), 'with 0, a copy'
+    assert torch.equal(averaged[1].running_var, trained[1].running_var) and trained[1].running_var.max() > 1.05
+
+
+def test_the_average_follows_weights_that_are_loaded_and_laid_out_anew():
+    averaged, trained = networks()
+    average = Average(averaged, trained)
+    trained.load_state_dict(networks()[1].state_dict())
+    arrange(trained), arrange(averaged)
+    average.update(0)
+    assert all(torch.equal(*pair) for pair in zip(averaged.parameters(), trained.parameters()))
+
+
+@pytest.mark.parametrize('kind', ['Adam', 'AdamW', 'SGD', 'Adagrad'])
+def test_optimisers_are_fused_and_step_as_pytorchs_own(kind):
+    ours, theirs = (list(arrange(net).parameters()) for net in networks())
+    for value, other in zip(ours, theirs):
+        value.data.copy_(other)
+    one, two = build_optimiser(kind, iter(ours), lr=1e-3), getattr(torch.optim, kind)(theirs, lr=1e-3)
+    assert one.param_groups[0]['fused']
+    for seed in range(3):
+        for params in (ours, theirs):
+            torch.manual_seed(seed)
+            for value in params:
+                value.grad = torch.randn_like(value)
+        one.step(), two.step()
+    for value, other in zip(ours, theirs):
+        torch.testing.assert_close(value, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('settings', [{'foreach': False}, {'fused': False}, {'capturable': False}])
+def test_who_says_how_a_step_is_computed_is_heard(settings):
+    built = build_optimiser('Adam', networks()[0].parameters(), lr=1e-3, **settings)
+    assert not built.param_groups[0]['fused']
+
+
+def test_what_cannot_be_fused_is_built_all_the_same(monkeypatch):
+
+    class Refusing(torch.optim.Adam):
+        def __init__(self, params, fused=None, **settings):
+            if fused:
+                raise RuntimeError('not on this device')
+            super().__init__(params, **settings)
+
+    monkeypatch.setattr(torch.optim, 'Adam', Refusing)
+    for kind in ('Adam', 'Rprop'):
+        assert not build_optimiser(kind, networks()[0].parameters(), lr=1e-3).param_groups[0].get('fused')
+
+
+@pytest.mark.parametrize(('saved', 'now'), [({'foreach': False}, {}), ({}, {'foreach': False})])
+def test_a_saved_state_goes_on_in_the_way_of_this_run(saved, now):
+    params = list(networks()[0].parameters())
+    before, after = (build_optimiser('Adam', params, lr=1e-3, **settings) for settings in (saved, now))
+    for value in params:
+        value.grad = torch.randn_like(value)
+    before.step()
+    fused = after.param_groups[0]['fused']
+    after.load_state_dict(with_kernels(before.state_dict(), after))
+    assert after.param_groups[0]['fused'] == fused != before.param_groups[0]['fused']
+    after.step()

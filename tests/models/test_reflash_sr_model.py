@@ -134,16 +134,6 @@ def test_trains_on_a_gpu(opt, amp):
     assert torch.isfinite(parameters(model)).all()
 
 
-def test_ema_takes_over_what_layers_keep_of_their_input(opt):
-    model = build(opt)
-    for net in (model.net_g, model.net_g_ema):
-        net.norm = torch.nn.BatchNorm2d(3)
-    model.net_g.norm(torch.rand(2, 3, 8, 8) * 7)
-    model.model_ema(0.9)
-    assert torch.equal(model.net_g_ema.norm.running_var, model.net_g.norm.running_var)
-    assert model.net_g.norm.running_var.max() > 1.1
-
-
 def test_weights_that_the_file_lacks_begin_alike_in_ema(opt, tmp_path):
     torch.save({'params': DropoutMSRResNet(num_feat=8, num_block=1, upscale=3).state_dict()}, tmp_path / 'x3.pth')
     opt['path'].update(pretrain_network_g=str(tmp_path / 'x3.pth'), strict_load_g=False)

@@ -14,7 +14,8 @@ def trained(opt, dtype=torch.float32, rank=0, **train):
     """A model after three steps on a batch of four."""
     torch.manual_seed(0)
     model = ReflashSRModel(copy.deepcopy({**opt, 'rank': rank, 'train': {**opt['train'], **train}}))
-    model.net_g.to(dtype)
+    for net in (model.net_g, getattr(model, 'net_g_ema', model.net_g)):
+        net.to(dtype)
     torch.manual_seed(1)
     data = {'lq': torch.rand(4, 3, 8, 8, dtype=dtype), 'gt': torch.rand(4, 3, 32, 32, dtype=dtype)}
     for iteration in (1, 2, 3):

@@ -169,3 +169,31 @@ def test_weights_of_any_number_of_dimensions_are_arranged(memory_format):
 def test_such_a_network_restores_an_image():
     restored = Restorer(Spectral().eval(), 1)(torch.rand(1, 3, 9, 7))
     assert restored.shape == (1, 3, 9, 7)
+
+
+def test_seeds_are_those_of_pytorch_and_reach_one_device(monkeypatch):
+    torch.manual_seed(5)
+    expected, seeded = torch.rand(3), []
+    for name in ('cuda', 'mps'):
+        monkeypatch.setattr(getattr(torch, name), 'manual_seed',
+                            lambda number, name=name: seeded.append((name, number)))
+    monkeypatch.setattr(torch.cuda, 'manual_seed_all', lambda number: seeded.append('all'))
+    devices.seed(5, torch.device('cpu'))
+    assert torch.equal(torch.rand(3), expected) and seeded == []
+    devices.seed(2**63 - 1, torch.device('cuda:1'))
+    assert seeded == [('cuda', 2**63 - 1)]
+
+
+@pytest.mark.parametrize('deterministic', [False, True])
+def test_algorithms_are_searched_for_or_the_same_every_time(monkeypatch, deterministic):
+    said = []
+    monkeypatch.setattr(torch, 'use_deterministic_algorithms', lambda *args, **kwargs: said.append((args, kwargs)))
+    monkeypatch.setattr(torch.backends.cudnn, 'benchmark', deterministic)
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    devices.choose_algorithms(deterministic)
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert bool(os.environ.pop('CUBLAS_WORKSPACE_CONFIG', None)) == bool(said) == deterministic
+    with pytest.raises(KeyError), devices.any_size():
+        assert not torch.backends.cudnn.benchmark
+        raise KeyError
+    assert torch.backends.cudnn.benchmark is not deterministic
