@@ -23,13 +23,15 @@ import scipy
 
 from reflash_sr.data.images.image_source import OPTIONS as SOURCE_OPTIONS
 from reflash_sr.data.images.image_source import ImageSource
+from reflash_sr.data.raw_cache import OPTIONS as RAW_OPTIONS
 from reflash_sr.errors import UserError
 from reflash_sr.system.files import atomic_write, check_writable, sha256
 from reflash_sr.system.locks import has_locks, lock
 
 BLOCK = 256  # patches per file
 KEY = 'key.json'
-_NOT_IN_KEY = {*SOURCE_OPTIONS, 'pairs_cache', 'color'}  # the contents of images count, not paths; patches are RGB
+# The contents of images count, not paths; patches are RGB.
+_NOT_IN_KEY = {*SOURCE_OPTIONS, *RAW_OPTIONS, 'pairs_cache', 'color'}
 _CHECKSUM = 4  # bytes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +16,19 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from reflash_sr.data import raw_cache
 from reflash_sr.data.images import channels
 from reflash_sr.data.images import image_source as source
 from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.lq_cache import PairsCache, key_of
+from reflash_sr.data.raw_cache import RawCache
 from reflash_sr.data.seeded_sampler import Draw, draw_rng
 from reflash_sr.errors import UserError
 from reflash_sr.options.value_rules import BOOL, COUNT, POSITIVE_INT, TEXT_OR_NONE
 
 # BasicSR's get_root_logger would configure this logger before the log file is known.
 logger = logging.getLogger('basicsr')
-MOST_KEPT = 1 << 30  # bytes of GT images that a process keeps if LQ patches are cached, since reading is then slowest
+MOST_KEPT = 1 << 30  # bytes of GT images that all workers keep if LQ patches are cached, since reading is then slowest
 
 
 class TrainingDataset(Dataset, ABC):
@@ -37,13 +40,15 @@ class TrainingDataset(Dataset, ABC):
 
     Attributes:
         pairs: Cache of LQ patches in the folder ``pairs_cache``, or None.
+        raw: Cache of decoded GT images in the folder ``raw_cache``, or None.
 
     Raises:
         UserError: No images, or images smaller than ``gt_size``.
     """
 
-    OPTIONS = {**source.OPTIONS, **channels.OPTIONS, 'scale': POSITIVE_INT, 'gt_size': POSITIVE_INT, 'use_hflip': BOOL,
-               'use_rot': BOOL, 'manual_seed': COUNT, 'pairs_cache': TEXT_OR_NONE}
+    OPTIONS = {**source.OPTIONS, **channels.OPTIONS, **raw_cache.OPTIONS, 'scale': POSITIVE_INT,
+               'gt_size': POSITIVE_INT, 'use_hflip': BOOL, 'use_rot': BOOL, 'manual_seed': COUNT,
+               'pairs_cache': TEXT_OR_NONE}
     DEFAULTS: ClassVar[dict[str, Any]] = {'color': 'rgb', 'use_hflip': True, 'use_rot': False}
 
     def __init__(self, opt: Mapping[str, Any]):
@@ -55,11 +60,16 @@ class TrainingDataset(Dataset, ABC):
                             f'{self.gt_size // self.scale * self.scale or self.scale}')
         for path in self.source.others[:3]:
             logger.warning('%s: not an image, skipped', path)
-        if self.source.on_disk:
-            self._check_headers()
+        sizes = self._check_headers() if self.source.on_disk else []
+        self.raw: RawCache | None = None
+        if opt.get('raw_cache'):
+            if not self.source.on_disk:
+                raise UserError('raw_cache: is for image files, not for an LMDB; write ~')
+            self.raw = RawCache(opt['raw_cache'], self.source.paths, sizes,
+                                opt.get('raw_cache_gb', raw_cache.DEFAULT_GB))
         self.pairs: PairsCache | None = None
         self._kept: dict[int, np.ndarray] = {}
-        self._room = MOST_KEPT
+        self._room: int | None = None
         if opt.get('pairs_cache'):
             known = {name: opt[name] for name in self.OPTIONS if name in opt}
             self.pairs = PairsCache(opt['pairs_cache'], key_of(type(self).__name__, known, self.seed, self.source),
@@ -116,19 +126,37 @@ class TrainingDataset(Dataset, ABC):
         """Read an image, or the next readable one, so that a broken file does not end a long run."""
         for attempt in range(len(self.source)):
             place = (index + attempt) % len(self.source)
+            known = self._kept.get(place) if self.raw is None else self.raw.read(place)
+            if known is not None:
+                return known, self.source.paths[place]
             try:
-                image = self._kept[place] if place in self._kept else self.source.read(place)
+                image = self.source.read(place)
             except UserError as error:
                 _warn_once(f'skipped: {error}')
                 continue
-            if self.pairs and place not in self._kept and image.nbytes <= self._room:
-                self._kept[place] = image
-                self._room -= image.nbytes
+            if self.raw is not None:
+                self.raw.save(place, image)
+            elif self.pairs is not None:
+                self._keep(place, image)
             return image, self.source.paths[place]
         raise UserError(f'{self.source.root}: none of its {len(self.source)} images can be read; replace them')
 
-    def _check_headers(self) -> None:
-        """Skip images whose header cannot be read, with a warning; refuse images that are too small."""
+    def _keep(self, place: int, image: np.ndarray) -> None:
+        """Keep an image in memory, if this worker's share of :data:`MOST_KEPT` has room."""
+        if self._room is None:
+            worker = get_worker_info()
+            processes = max(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
+            self._room = MOST_KEPT // processes // (worker.num_workers if worker else 1)
+        if image.nbytes <= self._room:
+            self._kept[place] = image
+            self._room -= image.nbytes
+
+    def _check_headers(self) -> list[tuple[int, int]]:
+        """Skip images whose header cannot be read, with a warning; refuse images that are too small.
+
+        Returns:
+            Height and width of the others, px.
+        """
 
         def size_of(path: Path) -> tuple[int, int, bool] | None:
             try:
@@ -149,6 +177,7 @@ class TrainingDataset(Dataset, ABC):
         note = depth_note([size[2] for size in sizes if size is not None])
         if note:
             logger.warning('%s: %s', self.source.root, note)
+        return [size[:2] for size in sizes if size is not None]
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -29,7 +29,7 @@ _APART = {
 }  # yapf: disable
 # Of a training set: what names its files, which a checksum stands for, and what follows from other keys.
 _NOT_RECORDED = re.compile(r'train:accumulate|datasets:train:(name|phase|scale|manual_seed|batch_size_per_gpu|'
-                           r'dataroot\w*|meta_info\w*|filename_tmpl|io_backend|pairs_cache)(:.+)?')
+                           r'dataroot\w*|meta_info\w*|filename_tmpl|io_backend|pairs_cache|raw_cache\w*)(:.+)?')
 _TRAIN = {'ema_decay': 0, 'warmup_iter': -1}  # defaults of BasicSR's models
 _TOP = {'allow_tf32': True, 'deterministic': False}  # defaults at the top
 _LENGTH = 'train:total_iter'  # changes no weights of a run that goes on after its end

@@ -115,6 +115,8 @@ def _check_batch(section: dict[str, Any], images: int, world_size: int) -> None:
 
 
 def _check_cache(dataset: Any, seed: int) -> None:
+    if getattr(dataset, 'raw', None) is not None:
+        dataset.raw.check()
     if getattr(dataset, 'pairs', None) is None:
         return
     if dataset.seed != seed:  # the order of the images follows the run's

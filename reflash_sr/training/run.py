@@ -153,6 +153,10 @@ class Run:
                                  opt['manual_seed'], opt['rank'], opt['world_size'])
         section['pin_memory'] = section.get('pin_memory', False) and opt['num_gpu'] > 0  # useless without a GPU
         section['persistent_workers'] = section.get('persistent_workers', False) and workers > 0
+        if getattr(dataset, 'raw', None) is not None:
+            dataset.raw.open()
+            logger.info('Decoded GT images: %s; %s of %s have room.', dataset.raw.folder, f'{dataset.raw.count:,}',
+                        f'{len(dataset):,}')
         make_pairs(dataset, total * self.stream.batch_size * self.stream.world_size, workers)
         exact = dataset if isinstance(dataset, TrainingDataset) else SeededDraws(dataset, opt['manual_seed'])
         loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.stream,

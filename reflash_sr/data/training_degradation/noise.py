@@ -36,7 +36,9 @@ class GaussianNoise(Operation):
 class PoissonNoise(Operation):
     """Signal-dependent noise, clipped to [0, 1].
 
-    The expected count of a pixel at full scale is the number of 8-bit levels in the window, rounded up to a power of 2.
+    The expected count of a pixel at full scale is the number of 8-bit levels, rounded up to a power of 2. Real-ESRGAN
+    counts them in the whole crop, this class in the window that is needed; it cannot be told from the LQ patches
+    (``benchmarks/poisson_levels.py``).
     """
 
     scale: float  # factor of the noise; 1 is true Poisson noise
@@ -44,14 +46,19 @@ class PoissonNoise(Operation):
 
     def apply(self, pixels, have, want, size, rng):
         levels = to_bytes(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.gray else pixels)
-        histogram = cv2.calcHist([levels.reshape(len(levels), -1)], [0], None, [256], [0, 256])
-        peak = 2**int(np.ceil(np.log2(np.count_nonzero(histogram))))
+        peak = count_levels(levels)
         index = levels.astype(np.intp)
         index <<= _POISSON_BITS
         index |= _random_bits(rng, levels.shape) >> (16 - _POISSON_BITS)
         noise = _poisson_table(peak).take(index)
         noise *= np.float32(self.scale)
         return _add(pixels, noise)
+
+
+def count_levels(levels: np.ndarray) -> int:
+    """Number of different values of a uint8 array, rounded up to a power of 2."""
+    histogram = cv2.calcHist([levels.reshape(len(levels), -1)], [0], None, [256], [0, 256])
+    return 2**int(np.ceil(np.log2(np.count_nonzero(histogram))))
 
 
 def _add(pixels: np.ndarray, noise: np.ndarray) -> np.ndarray:
