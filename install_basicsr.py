@@ -84,6 +84,8 @@ def _install(tensorboard: bool) -> str:
         return f'nothing to do, before Python {version} pip installs it by itself (pip install basicsr)'
     if importlib.util.find_spec('pip') is None:
         raise CannotInstall('this Python has no pip; run python -m ensurepip, or activate the environment to use')
+    if os.environ.get('BASICSR_EXT') == 'True' and importlib.util.find_spec('torch') is None:
+        raise CannotInstall('BASICSR_EXT=True builds against PyTorch, which is not installed; pip install torch first')
     with tempfile.TemporaryDirectory(prefix='install_basicsr_') as folder:
         why = WHY if sys.version_info >= FAILS_SINCE else 'it is to require tensorboard'
         print(f'BasicSR: fetching the source archive of 1.4.2, because {why}', flush=True)

@@ -183,3 +183,13 @@ def test_it_needs_nothing_but_the_standard_library():
 
 def test_it_wants_the_setuptools_of_the_package():
     assert f"'{install_basicsr.BUILDER}'" in Path(install_basicsr.__file__).with_name('setup.py').read_text('utf-8')
+
+
+def test_the_cuda_operations_need_pytorch_first(monkeypatch, capsys):
+    monkeypatch.setenv('BASICSR_EXT', 'True')
+    find = install_basicsr.importlib.util.find_spec
+    monkeypatch.setattr(install_basicsr.importlib.util, 'find_spec',
+                        lambda name: None if name in ('basicsr', 'torch') else find(name))
+    assert install_basicsr.main(['--tensorboard']) == 2
+    assert 'BASICSR_EXT=True builds against PyTorch, which is not installed; pip install torch first' in (
+        capsys.readouterr().err)

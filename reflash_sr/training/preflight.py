@@ -24,6 +24,7 @@ from reflash_sr.training.check_metrics import check_metrics, sr_sizes
 from reflash_sr.training.check_output import check_result_names, check_room
 from reflash_sr.training.check_pairs import check_names, check_pairs
 from reflash_sr.training.check_workers import check_workers
+from reflash_sr.training.cuda_ops import try_network
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.network_from_file import CHANNELS, size_multiple
 from reflash_sr.weights.size_limit import Bounded
@@ -166,7 +167,7 @@ def check_network(opt: Mapping[str, Any]) -> None:
     if opt['model_type'] in IMAGE_MODELS + GAN_MODELS:
         data = opt['datasets'].get('train', {})
         gt_size = opt.get('gt_size') or data.get('gt_size') or 0
-        _check_image(net, opt['scale'], channels, size_multiple(opt['network_g']), gt_size)
+        _check_image(net, opt['scale'], channels, size_multiple(opt['network_g']), gt_size, opt.get('device', 'cpu'))
     path = opt['path'].get('pretrain_network_g')
     if path is not None:
         loaded = weights.load_pretrained(opt['path'])
@@ -178,7 +179,7 @@ def check_network(opt: Mapping[str, Any]) -> None:
         check_room(opt, net)
 
 
-def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int, gt_size: int) -> None:
+def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int, gt_size: int, device: str) -> None:
     """Run the network once on a small image: its output must be ``scale`` times as large.
 
     It is also run on LQ patches for ``gt_size`` (0: no training) if their side is no multiple: training does not pad.
@@ -187,7 +188,7 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int,
 
     def run(count: int, side: int = side) -> Any:
         with keep_rng(), torch.no_grad():
-            return attempt('network_g', type(net), net.eval(), torch.zeros(1, count, side, side))
+            return try_network(net.eval(), torch.zeros(1, count, side, side), device)
 
     def runs(count: int) -> bool:
         with contextlib.suppress(UserError):
