@@ -18,11 +18,11 @@ from reflash_sr.errors import RunError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, Fit
-from reflash_sr.evaluation.measure_networks import measure_networks
+from reflash_sr.evaluation.measure_networks import measure_networks, restorers_of
 from reflash_sr.evaluation.metrics import METRICS, of_control
 from reflash_sr.evaluation.pairs import pair_notes
 from reflash_sr.evaluation.shrunk_rows import shrunk_methods, without_moments
-from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP
+from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP, to_tensor
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system import processes
 from reflash_sr.system.run_command import run_command
@@ -146,6 +146,12 @@ def evaluate(networks: Sequence[TrainedNetwork],
     scores = measure_networks(networks, datasets, settings, device, folder, rows)
     if processes.rank() > 0:
         return ''
+    if settings.amp:
+        one = datasets[0]
+        lq = to_tensor(one.pair(0, one.degradations[0])[0])
+        for label, restorer in restorers_of(networks, settings, device).items():
+            folder.note(f'{label}: bfloat16 differs from float32 by {restorer.error_of_amp(lq):.3f} grey levels of 255 '
+                        f'(root mean square; {one.names[0]}, {one.degradations[0]})')
     grid = Grid(without_moments(scores), settings.seed, str(settings))
     try:
         methods = [Method(BICUBIC), *(method_of(one, baselines, notes.get(one.label, '')) for one in networks)]

@@ -192,7 +192,7 @@ class ReflashSRModel(SRModel):
 
     @torch.no_grad()
     def test(self) -> None:
-        """Restore ``lq`` in float32, with EMA weights if they exist; pads or tiles it if necessary."""
+        """Restore ``lq``, with EMA weights if they exist; pads or tiles it if necessary."""
         net: Any = getattr(self, 'net_g_ema', self.net_g)
         training = net.training
         net.eval()

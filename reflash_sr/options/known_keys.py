@@ -69,7 +69,7 @@ SECTIONS = {
     },
     'val': {
         'val_freq': WHOLE, 'save_img': BOOL, 'suffix': or_none(NAME), 'metrics': SECTION_OR_NONE, 'pbar': BOOL,
-        'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT, 'at_start': BOOL,
+        'keep_best': BOOL, 'tile': or_none(COUNT), 'tile_overlap': COUNT, 'at_start': BOOL, 'amp': one_of('bf16', None),
         'strips': COUNT, 'strip_degradations': or_none(list_of(TEXT, 'names of degradations')),
     },
     'logger': {

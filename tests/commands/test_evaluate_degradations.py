@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -277,3 +278,14 @@ def test_images_of_sixteen_bits_are_said_to_be_measured_in_eight(networks, image
     Image.fromarray(smooth_image(7, 72, 96)[..., 0].astype(np.uint16) * 257).save(image_folder / 'deep.png')
     evaluate([open_network(networks[0])], sets_of(image_folder, ['clean']), tmp_path / 'sixteen')
     assert 'note: mine: 1 of 5 images have 16 bits per channel; they are rounded to 8 bits' in capsys.readouterr().err
+
+
+def test_mixed_precision_says_what_it_changes(networks, image_folder, tmp_path, capsys):
+    opened = [open_network(path) for path in networks[:2]]
+    evaluate(opened, sets_of(image_folder), tmp_path / 'out', Settings(amp=True))
+    said = re.findall(r'note: (.+): bfloat16 differs from float32 by (\d\.\d{3}) grey levels of 255 \(root mean '
+                      r'square; .+, clean\)', capsys.readouterr().err)
+    assert [name for name, _ in said] == [one.label for one in opened]
+    assert all(0 < float(value) < 2 for _, value in said)
+    evaluate(opened, sets_of(image_folder), tmp_path / 'exact')
+    assert 'bfloat16' not in capsys.readouterr().err

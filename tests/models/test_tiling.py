@@ -1,5 +1,6 @@
 """Large images in validation and in tests are restored in tiles, as the tools restore them."""
 
+import logging
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from reflash_sr.evaluation import tiled_inference
+from reflash_sr.models import tiling
 from reflash_sr.models.reflash_sr_model import ReflashSRModel
 
 
@@ -70,3 +72,17 @@ def test_the_weights_keep_their_memory_format_and_the_random_state_its_place(opt
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name][0]) and value.stride() == before[name][1]
+
+
+def test_mixed_precision_in_validation_says_once_what_it_changes(model_of, caplog, monkeypatch):
+    monkeypatch.setattr(tiling, 'get_root_logger', lambda: logging.getLogger('test'))
+    exact, mixed = model_of(), model_of(amp='bf16')
+    one = restored(exact)
+    with caplog.at_level('INFO', 'test'):
+        two = restored(mixed)
+        restored(mixed, 20, 30)
+    assert two.dtype == torch.float32 and not torch.equal(one, two)
+    error = 255 * float((one.clamp(0, 1) - two.clamp(0, 1)).square().mean().sqrt())
+    said = [record.getMessage() for record in caplog.records if 'val: amp' in record.getMessage()]
+    assert said == [f'val: amp: bf16: the first image differs from float32 by {error:.3f} grey levels of 255 '
+                    '(root mean square)']
