@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 BATCH = 16
 NETWORK = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 64, 'num_block': 16, 'upscale': 4}
 TRAIN = {'optim_g': {'type': 'Adam', 'lr': 2e-4}, 'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
-         'scheduler': {'type': 'MultiStepLR', 'milestones': [10**9]}, 'ema_decay': 0.999}
+         'scheduler': {'type': 'MultiStepLR', 'milestones': [10**9]}, 'ema_decay': 0.999, 'total_iter': 10**9}
 WAYS = {  # name: (ours?, separable USM or bf16?)
     'stock': (False, False),
     'stock_separable_usm': (False, True),
@@ -189,9 +189,14 @@ def main() -> None:
     if args.way:
         serve(args.way, args.device, args.images, args.workers)
         return
-    contenders = {way: Contender(way, args) for way in WAYS}
+    import torch
+
+    from reflash_sr.system.devices import has_bf16
+
+    ways = [way for way in WAYS if way != 'ours_bf16' or has_bf16(torch.device(args.device))]
+    contenders = {way: Contender(way, args) for way in ways}
     # Batches that wait in the loader (two per worker) must be used up before a step shows what it costs.
-    turns = {way: (2 * args.workers + 2, args.steps) if WAYS[way][0] else (1, args.stock_steps) for way in WAYS}
+    turns = {way: (2 * args.workers + 2, args.steps) if WAYS[way][0] else (1, args.stock_steps) for way in ways}
     for number in range(args.rounds):
         for way, contender in contenders.items():
             contender.steps += contender.work(*turns[way])
@@ -217,12 +222,12 @@ def report(contenders: dict[str, Contender], memory: dict[str, float]) -> None:
     whole = {way: contender.median('whole') for way, contender in contenders.items()}
     for way, seconds in whole.items():
         print(f'{way}_step_s: {seconds:.3f}')
-    for ours in ('ours_bf16', 'ours_float32'):
+    for ours in [way for way in whole if WAYS[way][0]]:
         for stock in ('stock', 'stock_separable_usm'):
             print(f'speedup_{ours}_over_{stock}: {whole[stock] / whole[ours]:.2f}')
     for way, gigabytes in memory.items():
         print(f'{way}_peak_pss_gib: {gigabytes:.2f}')
-    for ours in ('ours_bf16', 'ours_float32'):
+    for ours in [way for way in whole if WAYS[way][0]]:
         print(f'{ours}_share_waiting_for_data: {contenders[ours].median("data") / whole[ours]:.3f}')
 
 

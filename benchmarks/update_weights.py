@@ -47,6 +47,9 @@ def main() -> None:
     for (name, part), values in seconds.items():
         print(f'{name}_{part}_ms: {1000 * statistics.median(values):.2f}')
     both = {name: [sum(pair) for pair in zip(seconds[name, 'adam'], seconds[name, 'ema'])] for name in ways}
+    for name, values in both.items():
+        print(f'{name}_ms: {1000 * statistics.median(values):.2f}')
+    print(f'megabytes: {4e-6 * sum(value.numel() for value in net.parameters()):.1f}')
     print(f"stock_over_ours: {statistics.median(a / b for a, b in zip(both['stock'], both['ours'])):.2f}")
     gaps = [float((a - b).detach().abs().max()) for a, b in zip(*(way.averaged.parameters() for way in ways.values()))]
     print(f'largest_difference: {max(gaps):.2g}')
