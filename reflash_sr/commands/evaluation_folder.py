@@ -182,6 +182,8 @@ def load_scores(folder: Path, names: Iterable[str] = (SCORES,), part: str = '') 
             with open(path, encoding='utf-8', newline='') as file:
                 for row in csv.DictReader(file):
                     score = Score(value=float(row.pop('value')), **row)
+                    if score.key in found:
+                        raise ValueError(f"the score of {', '.join(score.key)} occurs twice")
                     found[score.key] = score
         except (ValueError, TypeError, KeyError, csv.Error) as error:
             what = 'a line is incomplete, or a column differs' if isinstance(error, TypeError) else error

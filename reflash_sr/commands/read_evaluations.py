@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +73,8 @@ def open_evaluation(folder: Path) -> Evaluation:
     scores = list(load_scores(folder).values())
     if not scores:
         raise UserError(f'{path}: is missing, or holds no scores; evaluate again')
-    there = Counter((one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
-                    if is_number(one.value) or one.value == math.inf)
+    there = {(one.dataset, one.method, one.metric, one.degradation, one.image) for one in scores
+             if is_number(one.value) or one.value == math.inf}
     images = {name: sorted({key[-1] for key in there if key[0] == name}) for name in sets}
     wanted: set[tuple[str, str, str, str, str]] = set()
     for name, one in sets.items():
@@ -86,9 +85,9 @@ def open_evaluation(folder: Path) -> Evaluation:
         wanted.update(itertools.product([name], (BICUBIC, *networks), settings['metrics'], one['degradations'], names))
         derived = [label for label in shrunk if any(key[:2] == (name, label) for key in there)]
         wanted.update(itertools.product([name], derived, settings['metrics'], one['degradations'], names))
-    odd = min(wanted ^ there.keys(), default=None) or next((key for key, times in there.items() if times > 1), None)
+    odd = min(wanted ^ there, default=None)
     if odd is not None:
-        what = 'does not belong here' if odd not in wanted else 'occurs twice' if there[odd] > 1 else 'is missing'
+        what = 'is missing' if odd in wanted else 'does not belong here'
         raise UserError(f"{path}: the score of {', '.join(odd)} {what}; evaluate again")
     by_hand = {one['label'] for one in summary.get('control') or () if one.get('fitted_on') is None}
     return Evaluation(folder, settings, networks, sets, images, [one for one in scores if one.method not in by_hand],

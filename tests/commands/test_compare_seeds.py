@@ -296,7 +296,7 @@ DAMAGE = {
     'key': (change(['settings', 'networks', 0, 'key'], '../../x'), 'is not as'),
     'a row less': (lambda summary, scores: scores.pop(7), 'the score of .* is missing; evaluate again'),
     'no rows': (lambda summary, scores: scores.__delitem__(slice(1, None)), 'is missing'),
-    'a row twice': (lambda summary, scores: scores.__setitem__(7, scores[8]), 'is missing'),
+    'a row twice': (lambda summary, scores: scores.__setitem__(7, scores[8]), 'occurs twice'),
     'nan': (lambda summary, scores: scores.__setitem__(7, scores[7].rsplit(',', 1)[0] + ',nan'), 'is missing'),
     'torn': (lambda summary, scores: scores.__setitem__(7, scores[7][:20]), 'is damaged .a line is incomplete'),
     'p that does not fit': (change([*SECOND, 'dropout_p'], 0.5), 'dropout_p is 0.5, but 0.3 in network_g'),
