@@ -75,7 +75,7 @@ class ClosedForm:
         # The network goes on with two very different values, as a batch if it can; it must add the same to both.
         try:
             found = [follow(net, conv, lq, lambda output: torch.cat((output, _other(output))))]
-        except RuntimeError:
+        except Exception:  # a network of another project may raise anything for a batch of two
             found = [follow(net, conv, lq, change) for change in (torch.clone, _other)]
         tails = [tail for tail in found if tail is not None]
         if len(tails) < len(found):
@@ -84,7 +84,18 @@ class ClosedForm:
         differs = float((rests[0] - rests[1]).abs().max())
         if not differs <= max(tail.precision for tail in tails):  # NaN differs
             return None
-        return cls(conv, tails[0])
+        form = cls(conv, tails[0])
+        return form if form._is_a_convolution(tails[0]) else None
+
+    def _is_a_convolution(self, tail: Tail) -> bool:
+        """Whether the module gives what its weight and bias give: a hook, or a class of its own, may do more."""
+        bias = 0 if self.conv.bias is None else self.conv.bias.float().view(1, -1, 1, 1)
+        expected = self._convolve(self.features, self.conv.weight.float()) + bias
+        if expected.shape != tail.fed[:1].shape:
+            return False
+        differs = expected - tail.fed[:1]
+        allowed = min(256 * torch.finfo(tail.dtype).eps, 0.02)
+        return float(differs.abs().max()) <= allowed * float(tail.fed[:1].abs().max())
 
     def arranged(self, target: Target) -> Target | None:
         """The target, arranged as :attr:`response`; None if only a part of the output is compared with it."""

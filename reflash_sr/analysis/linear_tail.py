@@ -56,6 +56,7 @@ class Tail:
         order: For each value of one image of the convolution's output, flat, its place in the network's output; None
             if both have the same shape and order.
         output: The network's output for the first of the batch, not clamped, (1, C, H · scale, W · scale).
+        dtype: In which the convolution gave its output.
     """
 
     features: torch.Tensor
@@ -64,6 +65,7 @@ class Tail:
     rest: torch.Tensor
     order: torch.Tensor | None
     output: torch.Tensor
+    dtype: torch.dtype
 
     @property
     def precision(self) -> float:
@@ -85,22 +87,26 @@ def follow(net: nn.Module, conv: nn.Module, lq: torch.Tensor,
         None if the convolution runs more than once, or what comes after it is not linear.
 
     Raises:
-        RuntimeError: The network cannot go on with that.
+        Exception: The network cannot go on with that.
     """
     calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    dtypes: list[torch.dtype] = []
 
-    def hook(module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+    def hook(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> torch.Tensor:
         changed = change(output)
+        features = args[0] if args else kwargs['input']
         if not calls:
             watching.enter_context(watch)  # from here on only: what comes before runs as fast as ever
-        calls.append((args[0].float(), changed.float().clone()))
+        # Copies, because the network may change either in place.
+        calls.append((features.to(torch.float32, copy=True), changed.to(torch.float32, copy=True)))
+        dtypes.append(output.dtype)
         watch.begin(changed)
         return changed
 
-    handle, watch = conv.register_forward_hook(hook), _Watch()
+    handle, watch = conv.register_forward_hook(hook, with_kwargs=True), _Watch()
     with contextlib.ExitStack() as watching:
         watching.callback(handle.remove)
-        output = net(lq)
+        output = net(lq.clone())
     found = watch.known(output)
     if len(calls) != 1 or found is None:
         return None
@@ -122,7 +128,7 @@ def follow(net: nn.Module, conv: nn.Module, lq: torch.Tensor,
         scale = scale[:1, :, :1, :1]
     else:
         scale = fed.new_full((1, fed.shape[1], 1, 1), scale)
-    tail = Tail(features, fed, scale, value - scale * fed, order, found.value[:1])
+    tail = Tail(features, fed, scale, value - scale * fed, order, found.value[:1], dtypes[0])
     if found.value is not output:
         differs = (output.float().clamp(0, 1) - found.value.float().clamp(0, 1)).abs().max()
         if not float(differs) <= tail.precision:
@@ -156,6 +162,7 @@ class _Watch(TorchDispatchMode):
         super().__init__()
         self._known: dict[int, tuple[torch.Tensor, Linear]] = {}  # by id; the tensors are kept, so that ids stay theirs
         self._storages: set[int] = set()
+        self._alive: list[torch.Tensor] = []  # so that no other tensor gets the place of one of them
         self._decided = False  # whether a number was taken out, on which the network may decide what it does
 
     def begin(self, output: torch.Tensor) -> None:
@@ -191,6 +198,7 @@ class _Watch(TorchDispatchMode):
 
     def _know(self, tensor: torch.Tensor, linear: Linear | None) -> None:
         self._storages.add(_storage(tensor))
+        self._alive.append(tensor)
         if linear is not None:
             self._known[id(tensor)] = tensor, linear
 

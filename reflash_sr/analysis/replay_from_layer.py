@@ -51,13 +51,13 @@ class Replay:
         self._flow = _Flow()
         self._tape: list[tuple[nn.Module, Any]] = []
         with _forwards(net, self._recorder), self._flow:
-            self.output = net(lq)
+            self.output = net(lq.clone())  # a network may change its input in place
         if self._flow.tapped is None:
-            raise UserError(f"layer '{layer}': was not reached in the forward pass; give another layer")
+            raise UserError(f"layer '{self.layer}': was not reached in the forward pass; give another layer")
         self.features = self._flow.tapped.value
         if self.features.shape[0] != lq.shape[0]:
-            raise UserError(f"layer '{layer}': holds {tuple(self.features.shape)} for one image, in which channels "
-                            'cannot be distinguished from windows; give another layer')
+            raise UserError(f"layer '{self.layer}': holds {tuple(self.features.shape)} for one image, in which "
+                            'channels cannot be distinguished from windows; give another layer')
         self._flow.close(self.output)
         self._written = self._flow.tapped.written
 

@@ -140,6 +140,54 @@ def test_closed_form_through_what_is_linear_against_brute_force(name, lq):
         assert in_turn[count] == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
 
 
+class Beside(torch.nn.Module):
+    """Features that the network changes in place after the convolution has read them, and an image of its own too."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 8, 3, 1, 1), conv
+
+    def forward(self, x):
+        x *= 0.5
+        features = self.first(x)
+        out = self.last(input=features)
+        return out * 0.5 + 0.2 + features.relu_()[:, :3] * 0.1 + x
+
+
+class Standardised(torch.nn.Conv2d):
+    def forward(self, input):
+        return torch.nn.functional.conv2d(input, self.weight / self.weight.std(), self.bias, 1, 1)
+
+
+def hooked():
+    net = ends_with()
+    net[2].register_forward_hook(lambda module, args, output: output * 0.5 + 0.2)
+    return net
+
+
+@pytest.mark.parametrize('padding', [1, 'same'])
+def test_what_is_changed_in_place_afterwards_was_copied(padding, lq):
+    torch.manual_seed(0)
+    net = Beside(torch.nn.Conv2d(8, 3, 3, 1, padding)).eval()
+    gt, before = near(net, lq.clone()), lq.clone()
+    ablation = Ablation(net, lq, gt, 'input of last')
+    assert ablation.closed and torch.equal(lq, before)
+    features = net.first(before * 0.5).detach()
+    for channel, psnr in enumerate(ablation.single()):
+        changed = net.last(removed_by_hand(features, [channel])).detach()
+        expected = changed * 0.5 + 0.2 + features.relu()[:, :3] * 0.1 + before * 0.5
+        assert psnr == pytest.approx(psnr_by_hand(expected, gt), abs=0.01)
+
+
+def test_a_tail_that_refuses_a_batch_of_two_is_followed_twice(lq):
+
+    def refuse(x):
+        assert len(x) == 1
+        return x * 0.5 + 0.1
+
+    assert ClosedForm.find(ends_with(Doing(refuse)).eval(), lq, 'input of 2') is not None
+
+
 @pytest.mark.parametrize('closed_form', [False, True])
 @pytest.mark.parametrize('name', PAPER)
 def test_against_brute_force(name, closed_form, lq):
@@ -185,6 +233,8 @@ def test_closed_form_images(name, steep, lq):
 @pytest.mark.parametrize(('net', 'layer'), [
     (small('SRResNet'), 'hr'),
     (small('SRResNet'), 'conv_hr'),
+    (hooked(), 'last'),
+    (torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 1, 1), Standardised(8, 3, 3)), 'last'),
     (ends_with(torch.nn.Hardtanh(0.1, 1)), 'last'),
     (ends_with(torch.nn.Hardtanh(0, 0.9)), 'last'),
     (ends_with(torch.nn.Hardtanh(0, 1), Doing(lambda x: x + 0.1)), 'last'),
