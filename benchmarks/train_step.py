@@ -67,6 +67,7 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
     from reflash_sr.data.seeded_sampler import DrawStream
     from reflash_sr.models import ReflashSRModel
     from reflash_sr.system.devices import keep_freed_memory
+    from reflash_sr.training.progress import for_workers
 
     ours, variant = WAYS[way]
     paths = find_images(images)[0] if images else photo_paths()
@@ -83,7 +84,8 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
         dataset = stock_dataset(paths)
         model = stock_model({'type': 'MSRResNet', **NETWORK}, BATCH, True, TRAIN, int(device == 'cuda'))
     sampler = DrawStream(len(paths), BATCH, total_iter=10**9)
-    loader = torch.utils.data.DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers)
+    loader = torch.utils.data.DataLoader(dataset, BATCH, sampler=sampler, num_workers=workers,
+                                         worker_init_fn=for_workers(behind=device == 'cpu') if ours else None)
     return model, iter(loader)
 
 

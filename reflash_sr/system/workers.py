@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import re
 import shutil
 import signal
@@ -64,6 +65,17 @@ def named_ends(option: str, fewer: str, again: str) -> Iterator[None]:
                 what = found.expand(what).replace('{size}', _size())
                 raise RunError(f'{option}: {what}; {remedy.format(fewer=fewer)}. {again}') from error
         raise
+
+
+def go_behind() -> None:
+    """Let this process compute when others of the same user leave a core free: the lowest priority, where there is one.
+
+    A network on a CPU computes in threads that wait for each other. A worker that shares the core of one of them slows
+    all; behind them, it works while the network waits for its batch.
+    """
+    if hasattr(os, 'nice'):
+        with contextlib.suppress(OSError):
+            os.nice(19)
 
 
 def check_start(option: str, *remedies: str) -> None:

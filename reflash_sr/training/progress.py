@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from reflash_sr.system.signals import ignore_signals, workers_start
+from reflash_sr.system.workers import go_behind
 
 
 def open_log(**arguments: Any) -> logging.Logger:
@@ -27,17 +28,21 @@ def open_log(**arguments: Any) -> logging.Logger:
     return logger
 
 
-def for_workers(then: Callable[[int], object] | None = None) -> Callable[[int], None]:
+def for_workers(then: Callable[[int], object] | None = None, behind: bool = False) -> Callable[[int], None]:
     """A ``worker_init_fn`` for a loader of the run: signals are left to the main process, messages go into its log.
 
-    ``then`` is another ``worker_init_fn`` to call.
+    Args:
+        then: Another ``worker_init_fn`` to call.
+        behind: Whether the network computes on the cores of the workers; then they go behind it (:func:`go_behind`).
     """
     logger = logging.getLogger('basicsr')
-    return functools.partial(ignore_signals, then=functools.partial(_log_as, _files(logger), logger.level, then))
+    return functools.partial(ignore_signals, then=functools.partial(_start, _files(logger), logger.level, then, behind))
 
 
-def _log_as(files: Sequence[str], level: int, then: Callable[[int], object] | None, worker: int) -> None:
+def _start(files: Sequence[str], level: int, then: Callable[[int], object] | None, behind: bool, worker: int) -> None:
     """Let a worker log as the run does; a forked one does so by itself, one that was started otherwise has no log."""
+    if behind:
+        go_behind()
     logger = get_root_logger()
     logger.setLevel(level)
     for path in sorted({*files} - {*_files(logger)}):

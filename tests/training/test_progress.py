@@ -1,12 +1,14 @@
 """What a run tells while it runs."""
 
 import logging
+import os
 import pickle
 import signal
 from pathlib import Path
 
 import pytest
 from basicsr.utils import logger as basicsr_logger
+from torch.utils.data import DataLoader
 
 from reflash_sr.training.progress import for_workers, open_log, survive_full_disk
 
@@ -66,3 +68,19 @@ def test_a_worker_logs_into_the_log_of_the_run_once(forked, narrow_log, signals_
     logging.getLogger('basicsr').warning('skipped: 写真.png')
     lines = tmp_path.joinpath('run.log').read_text(encoding='utf-8').splitlines()
     assert [line.split(' ', 2)[2] for line in lines] == ['INFO: before', 'WARNING: skipped: 写真.png']
+
+
+class Priority(list):
+    """A dataset of one sample: the priority of the process that reads it."""
+
+    def __getitem__(self, index):
+        return os.nice(0)
+
+
+@pytest.mark.skipif(not hasattr(os, 'nice'), reason='no priorities here')
+def test_workers_go_behind_a_network_on_the_same_cores_and_this_process_stays():
+    mine, lowest = os.nice(0), 19
+    for behind, expected in ((False, mine), (True, lowest)):
+        loader = DataLoader(Priority([0]), batch_size=None, num_workers=1, worker_init_fn=for_workers(behind=behind))
+        assert list(loader) == [expected]
+    assert os.nice(0) == mine
