@@ -1,7 +1,8 @@
 """How many training samples one core makes in a second: python benchmarks/data_speed.py
 
 RealDegradationDataset as it is (decoding files), with decoded images (``raw_cache``), and both with LQ patches that are
-there already (``pairs_cache``). One process, one thread; the ways take turns. Ends in ``name: value`` lines.
+there already (``pairs_cache``); the last also without sharpening of the GT, as is degrading. One process, one thread;
+the ways take turns. Ends in ``name: value`` lines.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         caches = {'pairs_cache': f'{folder}/pairs', 'raw_cache': f'{folder}/raw'}
-        ways = {'degraded': (), 'degraded_raw': ('raw_cache',), 'cached': ('pairs_cache',),
-                'cached_raw': ('pairs_cache', 'raw_cache')}
+        both = 'pairs_cache', 'raw_cache'
+        ways = {'degraded': (), 'degraded_raw': ('raw_cache',), 'cached': ('pairs_cache',), 'cached_raw': both,
+                'degraded_no_usm': (), 'cached_raw_no_usm': both}
         sets = {name: RealDegradationDataset({
             'dataroot_gt': args.images, 'scale': 4, 'gt_size': 128, 'manual_seed': 0, 'use_rot': True,
-            **{key: caches[key] for key in keys}}) for name, keys in ways.items()}
+            'gt_usm': not name.endswith('no_usm'), **{key: caches[key] for key in keys}})
+            for name, keys in ways.items()}
         for dataset in sets.values():
             dataset._room = 0  # what a worker keeps in memory is not measured
             if dataset.raw is not None:
                 dataset.raw.open()
-        make_pairs(sets['cached'], args.samples, 0)
+        for name in ('cached', 'cached_raw_no_usm'):
+            make_pairs(sets[name], args.samples, 0)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(args.rounds + 1):
             for name, dataset in sets.items():
@@ -54,8 +58,9 @@ def main() -> None:
     for name, values in seconds.items():
         print(f'{name}_per_second: {args.samples / statistics.median(values):.1f}')
     for name in list(ways)[1:]:
-        ratio = statistics.median(a / b for a, b in zip(seconds['degraded'], seconds[name]))
-        print(f'{name}_over_degraded: {ratio:.2f}')
+        plain = 'degraded_no_usm' if name.endswith('no_usm') else 'degraded'
+        ratio = statistics.median(a / b for a, b in zip(seconds[plain], seconds[name]))
+        print(f'{name}_over_{plain}: {ratio:.2f}')
 
 
 if __name__ == '__main__':
