@@ -1,7 +1,7 @@
 """One training step of blind SR, the stock way and ours: python benchmarks/train_step.py
 
 Stock: BasicSR's RealESRGANDataset and RealESRNetModel, as they are and with a separable USM.
-Ours: RealDegradationDataset and ReflashSRModel, in float32 and bf16.
+Ours: RealDegradationDataset with ``raw_cache`` and ReflashSRModel, in float32 and bf16.
 Paper setting: 16 samples, GT crop 400, GT patch 128, SRResNet 64×16, Adam.
 
 Every way runs in a process of its own; they take turns, a few steps at a time, and the first steps of a turn are not
@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,7 +74,9 @@ def build(way: str, device: str, images: str | None, workers: int, stack: contex
     paths = find_images(images)[0] if images else photo_paths()
     if ours:
         keep_freed_memory()  # as basicsr train does
-        dataset = RealDegradationDataset({'dataroot_gt': images or 'photos:train', 'scale': 4, 'gt_size': 128})
+        dataset = RealDegradationDataset({'dataroot_gt': images or 'photos:train', 'scale': 4, 'gt_size': 128,
+                                          'raw_cache': stack.enter_context(tempfile.TemporaryDirectory())})
+        dataset.raw.open()
         model = ReflashSRModel({
             'network_g': {'type': 'DropoutMSRResNet', **NETWORK, 'dropout_p': 0.7}, 'train': TRAIN,
             'path': {}, 'logger': {}, 'datasets': {},
