@@ -4,6 +4,8 @@ In any network:
 
 * ``last-conv``: before the last convolution, the paper's choice
 * ``every-conv``: after every convolution except the last
+* ``image``: the input of the network
+* ``attention``: the logits of every attention, before its softmax (``nn.Softmax``, as in SwinIR)
 * the path of a module: after it (``body.7`` or ``output of body.7``) or before it (``input of conv_last``)
 
 In SRResNet, RRDB and SwinIR also:
@@ -111,9 +113,13 @@ def site_at(net: nn.Module, path: str) -> Site | None:
 
 
 def _find(net: nn.Module, position: str, stage: str) -> list[Site]:
-    names = ['last-conv', 'every-conv']
+    names = ['last-conv', 'every-conv', 'image', 'attention']
     family = family_of(net)
     layout = None if family is None else LAYOUTS[family]
+    if position == 'image':
+        return [Site('', 'input')]
+    if position == 'attention':
+        return _attention(net)
     if position in names:
         last = Site(last_convolution(net), 'input') if layout is None else layout.last_conv(net)
         return [last] if position == 'last-conv' else _every_conv(net, last.module)
@@ -141,6 +147,14 @@ def _every_conv(net: nn.Module, last: str) -> list[Site]:
     sites = [Site(name, 'output') for name in names if name != last and not name.startswith(f'{last}.')]
     if not sites:
         raise UserError(f'dropout_position: {type(net).__name__} has no convolution but its last')
+    return sites
+
+
+def _attention(net: nn.Module) -> list[Site]:
+    """The input of every softmax."""
+    sites = [Site(name, 'input') for name, module in net.named_modules() if isinstance(module, nn.Softmax)]
+    if not sites:
+        raise UserError(f'dropout_position: attention: {type(net).__name__} has no nn.Softmax; choose another position')
     return sites
 
 

@@ -7,10 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.dropout import DIMS, FeatureDropout, feature_dropout, insert_dropout
+from reflash_sr.archs import DropoutMSRResNet, DropoutSwinIR
+from reflash_sr.dropout import (
+    DIMS,
+    NOISES,
+    FeatureDropout,
+    drop_rate,
+    end_of_schedule,
+    feature_dropout,
+    go_to,
+    insert_dropout,
+)
 from reflash_sr.errors import UserError
 
+PAPER_DIMS = ('channel', 'element')
 FEATURES = [(8, 64, 12, 10), (8, 50, 64)]  # (B, C, H, W) and tokens (B, N, C)
 
 
@@ -24,7 +34,7 @@ def test_p_zero_and_eval_are_the_identity(shape, dim):
 
 
 @pytest.mark.parametrize('shape', FEATURES)
-@pytest.mark.parametrize('dim', DIMS)
+@pytest.mark.parametrize('dim', PAPER_DIMS)
 @pytest.mark.parametrize('p', [0.1, 0.5, 0.9])
 def test_share_of_zeros_and_scale_of_the_rest(shape, dim, p):
     torch.manual_seed(0)
@@ -47,7 +57,7 @@ def test_channel_dropout_of_tokens_never_drops_a_token():
     assert not dropped.all(2).any()
 
 
-@pytest.mark.parametrize('dim', DIMS)
+@pytest.mark.parametrize('dim', PAPER_DIMS)
 def test_samples_of_a_batch_and_channels_last_and_slices(dim):
     x = torch.rand(6, 16, 8, 9) + 1
     masks = (feature_dropout(x, 0.5, dim) == 0).flatten(1)
@@ -115,3 +125,155 @@ def test_copies_use_their_own_mode(again):
     twin.train()
     assert torch.equal(net(x), net(x))
     assert not torch.equal(twin(x), twin(x))
+
+
+# Along which axes of (B, C, H, W), or (B, N, C), what is dropped is dropped together.
+TOGETHER = {'channel': ((2, 3), (1,)), 'element': ((), ()), 'path': ((1, 2, 3), (1, 2)), 'pixel': ((1,), (2,))}
+
+
+@pytest.mark.parametrize('place', [0, 1])
+@pytest.mark.parametrize('dim', TOGETHER)
+@pytest.mark.parametrize('noise', NOISES)
+def test_mean_and_variance_of_every_noise_and_what_goes_together(noise, dim, place):
+    torch.manual_seed(0)
+    p, shape, axes = 0.6, [(400, 8, 6, 7), (400, 12, 8)][place], TOGETHER[dim][place]
+    factors = feature_dropout(torch.ones(shape), p, dim, noise=noise)
+    alone = factors if not axes else factors.amax(axes)
+    if axes:
+        assert torch.equal(alone, factors.amin(axes))
+    mean, variance = (1 - p, p * (1 - p)) if noise == 'mask' else (1, p / (1 - p))
+    assert alone.mean() == pytest.approx(mean, abs=0.25)
+    assert alone.var() == pytest.approx(variance, rel=0.3)
+    values = {'zero': {0.0, 2.5}, 'mask': {0.0, 1.0}, 'sign': {2.2247, -0.2247}}.get(noise)
+    assert values is None or {round(v, 4) for v in alone.flatten().tolist()} == values
+
+
+@pytest.mark.parametrize('blend', [0.0, 0.3, 1.0])
+@pytest.mark.parametrize('dim', [dim for dim in DIMS if dim != 'key'])
+def test_a_blend_is_the_weighted_mean_of_input_and_result(dim, blend):
+    x = torch.rand(8, 16, 12, 10) + 1
+    torch.manual_seed(0)
+    dropped = feature_dropout(x, 0.5, dim)
+    torch.manual_seed(0)
+    blended = feature_dropout(x, 0.5, dim, blend=blend)
+    torch.testing.assert_close(blended, blend * x + (1 - blend) * dropped)
+    assert (blended is x) == (blend == 1)
+
+
+def test_blocks_are_squares_of_single_maps():
+    torch.manual_seed(0)
+    out = feature_dropout(torch.ones(16, 8, 20, 20), 0.1, 'block', block=5)
+    zero = (out == 0).float()
+    assert 0.05 < zero.mean() < 0.15
+    kept = 1 - zero
+    # Every dropped pixel lies in a dropped 5 × 5 square: opening with it changes nothing.
+    eroded = torch.nn.functional.avg_pool2d(zero, 5, 1) > 0.999
+    opened = torch.nn.functional.max_pool2d(torch.nn.functional.pad(eroded.float(), (4, 4, 4, 4)), 5, 1)
+    assert torch.equal(opened, zero)
+    assert out.mean() == pytest.approx(1, abs=1e-3)
+    assert (kept.amin((2, 3)) == 0).any() and (kept.amin((2, 3)) == 1).any()
+
+
+def test_dropped_keys_get_no_attention_and_the_others_share_it():
+    torch.manual_seed(0)
+    weights = feature_dropout(torch.zeros(4, 2, 64, 64), 0.7, 'key').softmax(-1)
+    assert (weights == 0).float().mean() == pytest.approx(0.7, abs=0.02)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(4, 2, 64))
+
+
+@pytest.mark.parametrize(('how', 'words'), [
+    ({'noise': 'gausian'}, "did you mean 'gaussian'"), ({'blend': 1.5}, 'dropout_blend: must be a probability'),
+    ({'dim': 'block', 'block': 0}, 'dropout_block: must be a whole number above 0'),
+    ({'dim': 'block', 'noise': 'mask'}, 'dropout_noise: mask: is not possible with dropout_dim: block'),
+    ({'dim': 'key', 'blend': 0.5}, 'dropout_blend: is not possible with dropout_dim: key'),
+])
+def test_what_does_not_go_together_is_refused(how, words):
+    for make in (lambda: feature_dropout(torch.ones(1, 2, 3, 3), **how), lambda: FeatureDropout(**how),
+                 lambda: insert_dropout(DropoutMSRResNet(num_feat=4, num_block=1), **how)):
+        with pytest.raises(UserError, match=words):
+            make()
+
+
+def test_blocks_of_tokens_are_refused():
+    with pytest.raises(UserError, match=r'must be \(B, C, H, W\), not \(2, 5, 4\)'):
+        feature_dropout(torch.ones(2, 5, 4), 0.5, 'block')
+
+
+ADAPTIVE = {'dropout_position': ['all-part', 'last-conv'], 'dropout_stage': 'first', 'dropout_p': 0.5,
+            'dropout_blend': 0.3, 'dropout_schedule': {'type': 'layers', 'every': 10}}
+
+
+def blends(net):
+    hooks = [*net.body[0].conv1._forward_hooks.values(), *net.body[1].conv1._forward_hooks.values(),
+             *net.conv_last._forward_pre_hooks.values()]
+    return [hook.blend for hook in hooks]
+
+
+def test_layers_are_switched_off_one_by_one_from_the_first_to_the_last():
+    net = DropoutMSRResNet(num_feat=4, num_block=2, **ADAPTIVE).train()
+    x, plain = torch.rand(2, 3, 8, 8), DropoutMSRResNet(num_feat=4, num_block=2, dropout_p=0).train()
+    plain.load_state_dict(net.state_dict())
+    seen = []
+    for iteration in (1, 9, 10, 19, 20, 29):
+        go_to(net, iteration)
+        seen.append(blends(net))
+        assert not torch.equal(net(x), plain(x))
+    assert seen == [[0.3, 0.3, 0.3]] * 2 + [[1, 0.3, 0.3]] * 2 + [[1, 1, 0.3]] * 2
+    go_to(net, 30)
+    assert torch.equal(net(x), plain(x))
+    go_to(net, 1)  # what a schedule says depends on the iteration alone: a continued run is as one that never stopped
+    assert blends(net) == [0.3, 0.3, 0.3]
+    assert end_of_schedule(net) == 30
+
+
+@pytest.mark.parametrize(('kind', 'middle'), [('linear', 0.35), ('cosine', 0.35), ('linear', 0.35)])
+def test_p_goes_from_one_end_to_the_other_and_stays(kind, middle):
+    net = DropoutMSRResNet(num_feat=4, num_block=1, dropout_p=0, dropout_schedule={'type': kind, 'to': 0.7, 'over': 8})
+    hook = next(iter(net.conv_last._forward_pre_hooks.values()))
+    found = []
+    for iteration in range(11):
+        go_to(net, iteration)
+        found.append(hook.p)
+    assert found[0] == 0 and found[4] == pytest.approx(middle) and found[8:] == [0.7] * 3
+    assert found == sorted(found) and drop_rate(net) == 0.7 and end_of_schedule(net) == 8
+    assert (found[1] < 0.7 / 8) == (kind == 'cosine')
+
+
+@pytest.mark.parametrize(('schedule', 'words'), [
+    ('linear', 'dropout_schedule: must be a section'), ({'type': 'liner'}, "did you mean 'linear'"),
+    ({'type': 'linear', 'to': 0.5}, 'over: must be a whole number above 0, not None'),
+    ({'type': 'layers', 'every': 5, 'over': 3}, 'over: is not a key of layers'),
+    ({'type': 'cosine', 'to': 1, 'over': 3}, 'to: must be a probability'),
+])
+def test_schedules_that_say_nothing_are_refused(schedule, words):
+    with pytest.raises(UserError, match=words):
+        DropoutMSRResNet(num_feat=4, num_block=1, dropout_schedule=schedule)
+
+
+def test_a_constant_schedule_is_none_and_p_zero_without_one_inserts_nothing():
+    for schedule in (None, {'type': 'constant'}):
+        net = DropoutMSRResNet(num_feat=4, num_block=1, dropout_p=0, dropout_schedule=schedule)
+        assert not net.conv_last._forward_pre_hooks and end_of_schedule(net) == 0
+
+
+@pytest.mark.parametrize('how', [
+    {'position': 'image', 'dim': 'pixel', 'noise': 'mask', 'p': 0.75}, {'position': 'all-part', 'dim': 'path'},
+    {'position': 'conv_first', 'dim': 'block', 'block': 3}, {'noise': 'gaussian'}, {'noise': 'sign', 'dim': 'element'}])
+def test_every_kind_leaves_keys_and_the_network_in_eval_mode_as_they_are(how):
+    net, x = net_and_input()
+    net = DropoutMSRResNet(num_feat=16, num_block=2, upscale=2, dropout_p=0)
+    keys, before = list(net.state_dict()), net.eval()(x)
+    with insert_dropout(net, **how):
+        assert torch.equal(net(x), before) and list(net.state_dict()) == keys
+        assert not torch.equal(net.train()(x), net(x))
+    assert torch.equal(net(x), before)
+
+
+def test_dropkey_in_swinir():
+    torch.manual_seed(0)
+    net = DropoutSwinIR(img_size=8, embed_dim=8, depths=[2], num_heads=[2], window_size=4, upscale=2,
+                        upsampler='pixelshuffle', dropout_position='attention', dropout_dim='key', dropout_p=0.5)
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(net.eval()(x), net(x)) and not torch.equal(net.train()(x), net(x))
+    with pytest.raises(UserError, match=r'MSRResNet has no nn\.Softmax; choose another position'):
+        DropoutMSRResNet(num_feat=4, num_block=1, dropout_position='attention')

@@ -9,7 +9,7 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from reflash_sr.dropout import insert_dropout
+from reflash_sr.dropout import BLOCK, insert_dropout
 from reflash_sr.errors import UserError
 from reflash_sr.options.registry import registered
 from reflash_sr.weights.network_from_file import open_base
@@ -18,7 +18,8 @@ from reflash_sr.weights.network_from_file import open_base
 @ARCH_REGISTRY.register()
 def WithDropout(base: Mapping[str, Any] | str | os.PathLike, dropout_position: str | Sequence[str] = 'last-conv',
                 dropout_dim: str = 'channel', dropout_p: float = 0.5, dropout_stage: str = 'branch',
-                window_size: int | None = None) -> nn.Module:
+                dropout_noise: str = 'zero', dropout_blend: float = 0.0, dropout_block: int = BLOCK,
+                dropout_schedule: Mapping[str, Any] | None = None, window_size: int | None = None) -> nn.Module:
     """Build a registered network and insert dropout; returns the network itself, so state-dict keys do not change.
 
     Args:
@@ -26,7 +27,7 @@ def WithDropout(base: Mapping[str, Any] | str | os.PathLike, dropout_position: s
             weights, without its own dropout.
         dropout_position: Where to drop: a name or a list of names, see :mod:`reflash_sr.positions`. ``'last-conv'`` is
             found by running the network once.
-        dropout_dim: As for :class:`DropoutArch`, as are ``dropout_p`` and ``dropout_stage``.
+        dropout_dim: As for :class:`DropoutArch`, as are the other arguments that begin with ``dropout_``.
         window_size: Not used here; BasicSR's ``SwinIRModel`` reads it from ``network_g``.
 
     Raises:
@@ -40,5 +41,6 @@ def WithDropout(base: Mapping[str, Any] | str | os.PathLike, dropout_position: s
         net = registered(ARCH_REGISTRY, arguments.pop('type', None), 'base: type')(**arguments)
     else:
         raise UserError(f"base: must be a section with a 'type', or a weights file, not {base!r}")
-    insert_dropout(net, dropout_position, dropout_dim, dropout_p, dropout_stage)
+    insert_dropout(net, dropout_position, dropout_dim, dropout_p, dropout_stage, noise=dropout_noise,
+                   blend=dropout_blend, block=dropout_block, schedule=dropout_schedule)
     return net

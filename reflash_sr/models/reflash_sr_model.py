@@ -15,6 +15,7 @@ from basicsr.utils.dist_util import master_only
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
+from reflash_sr.dropout import hooks_of
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.compiled_step import COMPILE, compiled_step
@@ -90,6 +91,7 @@ class ReflashSRModel(SRModel):
             self._complete_ema()
         self._guard = LossGuard(remembered=max(self.opt['logger'].get('print_freq', 100), 1))
         self._net_of_step = compiled_step(self.net_g, self.opt.get('compile'))
+        self._dropout = hooks_of(self.get_bare_model(self.net_g))
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Build any optimiser of ``torch.optim`` by its name."""
@@ -138,6 +140,8 @@ class ReflashSRModel(SRModel):
         sequence = np.random.SeedSequence([self.opt.get('manual_seed') or 0, current_iter, self.opt['rank']])
         seed(int(sequence.generate_state(1, np.uint64)[0] >> 1), self.device)
         train = self.opt['train']
+        for hook in self._dropout:
+            hook.go_to(current_iter)
         self.optimizer_g.zero_grad()
         with watched(self.get_bare_model(self.net_g), current_iter, self._paths, train.get('detect_anomaly', False)):
             losses = self._backward(train.get('accumulate', 1))

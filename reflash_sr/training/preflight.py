@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, MODEL_REGISTRY
 
 from reflash_sr.data.images.channels import channels_of
+from reflash_sr.dropout import end_of_schedule
 from reflash_sr.errors import UserError, suggest
+from reflash_sr.models import ReflashSRModel
 from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
@@ -175,6 +177,7 @@ def check_network(opt: Mapping[str, Any]) -> None:
     elif not opt['is_train']:
         raise UserError('path: pretrain_network_g: is empty; write the weights file to test')
     if opt['is_train']:
+        _check_schedule(opt, end_of_schedule(net))
         _check_training(opt['train'], net, channels)
         check_room(opt, net)
 
@@ -220,6 +223,18 @@ def _check_image(net: torch.nn.Module, scale: int, channels: int, multiple: int,
             raise UserError(f'datasets: train: gt_size: {gt_size} px makes LQ patches of {patch} px, but '
                             f'{type(net).__name__} needs a multiple of {multiple}; write '
                             f'{-(-patch // multiple) * multiple * scale}') from error
+
+
+def _check_schedule(opt: Mapping[str, Any], end: int) -> None:
+    """Raise ``UserError`` if the schedule of dropout ends after the run, or nothing would follow it."""
+    where, total = 'network_g: dropout_schedule', int(opt['train']['total_iter'])
+    if end > total:
+        raise UserError(f'{where}: ends at iteration {end:,}, after total_iter, {total:,}; write smaller numbers')
+    if end and not issubclass(registered(MODEL_REGISTRY, opt['model_type'], 'model_type'), ReflashSRModel):
+        raise UserError(f"{where}: {opt['model_type']} does not follow it; write model_type: ReflashSRModel, or remove "
+                        'the schedule')
+    if end and opt.get('compile'):
+        raise UserError(f'{where}: with compile, every change would be compiled anew; remove one of them')
 
 
 def _check_training(train: Mapping[str, Any], net: torch.nn.Module, channels: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from reflash_sr.dropout import DIMS
+from tests.test_dropout import PAPER_DIMS
 
 
 class ArchTester:
@@ -62,7 +62,7 @@ class ArchTester:
         net, plain = self.build(dropout_p=0.5), self.build(self.plain_class)
         assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), plain.state_dict().values()))
 
-    @pytest.mark.parametrize('dim', DIMS)
+    @pytest.mark.parametrize('dim', PAPER_DIMS)
     def test_eval_equals_the_plain_network_bit_for_bit(self, dim):
         net, plain = self.pair(dropout_p=0.7, dropout_dim=dim)
         assert torch.equal(net.eval()(self.input()), plain.eval()(self.input()))
@@ -72,7 +72,7 @@ class ArchTester:
         assert torch.equal(net.train()(self.input()), plain.train()(self.input()))
         assert not any(m._forward_pre_hooks or m._forward_hooks for m in net.modules())
 
-    @pytest.mark.parametrize('dim', DIMS)
+    @pytest.mark.parametrize('dim', PAPER_DIMS)
     def test_training_drops_what_the_last_convolution_sees(self, dim):
         net = self.build(dropout_p=0.5, dropout_dim=dim).train()
         seen = []

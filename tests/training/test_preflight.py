@@ -146,3 +146,18 @@ def test_a_network_from_a_file_of_another_scale_is_named(training_options, tmp_p
     training_options['network_g'] = {'type': 'WithDropout', 'base': str(tmp_path / 'base.pth')}
     with pytest.raises(UserError, match=rf'It is of scale {own}: write scale: {own} at the top of the file, or take'):
         preflight.check_network(expanded(training_options, tmp_path))
+
+
+@pytest.mark.parametrize(('schedule', 'changes', 'words'), [
+    ({'type': 'linear', 'to': 0.7, 'over': 7}, {}, 'ends at iteration 7, after total_iter, 6; write smaller numbers'),
+    ({'type': 'layers', 'every': 4}, {}, 'ends at iteration 8, after total_iter, 6'),
+    ({'type': 'layers', 'every': 3}, {'model_type': 'SRModel'}, 'SRModel does not follow it; write model_type'),
+    ({'type': 'layers', 'every': 3}, {'compile': True}, 'with compile, every change would be compiled anew'),
+])
+def test_a_schedule_that_the_run_would_not_follow_is_refused(schedule, changes, words, training_options, tmp_path):
+    training_options['network_g'].update(dropout_p=0.5, dropout_position=['B1', 'last-conv'], dropout_schedule=schedule)
+    if schedule['type'] == 'linear':
+        training_options['network_g']['dropout_p'] = 0  # nothing is dropped at the start, and yet it is a schedule
+    opt = expanded({**training_options, **changes}, tmp_path)
+    with pytest.raises(UserError, match=f'network_g: dropout_schedule: {words}'):
+        preflight.check_network(opt)
