@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -42,23 +43,24 @@ class PairsCache:
         root: Folder of all caches.
         key: Everything that the patches depend on, from :func:`key_of`.
         size: Side of a patch, px.
+        views: Patches of a draw; they are one below the other.
 
     Attributes:
         folder: Folder of this cache inside ``root``, named after the key; it may not exist yet.
     """
 
-    def __init__(self, root: str | os.PathLike, key: Mapping[str, Any], size: int):
+    def __init__(self, root: str | os.PathLike, key: Mapping[str, Any], size: int, views: int = 1):
         self._text = json.dumps(key, sort_keys=True, indent=2, default=str)
         try:
             root = Path(root).expanduser()
         except RuntimeError as error:
             raise UserError(f'pairs_cache: {root}: there is no such user; write the path without ~') from error
         self.folder = root / hashlib.sha256(self._text.encode()).hexdigest()[:16]
-        self.size = size
+        self._shape = BLOCK, views * size, size, 3
         self._last: tuple[int, np.ndarray] | None = None
 
     def read(self, number: int) -> np.ndarray | None:
-        """Return the patch of draw ``number``, (size, size, 3) uint8; None if it is missing or damaged."""
+        """Return the patch of draw ``number``, (views · size, size, 3) uint8; None if it is missing or damaged."""
         block, place = divmod(number, BLOCK)
         if self._last is None or self._last[0] != block:
             patches = self.load(block)
@@ -68,8 +70,8 @@ class PairsCache:
         return self._last[1][place]
 
     def load(self, block: int) -> np.ndarray | None:
-        """Read a block, (BLOCK, size, size, 3) uint8; None if it is missing or damaged."""
-        path, size = self._path(block), _CHECKSUM + BLOCK * self.size**2 * 3
+        """Read a block, (BLOCK, views · size, size, 3) uint8; None if it is missing or damaged."""
+        path, size = self._path(block), _CHECKSUM + math.prod(self._shape)
         try:
             content = path.read_bytes() if path.is_file() and path.stat().st_size == size else b''  # a pipe would block
         except OSError:
@@ -77,10 +79,10 @@ class PairsCache:
         checksum, patches = content[:_CHECKSUM], content[_CHECKSUM:]
         if len(content) != size or zlib.crc32(patches).to_bytes(_CHECKSUM, 'big') != checksum:
             return None
-        return np.frombuffer(patches, np.uint8).reshape(BLOCK, self.size, self.size, 3)
+        return np.frombuffer(patches, np.uint8).reshape(self._shape)
 
     def save(self, block: int, patches: np.ndarray) -> None:
-        """Write a block atomically: patches from draw ``block · BLOCK`` on, (BLOCK, size, size, 3) uint8.
+        """Write a block atomically: patches from draw ``block · BLOCK`` on, as :meth:`load` returns them.
 
         Raises:
             UserError: The folder is not writable.

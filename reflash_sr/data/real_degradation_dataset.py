@@ -27,15 +27,18 @@ class RealDegradationDataset(TrainingDataset):
 
     Args:
         opt: Section of an option file: the keys of :class:`TrainingDataset`, Real-ESRGAN's keys of the degradation
-            (``real_degradation.OPTIONS``; defaults as published), ``crop_pad_size`` (px; default 400) and ``gt_usm``
-            (default true: sharpen the GT, which lowers PSNR on test sets that are not sharpened).
+            (``real_degradation.OPTIONS``; defaults as published), ``crop_pad_size`` (px; default 400), ``gt_usm``
+            (default true: sharpen the GT, which lowers PSNR on test sets that are not sharpened), and ``second_lq``
+            (default false: also degrade the same patch a second time, in another way; ``lq_2``).
 
     Raises:
         UserError: No images, images smaller than ``gt_size``, or sizes that do not fit each other.
     """
 
-    OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': _CROP, 'gt_usm': BOOL}
-    DEFAULTS: ClassVar = {**TrainingDataset.DEFAULTS, **real_degradation.DEFAULTS, 'crop_pad_size': 400, 'gt_usm': True}
+    OPTIONS = {**TrainingDataset.OPTIONS, **real_degradation.OPTIONS, 'crop_pad_size': _CROP, 'gt_usm': BOOL,
+               'second_lq': BOOL}
+    DEFAULTS: ClassVar = {**TrainingDataset.DEFAULTS, **real_degradation.DEFAULTS, 'crop_pad_size': 400, 'gt_usm': True,
+                          'second_lq': False}
 
     def __init__(self, opt: Mapping[str, Any]):
         super().__init__(opt)
@@ -63,7 +66,13 @@ class RealDegradationDataset(TrainingDataset):
         top, left = rng.integers(0, (size - self.gt_size) // self.scale + 1, 2) * self.scale
         window = (top, top + self.gt_size, left, left + self.gt_size)
         if lq is None:
+            bits: Any = rng.bit_generator
+            other = np.random.Generator(bits.jumped())  # of the second view; the first is as without it
             gt, lq = real_degradation.degrade(crop, recipe, window, rng, scale=self.scale, gt_usm=self.gt_usm)
+            if self.views == 2:
+                recipe = real_degradation.draw_degradation(other, self.settings, crop.shape[:2], self.scale)
+                second = real_degradation.degrade(crop, recipe, window, other, scale=self.scale, gt_usm=self.gt_usm)[1]
+                lq = np.concatenate([lq, second])
             if self.pairs is None:
                 return gt, lq
         # The last bit of a sharpened GT patch depends on which pixels are sharpened together. With a cache the GT patch

@@ -39,6 +39,7 @@ class TrainingDataset(Dataset, ABC):
             degradation, for a network of one channel; the default is RGB.
 
     Attributes:
+        views: LQ images of a sample: 2 with ``second_lq``, a key of some subclasses.
         pairs: Cache of LQ patches in the folder ``pairs_cache``, or None.
         raw: Cache of decoded GT images in the folder ``raw_cache``, or None.
 
@@ -54,6 +55,7 @@ class TrainingDataset(Dataset, ABC):
     def __init__(self, opt: Mapping[str, Any]):
         self.opt, self.scale, self.gt_size = opt, opt['scale'], opt['gt_size']
         self.seed = opt.get('manual_seed') or 0
+        self.views = 2 if opt.get('second_lq') else 1
         self.source = source.ImageSource(opt)
         if self.gt_size % self.scale:
             raise UserError(f'gt_size: {self.gt_size} is not a multiple of the scale, {self.scale}; write '
@@ -73,7 +75,7 @@ class TrainingDataset(Dataset, ABC):
         if opt.get('pairs_cache'):
             known = {name: opt[name] for name in self.OPTIONS if name in opt}
             self.pairs = PairsCache(opt['pairs_cache'], key_of(type(self).__name__, known, self.seed, self.source),
-                                    self.gt_size // self.scale)
+                                    self.gt_size // self.scale, self.views)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -86,11 +88,12 @@ class TrainingDataset(Dataset, ABC):
 
         Returns:
             ``lq`` (C, gt_size / scale, gt_size / scale) and ``gt`` (C, gt_size, gt_size), float32 RGB or Y in [0, 1];
-            ``gt_path`` and ``lq_path``, both the file of the GT image.
+            ``gt_path`` and ``lq_path``, both the file of the GT image. With two views, ``lq_2`` is the second.
         """
         gt, lq, path = self.draw(index)
         count = channels.channels_of(self.opt)
-        return {'lq': channels.to_channels(to_tensor(lq), count), 'gt': channels.to_channels(to_tensor(gt), count),
+        images = dict(zip(('lq', 'lq_2'), np.split(lq, self.views)), gt=gt)
+        return {**{name: channels.to_channels(to_tensor(image), count) for name, image in images.items()},
                 'lq_path': str(path), 'gt_path': str(path)}
 
     def draw(self, index: int) -> tuple[np.ndarray, np.ndarray, Path]:
@@ -119,7 +122,8 @@ class TrainingDataset(Dataset, ABC):
             lq: The LQ patch, uint8, if it is in the cache; then only the GT patch is made.
 
         Returns:
-            GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1].
+            GT (gt_size, gt_size, 3) and LQ (gt_size / scale, gt_size / scale, 3): uint8, or float32 in [0, 1]. Two
+            views are one LQ below the other.
         """
 
     def _read(self, index: int) -> tuple[np.ndarray, Path]:

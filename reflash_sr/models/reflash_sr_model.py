@@ -24,6 +24,7 @@ from reflash_sr.models.loss_guard import LossGuard, shares
 from reflash_sr.models.optimisers import Average, build_optimiser, follow_file, with_kernels
 from reflash_sr.models.schedulers import build_scheduler, end_warmup_step, follow_schedule
 from reflash_sr.models.tiling import Tiling
+from reflash_sr.models.training_losses import alignment, image_losses, run_network
 from reflash_sr.models.validation import Validation
 from reflash_sr.options.value_rules import BOOL, TEXT, one_of
 from reflash_sr.system import processes
@@ -92,6 +93,7 @@ class ReflashSRModel(SRModel):
         self._guard = LossGuard(remembered=max(self.opt['logger'].get('print_freq', 100), 1))
         self._net_of_step = compiled_step(self.net_g, self.opt.get('compile'))
         self._dropout = hooks_of(self.get_bare_model(self.net_g))
+        self._alignment = alignment(self.opt['train'], self.get_bare_model(self.net_g))
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """Build any optimiser of ``torch.optim`` by its name."""
@@ -128,10 +130,13 @@ class ReflashSRModel(SRModel):
     # ------------------------------------------------------------------ one step
 
     def feed_data(self, data: Mapping[str, Any]) -> None:
-        """Take a batch: ``lq`` (B, 3, H, W) and optionally ``gt`` (B, 3, H · scale, W · scale)."""
+        """Take a batch: ``lq`` (B, 3, H, W), optionally ``gt`` (B, 3, H · scale, W · scale), and ``lq_2`` as ``lq``."""
         self.lq = data['lq'].to(self.device, memory_format=self._memory_format, non_blocking=True)
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, memory_format=self._memory_format, non_blocking=True)
+        if 'lq_2' in data:  # as many samples again
+            self.lq = torch.cat([self.lq, data['lq_2'].to(self.device, memory_format=self._memory_format)])
+            self.gt = torch.cat([self.gt, self.gt])
         self._paths = data.get('gt_path', data.get('lq_path', []))
 
     def optimize_parameters(self, current_iter: int) -> None:
@@ -160,23 +165,13 @@ class ReflashSRModel(SRModel):
             last = i == len(batches) or not self.opt['dist']  # processes exchange gradients once
             with nullcontext() if last else self.net_g.no_sync():
                 with torch.autocast(self.device.type, torch.bfloat16) if self.opt.get('amp') else nullcontext():
-                    self.output = self._net_of_step(lq)
-                losses = self._losses(self.output.to(gt.dtype), gt, len(batches))
+                    self.output, aligned = run_network(self._net_of_step, lq, self._alignment)
+                losses = {**image_losses(self, self.output.to(gt.dtype), gt, len(batches)), **aligned}
                 whole: Any = sum(losses.values())
                 whole.backward()
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach()
         return total
-
-    def _losses(self, output: torch.Tensor, gt: torch.Tensor, parts: int) -> dict[str, torch.Tensor]:
-        losses = {}
-        if self.cri_pix:
-            summed = self.opt['train']['pixel_opt'].get('reduction') == 'sum'
-            losses['l_pix'] = self.cri_pix(output, gt) / (1 if summed else parts)
-        if self.cri_perceptual:
-            perceptual = zip(('l_percep', 'l_style'), self.cri_perceptual(output, gt))
-            losses.update({name: loss / parts for name, loss in perceptual if loss is not None})
-        return losses
 
     def get_current_log(self) -> dict[str, float]:
         """Return the mean losses since the last call, over all processes.

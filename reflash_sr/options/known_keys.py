@@ -65,6 +65,7 @@ SECTIONS = {
     'train': {
         'total_iter': WHOLE, 'warmup_iter': INT, 'ema_decay': replace(DROP_RATE, wanted='a number in [0, 1)'),
         'optim_g': SECTION, 'scheduler': SECTION, 'pixel_opt': SECTION_OR_NONE, 'perceptual_opt': SECTION_OR_NONE,
+        'align_opt': SECTION_OR_NONE,
         'grad_clip': or_none(POSITIVE), 'accumulate': POSITIVE_INT, 'detect_anomaly': BOOL,
     },
     'val': {
@@ -79,7 +80,7 @@ SECTIONS = {
     'dist_params': {'backend': one_of('nccl', 'gloo'), 'port': up_to(65535), 'timeout': POSITIVE},
 }  # yapf: disable
 # Keys that only ReflashSRModel reads; BasicSR's models would silently ignore them.
-OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly'),
+OURS = {'train': ('grad_clip', 'accumulate', 'detect_anomaly', 'align_opt'),
         'val': ('keep_best', 'tile', 'tile_overlap', 'at_start', 'strips', 'strip_degradations'),
         'logger': ('keep_last', 'save_format')}  # yapf: disable
 NETWORK_PATHS = {'pretrain_network_': TEXT_OR_NONE, 'param_key_': TEXT_OR_NONE, 'strict_load_': BOOL}

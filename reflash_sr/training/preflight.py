@@ -21,6 +21,7 @@ from reflash_sr.options.known_keys import GAN_MODELS, IMAGE_MODELS, SCHEDULERS
 from reflash_sr.options.registry import is_owned, registered
 from reflash_sr.system.devices import keep_rng
 from reflash_sr.training.attempt import attempt
+from reflash_sr.training.check_align import check_align, check_views
 from reflash_sr.training.check_gan import check_sample
 from reflash_sr.training.check_metrics import check_metrics, sr_sizes
 from reflash_sr.training.check_output import check_result_names, check_room
@@ -65,6 +66,7 @@ def open_datasets(opt: Mapping[str, Any]) -> dict[str, Any]:
             _check_cache(dataset, opt['manual_seed'])
             sample = _draw_one(cls, dataset, where)
             attempt(where, cls, check_sample, opt, sample)
+            check_views(opt, sample)
             check_workers(section, sample)
         elif hasattr(dataset, 'source'):  # our test sets have read all of their images
             val_sets[key] = True, sr_sizes(dataset, opt['scale'])
@@ -178,6 +180,8 @@ def check_network(opt: Mapping[str, Any]) -> None:
         raise UserError('path: pretrain_network_g: is empty; write the weights file to test')
     if opt['is_train']:
         _check_schedule(opt, end_of_schedule(net))
+        side = -(-SMALL // size_multiple(opt['network_g'])) * size_multiple(opt['network_g'])
+        check_align(opt, net, torch.zeros(2, channels, side, side))
         _check_training(opt['train'], net, channels)
         check_room(opt, net)
 

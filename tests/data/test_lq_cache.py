@@ -22,6 +22,7 @@ from tests.conftest import smooth_image
 SETS = {
     'real': (RealDegradationDataset, {'crop_pad_size': 64}),
     'real without USM': (RealDegradationDataset, {'crop_pad_size': 64, 'gt_usm': False}),
+    'real, two views': (RealDegradationDataset, {'crop_pad_size': 64, 'second_lq': True}),
     'single': (SingleDegradationDataset, {'degradation': 'n+j'}),
 }
 
@@ -45,8 +46,10 @@ def test_pairs_from_the_cache_are_those_without(kind, workers, image_folder, tmp
     dataset = make(kind, image_folder, tmp_path / 'cache')
     assert dataset.pairs.load(0) is not None
     for without, unfilled, cached in zip(plain, empty, samples(dataset)):
-        assert torch.equal(cached['lq'], without['lq'])
-        assert torch.equal(cached['lq'], unfilled['lq'])
+        assert cached.keys() == without.keys() and ('lq_2' in cached) == ('two views' in kind)
+        for key in [key for key in cached if key in ('lq', 'lq_2')]:
+            assert torch.equal(cached[key], without[key])
+            assert torch.equal(cached[key], unfilled[key])
         assert torch.equal(cached['gt'], unfilled['gt'])  # a run does not depend on what was in the cache
         assert torch.allclose(cached['gt'], without['gt'], rtol=0, atol=2e-7)
         assert cached['gt_path'] == without['gt_path']
@@ -154,3 +157,15 @@ def test_what_is_no_file_is_not_waited_for(image_folder, tmp_path):
     assert dataset.pairs.load(0) is not None
     with pytest.raises(UserError, match=r'000001.lq: cannot be written .*remove whatever blocks this path'):
         make_pairs(dataset, 2 * BLOCK, 0)
+
+
+def test_the_second_view_is_another_degradation_of_the_same_patch(image_folder):
+    one, two = (samples(make('real', image_folder, second_lq=views)) for views in (False, True))
+    for alone, pair in zip(one, two):
+        assert torch.equal(alone['lq'], pair['lq']) and torch.equal(alone['gt'], pair['gt'])
+        assert pair['lq_2'].shape == pair['lq'].shape and not torch.equal(pair['lq_2'], pair['lq'])
+    # Of the same patch: after smoothing, the views are nearer to each other than to those of other samples.
+    means = [torch.stack([torch.nn.functional.avg_pool2d(pair[key], 4).flatten() for pair in two])
+             for key in ('lq', 'lq_2')]
+    distances = torch.cdist(*means)
+    assert (distances.argmin(1) == torch.arange(len(two))).float().mean() > 0.8

@@ -43,7 +43,7 @@ def options(training_options):
     training_options['logger'].update(print_freq=5, save_checkpoint_freq=4, keep_last=3)
     training_options['datasets']['train']['num_worker_per_gpu'] = 1
     training_options['datasets']['val']['degradations'] = ['clean']
-    training_options['network_g']['dropout_schedule'] = {'type': 'cosine', 'to': 0.8, 'over': TOTAL - 5}
+    training_options['network_g']['dropout_schedule'] = {'type': 'cosine', 'to': 0.8, 'over': 4}
     return training_options
 
 

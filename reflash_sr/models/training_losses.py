@@ -1,0 +1,54 @@
+"""The losses of a training step: of the images, and of features (:mod:`reflash_sr.models.align_loss`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from basicsr.losses import build_loss
+from torch import nn
+
+from reflash_sr.analysis.features import find_layer, tap
+from reflash_sr.errors import UserError
+
+
+class Alignment(NamedTuple):
+    """A loss on the features of a layer."""
+
+    loss: Callable[[torch.Tensor], torch.Tensor]
+    net: nn.Module  # not wrapped
+    layer: str  # path and side of a module
+
+
+def alignment(train: Mapping[str, Any], net: nn.Module) -> Alignment | None:
+    """The loss of ``train: align_opt``, if there is one. Raises ``UserError`` if it has no layer of this network."""
+    if not train.get('align_opt'):
+        return None
+    loss = build_loss(train['align_opt'])
+    if not hasattr(loss, 'layer'):
+        raise UserError(f'type: {type(loss).__name__} is not a loss of features; write AlignLoss')
+    site = find_layer(net, loss.layer)  # once: in a network of another project, it has to be looked for
+    return Alignment(loss, net, f'{site.side} of {site.module}')
+
+
+def run_network(net: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor,
+                aligned: Alignment | None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The output of a network, and the loss of its features, if there is one."""
+    if aligned is None:
+        return net(lq), {}
+    with tap(aligned.net, aligned.layer) as seen:
+        output = net(lq)
+    return output, {'l_align': aligned.loss(seen[aligned.layer])}
+
+
+def image_losses(model: Any, output: torch.Tensor, gt: torch.Tensor, parts: int) -> dict[str, torch.Tensor]:
+    """The pixel loss and the perceptual loss of a model for one of ``parts`` equal parts of a batch."""
+    losses = {}
+    if model.cri_pix:
+        summed = model.opt['train']['pixel_opt'].get('reduction') == 'sum'
+        losses['l_pix'] = model.cri_pix(output, gt) / (1 if summed else parts)
+    if model.cri_perceptual:
+        perceptual = zip(('l_percep', 'l_style'), model.cri_perceptual(output, gt))
+        losses.update({name: loss / parts for name, loss in perceptual if loss is not None})
+    return losses
