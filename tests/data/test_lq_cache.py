@@ -168,4 +168,4 @@ def test_the_second_view_is_another_degradation_of_the_same_patch(image_folder):
     means = [torch.stack([torch.nn.functional.avg_pool2d(pair[key], 4).flatten() for pair in two])
              for key in ('lq', 'lq_2')]
     distances = torch.cdist(*means)
-    assert (distances.argmin(1) == torch.arange(len(two))).float().mean() > 0.8
+    assert distances.diag().mean() < 0.7 * distances.mean()
