@@ -65,7 +65,7 @@ def std(values: np.ndarray) -> float | None:
     return float(np.nanstd(values, ddof=1)) if np.isfinite(values).sum() > 1 else None
 
 
-def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
+def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str, reference: str = 'p = 0') -> None:
     """Draw PSNR over iterations (paper Fig. 2): for each cell and its reference, the mean over seeds ± 1 std."""
     figure, panels = _figure(series, title)
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
@@ -73,14 +73,14 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     for axes, name in panels:
         inside = [cell for cell in series if cell.panel == name]
         faint = 0.4 / (2 + len(inside))  # bands overlap
-        for reference in _references(inside):
-            _line(axes, reference, 'black', 'solid', 2.2, faint)
+        for one in _references(inside):
+            _line(axes, one, 'black', 'solid', 2.2, faint)
         for one in inside:
             shade = shades.index(one.shade)
             own = style.colour(groups.index(one.group)) if ramp is None else ramp[shade]
             _line(axes, one, own, style.dash(shade), 1.6, faint)
         style.iteration_axis(axes, MaxNLocator(5, integer=True))
-    handles = [Line2D([], [], color='black', lw=2.2, label='p = 0')] if _references(series) else []
+    handles = [Line2D([], [], color='black', lw=2.2, label=reference)] if _references(series) else []
     handles += [Line2D([], [], color=style.colour(i), lw=3, label=group)
                 for i, group in enumerate(groups) if group and ramp is None]
     handles += [Line2D([], [], color='0.35' if ramp is None else ramp[i], lw=1.6, ls=style.dash(i),
@@ -90,11 +90,11 @@ def draw_curves(series: Sequence[Series], path: str | os.PathLike, title: str) -
     style.save(figure, path)
 
 
-def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> None:
-    """Draw the results as bars (paper Fig. 4): groups by position, shades by p, and a line for p = 0.
+def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str, reference: str = 'p = 0') -> None:
+    """Draw the results as bars (paper Fig. 4): groups by position, shades by p, and a line for the reference.
 
     A bar starts at the line of its reference, so its length is the gain. Error bars are ± 1 std over seeds of the gain
-    over p = 0 with the same seed, or of the PSNR without a reference. Cells without a result leave a gap.
+    over the reference with the same seed, or of the PSNR without a reference. Cells without a result leave a gap.
     """
     groups, shades = style.values_of(series, 'group'), style.values_of(series, 'shade')
     crowded = len(groups) > 4 or len(groups) * len(shades) > LABELLED
@@ -122,8 +122,8 @@ def draw_bars(series: Sequence[Series], path: str | os.PathLike, title: str) -> 
                     style.bar_label(axes, x, end + (spread or 0) * (1 if up else -1), f'{end - base:+.2f}', up)
         axes.set_ylim(low - margin, high + margin)
         style.group_axis(axes, groups, side=0.5, fewest=3)
-    handles: list[Any] = [Line2D([], [], color='black', lw=1.8, label='p = 0')] if _references(series) else []
-    of_what = ' of the gain over p = 0' if handles else ''
+    handles: list[Any] = [Line2D([], [], color='black', lw=1.8, label=reference)] if _references(series) else []
+    of_what = f' of the gain over {reference}' if handles else ''
     handles += [Patch(color=colours[i], label=shade) for i, shade in enumerate(shades) if shade]
     style.legend_below(figure, handles, _seeds(series, f'mean of {{}} seeds, error bars: ± 1 std{of_what}'))
     style.save(figure, path)

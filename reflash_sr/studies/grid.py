@@ -22,9 +22,11 @@ from reflash_sr.options import option_file as options
 from reflash_sr.options.value_rules import BOOL, COUNT, SECTION, Rule
 from reflash_sr.weights.file_formats import suffix_of
 
-KEYS = {'axes': SECTION, 'with_p0': BOOL, 'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
+KEYS = {'axes': SECTION, 'presets': SECTION, 'with_p0': BOOL,
+        'compare_on': Rule('a list of degradations', lambda v: isinstance(v, list)),
         'cluster': SECTION}
 MOST_SEEDS = 1000
+PRESET = 'preset'  # the axis of the presets
 SEED = '{seed}'  # in any text of the file, stands for the seed of the cell
 # Axes with a short name, and the format of their values in the names of cells; other axes are keys of the option file.
 DROPOUT = {'dropout_position': '{}', 'dropout_dim': '{}', 'dropout_p': 'p{}', 'dropout_stage': '{}-stage'}
@@ -53,11 +55,6 @@ class Cell:
         """Name of the experiment: its folder under ``experiments``."""
         return self.options['name']
 
-    @property
-    def is_p0(self) -> bool:
-        """Whether the cell trains without dropout."""
-        return self.values.get('dropout_p') == 0
-
 
 @dataclass(frozen=True)
 class Study:
@@ -66,7 +63,7 @@ class Study:
     Attributes:
         file: The option file.
         options: The option file's content without the section ``study``.
-        axes: Values by axis.
+        axes: Values by axis. Presets are an axis of their names.
         cells: Every cell with every seed, seed by seed, p = 0 first.
         compare_on: Degradations on which cells are compared; empty for all.
         cluster: Parameters for submitit.
@@ -84,6 +81,15 @@ class Study:
     def seeds(self) -> list[int]:
         """The seeds; the first is that of the file."""
         return list(dict.fromkeys(cell.seed for cell in self.cells))
+
+    @property
+    def reference(self) -> str:
+        """What cells are compared with: the first preset, or p = 0."""
+        return self.axes[PRESET][0] if PRESET in self.axes else 'p = 0'
+
+    def is_reference(self, cell: Cell) -> bool:
+        """Whether other cells are compared with this one."""
+        return cell.values.get(PRESET) == self.reference if PRESET in self.axes else cell.values.get('dropout_p') == 0
 
 
 def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ()) -> Study:
@@ -118,7 +124,8 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
         for key, rule in (('name', known_keys.NAME), ('manual_seed', COUNT)):
             if not rule.holds(opt.get(key)):
                 raise UserError(f'{key}: must be {rule.wanted}, not {opt.get(key)!r}')
-        axes = _axes(section.get('axes'), opt)
+        presets = _presets(section.get('presets'))
+        axes = _axes(section.get('axes') or {}, opt, presets)
         _check_forced(force_yml, axes)
         with_p0 = section.get('with_p0', any(axis in DROPOUT for axis in axes))
         by_name: dict[str, dict[str, Any]] = {}
@@ -128,7 +135,7 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
                 raise UserError(f"study: two cells are called '{name}': {by_name[name]} and {values}; remove one of "
                                 'them')
             by_name[name] = values
-        cells = [_cell(opt, name, values, opt['manual_seed'] + i) for i in range(seeds)
+        cells = [_cell(opt, name, values, opt['manual_seed'] + i, presets) for i in range(seeds)
                  for name, values in by_name.items()]
     except UserError as error:
         raise UserError(f'{file}: {error}') from error
@@ -167,11 +174,23 @@ def differences(cell: Cell, root: str | os.PathLike = '.') -> list[str]:
             and (key not in before or key not in now or before[key] != now[key])]
 
 
-def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
-    if not section:
+def _presets(section: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Named sets of options: for each name the values by ``section:key``."""
+    for name, values in (section or {}).items():
+        where = f'study: presets: {name}'
+        if not known_keys.NAME.holds(name) or not isinstance(values, dict):
+            raise UserError(f'{where}: must be a name with a section, such as {{network_g:dropout_p: 0.7}}')
+        for key in values.keys() & RESERVED.keys():
+            raise UserError(f'{where}: {key}: {RESERVED[key]}')
+    return dict(section or {})
+
+
+def _axes(section: Mapping[str, Any], opt: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, list]:
+    axes: dict[str, list] = {PRESET: list(presets)} if presets else {}
+    if not section and not axes:
         raise UserError('study: axes: is empty, so there are no cells; write at least one axis, as in '
                         'dropout_p: [0.1, 0.3]')
-    axes: dict[str, list] = {}
+    in_presets = {key.removeprefix('network_g:') for values in presets.values() for key in values}
     for axis, values in section.items():
         where = f'study: axes: {axis}'
         short = axis.removeprefix('network_g:')
@@ -183,6 +202,8 @@ def _axes(section: Any, opt: Mapping[str, Any]) -> dict[str, list]:
             raise UserError(f'{where}: is not a known axis{suggest(axis, known)}')
         if short in axes:
             raise UserError(f'{where}: is given twice')
+        if short in in_presets or (presets and short in DROPOUT):
+            raise UserError(f'{where}: is what presets are for; write it into each of them, or do without presets')
         if not isinstance(values, list) or not values:
             raise UserError(f'{where}: has no list of values, so there are no cells; write one, as in [0.1, 0.3], not '
                             f'{values!r}')
@@ -221,10 +242,13 @@ def _combinations(axes: Mapping[str, list], with_p0: bool, opt: Mapping[str, Any
     return cells
 
 
-def _cell(opt: Mapping[str, Any], name: str, values: dict[str, Any], seed: int) -> Cell:
+def _cell(opt: Mapping[str, Any], name: str, values: dict[str, Any], seed: int,
+          presets: Mapping[str, Mapping[str, Any]]) -> Cell:
     cell_opt = deepcopy(dict(opt))
-    entries = [f"{'network_g:' if axis in DROPOUT else ''}{axis}={json.dumps(value)}" for axis, value in values.items()]
-    options.force(cell_opt, entries, 'study: axes')
+    chosen = presets.get(values.get(PRESET, ''), {})
+    options.force(cell_opt, [f'{key}={json.dumps(value)}' for key, value in chosen.items()], 'study: presets')
+    options.force(cell_opt, [f"{'network_g:' if axis in DROPOUT else ''}{axis}={json.dumps(value)}"
+                             for axis, value in values.items() if axis != PRESET], 'study: axes')
     cell_opt = _with_seed(cell_opt, seed)
     cell_opt.update(name=f"{opt['name']}_{name}_seed{seed}", manual_seed=seed)
     return Cell(name, values, seed, cell_opt)
@@ -241,7 +265,8 @@ def _with_seed(value: Any, seed: int) -> Any:
 
 def name_of(values: Mapping[str, Any]) -> str:
     """Name of a cell by the values of its axes, safe in file names: ``last-conv_channel_p0.3``."""
-    parts = [DROPOUT.get(axis, axis.split(':')[-1] + '-{}').format(text_of(value)) for axis, value in values.items()]
+    forms = {**DROPOUT, PRESET: '{}'}
+    parts = [forms.get(axis, axis.split(':')[-1] + '-{}').format(text_of(value)) for axis, value in values.items()]
     return re.sub(r'[^\w.+-]+', '-', '_'.join(parts))
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from reflash_sr.figures import draw_study as figures
 from reflash_sr.studies.check_cells import psnr_metric
-from reflash_sr.studies.grid import DROPOUT, Cell, Study, folder_of, name_of, status, text_of
+from reflash_sr.studies.grid import DROPOUT, PRESET, Cell, Study, folder_of, name_of, status, text_of
 from reflash_sr.system.files import atomic_write
 from reflash_sr.system.result_folder import versions
 
@@ -53,9 +53,9 @@ def write(study: Study, folder: Path, failed: Mapping[str, str], root: str | os.
                      for some, word in names if len(some))
     if series:
         lines = make_series(*join_lengths(study, shown)) if LENGTH in study.axes else series
-        figures.draw_curves(_drawn(lines), folder / 'curves.png', f'{study.name}: {what}')
-        figures.draw_bars(_drawn(series), folder / 'bars.png', f'{study.name}: {what}')
-    return _format(means, f'PSNR in dB, {what}; gain over p = 0')
+        figures.draw_curves(_drawn(lines), folder / 'curves.png', f'{study.name}: {what}', study.reference)
+        figures.draw_bars(_drawn(series), folder / 'bars.png', f'{study.name}: {what}', study.reference)
+    return _format(means, f'PSNR in dB, {what}; gain over {study.reference}')
 
 
 def collect(study: Study, root: str | os.PathLike = '.') -> pd.DataFrame:
@@ -91,15 +91,16 @@ def make_series(study: Study, table: pd.DataFrame) -> dict[str, figures.Series]:
     """
     means = table.groupby(['cell', 'seed', 'iteration'])['psnr'].mean()
     places = _places(study.axes)
-    own = [axis for axis in study.axes if axis not in DROPOUT]
+    own = [axis for axis in study.axes if axis not in (*DROPOUT, PRESET)]
     series: dict[str, figures.Series] = {}
-    for cell in study.cells:  # cells with p = 0 come first
+    for cell in study.cells:  # the references come first
         if cell.name in series or cell.name not in means.index:
             continue
         psnr = means[cell.name].unstack().reindex(study.seeds)  # a row for each seed, a column for each iteration
-        reference = None if cell.is_p0 else next(
+        reference = None if study.is_reference(cell) else next(
             (series[other.name] for other in study.cells
-             if other.is_p0 and other.name in series and all(other.values[axis] == cell.values[axis] for axis in own)),
+             if study.is_reference(other) and other.name in series
+             and all(other.values[axis] == cell.values[axis] for axis in own)),
             None)
         labels = {place: _label(cell, axes) for place, axes in places.items()}
         series[cell.name] = figures.Series(cell.name, **labels, iterations=psnr.columns.to_numpy(),
@@ -144,7 +145,7 @@ def _places(axes: Iterable[str]) -> dict[str, list[str]]:
 
 def _label(cell: Cell, axes: Iterable[str]) -> str:
     words = {'dropout_position': '{}', 'dropout_dim': '{} dropout', 'dropout_p': 'p = {}', 'dropout_stage': '{} stage',
-             LENGTH: '{} iterations'}
+             PRESET: '{}', LENGTH: '{} iterations'}
     return ', '.join(words.get(axis, axis.split(':')[-1] + ' {}').format(text_of(cell.values[axis]))
                      for axis in axes if axis in cell.values)
 

@@ -101,7 +101,7 @@ BAD = {
     'section value': ({'network_g': [{'type': 'MSRResNet'}]}, 'its values must not be sections'),
     'position': ({'dropout_position': ['last-conv', 'lastconv'], 'dropout_p': [0.1]},
                  "cell lastconv_p0.1: network_g: dropout_position: DropoutMSRResNet has no position 'lastconv'"),
-    'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "dropout_dim: must be one of channel, element, not 'cha"),
+    'dim': ({'dropout_dim': ['chanel'], 'dropout_p': [0.1]}, "not 'chanel'; did you mean 'channel'?"),
     'p = 1': ({'dropout_p': [0.1, 1]}, 'cell p1: network_g: dropout_p: must be a probability in [0, 1), not 1'),
     'p < 0': ({'dropout_p': [-0.1]}, 'dropout_p: must be a probability in [0, 1), not -0.1'),
     'p as text': ({'dropout_p': ['much']}, "'network_g:dropout_p' is a number (0.5), not 'much'"),
@@ -113,6 +113,17 @@ BAD = {
     'cluster': (lambda opt: opt['study'].update(cluster={'slurm_partion': 'x'}), "Unknown argument 'partion'"),
     'another model': (lambda opt: opt.update(model_type='SRModel'),
                       'model_type: SRModel: writes no table of its validation'),
+    'preset axis': (lambda opt: opt['study'].update(presets={'a': {'network_g:dropout_p': 0}}),
+                    'study: axes: dropout_p: is what presets are for; write it into each of them'),
+    'preset key': (lambda opt: opt['study'].update(presets={'a': {'train:ema_decay': 0}},
+                                                   axes={'train:ema_decay': [0]}),
+                   'study: axes: train:ema_decay: is what presets are for'),
+    'preset without keys': (lambda opt: opt['study'].update(presets={'a': 0.5}, axes={}),
+                            'study: presets: a: must be a name with a section, such as'),
+    'preset of the seed': (lambda opt: opt['study'].update(presets={'a': {'manual_seed': 1}}, axes={}),
+                           'study: presets: a: manual_seed: all cells share it'),
+    'misspelt preset key': (lambda opt: opt['study'].update(presets={'a': {'trian:ema_decay': 0}}, axes={}),
+                            "study: presets: trian:ema_decay=0: there is no section 'trian'; did you mean 'train'?"),
     'no device': (lambda opt: opt.update(device='tpu'), "cell p0: device: 'tpu' is not known"),
 }  # yapf: disable
 
@@ -362,6 +373,34 @@ def test_runs_of_several_lengths_are_compared_with_p0_of_their_own(study_file, t
     assert joined['p0.3'].psnr == pytest.approx(np.array([[26.3, 29.3], [27.3, 30.3]]))
     assert joined['p0.3'].shade == 'p = 0.3'
     assert joined['p0.3'].reference is joined['p0']
+
+
+PRESETS = {
+    'none': {'network_g:dropout_p': 0},
+    'reflash': {'network_g:dropout_p': 0.7},
+    'adaptive': {'network_g:dropout_p': 0.5, 'network_g:dropout_blend': 0.3,
+                 'network_g:dropout_schedule': {'type': 'layers', 'every': 1}},
+    'aligned': {'network_g:dropout_p': 0, 'datasets:train:second_lq': True, 'train:align_opt': {'type': 'AlignLoss'}},
+}  # yapf: disable
+
+
+def test_presets_are_an_axis_and_the_first_is_the_reference(study_file, training):
+    text = sweep(study_file({'train:total_iter': [3, 6]}, {'presets': PRESETS}), seeds=2)
+    loaded = study.load('grid.yml', seeds=2)
+    assert loaded.axes == {'preset': list(PRESETS), 'train:total_iter': [3, 6]} and len(loaded.cells) == 16
+    cells = {(cell.name, cell.seed): cell for cell in loaded.cells}
+    assert cells['adaptive_total_iter-6', 3].options['network_g'].items() >= {
+        'dropout_p': 0.5, 'dropout_blend': 0.3, 'dropout_schedule': {'type': 'layers', 'every': 1}}.items()
+    aligned = cells['aligned_total_iter-3', 4]
+    assert aligned.options['train']['align_opt'] == {'type': 'AlignLoss'}
+    assert aligned.options['datasets']['train']['second_lq'] and aligned.seed == 4
+    assert 'align_opt' not in cells['none_total_iter-3', 3].options['train']
+    series = study_results.make_series(loaded, study_results.collect(loaded))
+    for name, one in series.items():
+        preset, length = name.split('_', 1)
+        assert one.reference is (None if preset == 'none' else series[f'none_{length}'])
+        assert one.group == preset
+    assert 'gain over none' in text and 'gain over p = 0' not in text
 
 
 def test_curves_of_several_lengths_join_the_ends_of_runs(study_file, training):
