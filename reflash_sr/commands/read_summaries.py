@@ -20,7 +20,9 @@ from reflash_sr.system.result_folder import SUMMARY
 
 _LENGTH = ('train:total_iter', 'train:scheduler')  # keys of a record that go with the length of training
 _AXIS = r'_[a-z][a-z_]*-[^_]+'  # in the name of an experiment: an axis that is not of dropout
-USUAL = {'dropout_dim': 'channel', 'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
+USUAL = {'dropout_noise': 'zero', 'dropout_blend': 0, 'dropout_schedule': None, 'dropout_dim': 'channel',
+         'dropout_position': 'last-conv', 'dropout_stage': 'branch'}
+FORMS = {'dropout_blend': 'blend {}'}
 _NETWORK = {'label': TEXT, 'weights': TEXT, 'sha256': TEXT, 'key': NAME, 'network_g': SECTION,
             'dropout_p': DROP_RATE}
 
@@ -155,7 +157,8 @@ def describe_network(one: Mapping[str, Any], folder: Path) -> Described:
         raise ValueError(f"dropout_p is {one['dropout_p']}, but {network_g['dropout_p']} in network_g")
     parts = [f"p = {one['dropout_p']:g}"]
     if one['dropout_p']:
-        parts += [_text(network_g[key]) for key, usual in USUAL.items() if network_g.get(key, usual) != usual]
+        parts += [FORMS.get(key, '{}').format(_text(network_g[key])) for key, usual in USUAL.items()
+                  if network_g.get(key, usual) != usual]
     identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
     return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), trained.get('total_iter'),
                      frozenset(studies_of(one)), one['sha256'], read_record(trained.get('options')))
@@ -167,6 +170,8 @@ def _kind_of(network_g: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping):  # a schedule
+        return ' '.join(str(one) if key == 'type' else f'{key} {one}' for key, one in value.items())
     return '+'.join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -76,12 +76,19 @@ def force(opt: dict[str, Any], entries: Iterable[str], where: str = '--force_yml
 
 
 def settle_schedule(opt: Mapping[str, Any]) -> None:
-    """Write the number ``train: total_iter`` for the word ``total_iter`` in ``train: scheduler``, in place.
+    """Write numbers for what depends on ``train: total_iter``, in place.
 
-    The word may be a value or in a list: ``periods: [total_iter]`` end with the run, however long it is.
+    In ``train: scheduler`` the word ``total_iter`` may be a value or in a list: ``periods: [total_iter]`` end with the
+    run, however long it is. In ``network_g: dropout_schedule``, a number of iterations below 1 is a share of the run.
     """
-    train = opt.get('train')
-    if not isinstance(train, dict) or not isinstance(train.get('scheduler'), dict) or TOTAL_ITER not in train:
+    train, network = opt.get('train'), opt.get('network_g')
+    if not isinstance(train, dict) or not is_number(train.get(TOTAL_ITER)):
+        return
+    changes: Any = network.get('dropout_schedule') if isinstance(network, dict) else None
+    for key in ('over', 'every') if isinstance(changes, dict) else ():
+        if is_number(changes.get(key)) and 0 < changes[key] < 1:
+            changes[key] = max(1, int(changes[key] * train[TOTAL_ITER]))
+    if not isinstance(train.get('scheduler'), dict):
         return
 
     def settle(value: Any) -> Any:

@@ -219,7 +219,8 @@ def test_networks_of_a_study_are_known_by_their_experiments(file):
     found = [studies_of({'network_g': cell.options['network_g'],
                          'dropout_p': cell.options['network_g'].get('dropout_p', 0),
                          'trained': {'manual_seed': cell.seed, 'experiment': cell.experiment}}) for cell in study.cells]
-    assert study.name in set.intersection(*found)
+    # A cell of a preset is called after it alone; what it was trained with is in its record.
+    assert study.name in set.intersection(*found) or ('preset' in study.axes and not set.union(*found))
 
 
 def test_networks_of_two_studies_are_not_compared(measure, tmp_path):

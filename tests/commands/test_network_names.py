@@ -32,7 +32,8 @@ def saved(tmp_path):
         place = len([*tmp_path.glob('*.pth')])
         path = save_network(tmp_path / f'{place}.pth', place, dropout_p=p, **changes)
         content = torch.load(path, weights_only=True)
-        parts = [text_of(value) for key, value in changes.items() if key.startswith('dropout_')]
+        parts = [text_of(value) for key, value in changes.items()
+                 if key.startswith('dropout_') and not isinstance(value, dict)]
         content['trained'].update(iter=iteration, manual_seed=seed, experiment='_'.join(
             [study, *parts, f'p{p}', f'seed{seed}']), **({} if options is None else {'options': options}))
         torch.save(content | ({'params_ema': content['params']} if ema else {}), path)
@@ -49,6 +50,9 @@ def test_the_bundled_networks():
 @pytest.mark.parametrize(('networks', 'names'), [
     ([{'p': 0}, {'p': 0.3}, {'p': 0.7}], ['p = 0', 'p = 0.3', 'p = 0.7']),
     ([{'p': 0}, {'p': 0.3, 'dropout_dim': 'element'}, {'p': 0.3}], ['p = 0', 'p = 0.3, element', 'p = 0.3']),
+    ([{'p': 0}, {'p': 0.3}, {'p': 0.3, 'dropout_noise': 'sign', 'dropout_dim': 'element'},
+      {'p': 0.3, 'dropout_blend': 0.5}], ['p = 0', 'p = 0.3', 'p = 0.3, sign, element', 'p = 0.3, blend 0.5']),
+    ([{'p': 0}, {'p': 0.3, 'dropout_schedule': {'type': 'layers', 'every': 5}}], ['p = 0', 'p = 0.3, layers every 5']),
     ([{'p': 0}, {'p': 0.3, 'dropout_position': 'B1'}], ['p = 0', 'p = 0.3, B1']),
     ([{'p': 0}, {'p': 0.3, 'dropout_position': ['last-conv', 'B1']}], ['p = 0', 'p = 0.3, last-conv+B1']),
     ([{'p': 0, 'seed': 1}, {'p': 0.3, 'seed': 1}], ['p = 0', 'p = 0.3']),

@@ -106,6 +106,13 @@ def test_shipped_files_say_why(path):
     assert sum('#' in line for line in lines) >= len(lines) / 6
 
 
+@pytest.mark.parametrize(('key', 'value', 'settled'), [('every', 0.25, 25), ('over', 0.001, 1), ('every', 30, 30)])
+def test_a_number_of_iterations_below_one_is_a_share_of_the_run(key, value, settled):
+    opt = {'train': {'total_iter': 100}, 'network_g': {'dropout_schedule': {'type': 'x', key: value}}}
+    option_file.settle_schedule(opt)
+    assert opt['network_g']['dropout_schedule'] == {'type': 'x', key: settled}
+
+
 @pytest.mark.parametrize(('scheduler', 'settled'), [
     ({'type': 'CosineAnnealingRestartLR', 'periods': ['total_iter']}, {'periods': [6]}),
     ({'type': 'CosineAnnealingRestartLR', 'periods': [2, 'total_iter'], 'restart_weights': [1, 1]},

@@ -338,7 +338,7 @@ def test_weights_saved_as_safetensors_are_those_of_pth(options, left_alone, tmp_
     for key, name in (('params', 'network'), ('params_ema', 'ema')):
         network = open_network(models / f'net_g_{TOTAL}.safetensors', key)
         forked.assert_same(dict(left_alone[name]), dict(network.net.state_dict()))
-        assert (network.label, network.dropout_p, network.trained['iter']) == ('tiny', 0.5, TOTAL)
+        assert (network.label, network.dropout_p, network.trained['iter']) == ('tiny', 0.8, TOTAL)
 
 
 @pytest.mark.parametrize('moments', [1, 0])
