@@ -9,7 +9,7 @@ import torch
 from basicsr.losses import build_loss
 from torch import nn
 
-from reflash_sr.analysis.features import find_layer, tap
+from reflash_sr.analysis.features import check_features, find_layer
 from reflash_sr.errors import UserError
 
 
@@ -17,8 +17,9 @@ class Alignment(NamedTuple):
     """A loss on the features of a layer."""
 
     loss: Callable[[torch.Tensor], torch.Tensor]
-    net: nn.Module  # not wrapped
-    layer: str  # path and side of a module
+    layer: str
+    module: nn.Module  # at whose input or output the features are
+    side: str
 
 
 def alignment(train: Mapping[str, Any], net: nn.Module) -> Alignment | None:
@@ -29,7 +30,7 @@ def alignment(train: Mapping[str, Any], net: nn.Module) -> Alignment | None:
     if not hasattr(loss, 'layer'):
         raise UserError(f'type: {type(loss).__name__} is not a loss of features; write AlignLoss')
     site = find_layer(net, loss.layer)  # once: in a network of another project, it has to be looked for
-    return Alignment(loss, net, f'{site.side} of {site.module}')
+    return Alignment(loss, loss.layer, net.get_submodule(site.module), site.side)
 
 
 def run_network(net: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor,
@@ -37,9 +38,20 @@ def run_network(net: Callable[[torch.Tensor], torch.Tensor], lq: torch.Tensor,
     """The output of a network, and the loss of its features, if there is one."""
     if aligned is None:
         return net(lq), {}
-    with tap(aligned.net, aligned.layer) as seen:
+    loss, layer, module, side = aligned
+    found: list[torch.Tensor] = []
+
+    def see(_: nn.Module, args: tuple, *output: object) -> None:
+        """At once, since the network may change features in place; copies would take a tenth of the step."""
+        if not found:
+            found.append(loss(check_features(layer, module, output[0] if output else args[0], side)))
+
+    register = module.register_forward_pre_hook if side == 'input' else module.register_forward_hook
+    with register(see):
         output = net(lq)
-    return output, {'l_align': aligned.loss(seen[aligned.layer])}
+    if not found:
+        raise UserError(f'layer: {layer}: the network does not run it; choose another layer')
+    return output, {'l_align': found[0]}
 
 
 def image_losses(model: Any, output: torch.Tensor, gt: torch.Tensor, parts: int) -> dict[str, torch.Tensor]:
