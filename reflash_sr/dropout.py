@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from reflash_sr.errors import UserError, suggest
 from reflash_sr.options.dropout_schedule import Schedule, read_schedule
-from reflash_sr.options.value_rules import DROP_RATE, POSITIVE_INT, PROBABILITY
+from reflash_sr.options.value_rules import DROP_RATE, POSITIVE_INT, PROBABILITY, Rule
 from reflash_sr.positions import find_sites
 
 # What is dropped together, as the axes along which masks differ: B, C, and H and W, or H for the N tokens.
@@ -31,6 +31,7 @@ _NOISES: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
     'mask': lambda ones, p: torch.bernoulli(ones * (1 - p)),
 }
 NOISES = tuple(_NOISES)
+_ODD = Rule('an odd whole number above 0', lambda v: POSITIVE_INT.holds(v) and v % 2 == 1)
 BLOCK = 7  # px: side of the squares of DropBlock, its authors' choice
 
 
@@ -52,7 +53,7 @@ def feature_dropout(x: torch.Tensor, p: float = 0.5, dim: str = 'channel', train
             the others, as in masked training (arXiv 2303.13132).
         blend: Share of ``x`` itself in the result, in [0, 1]: blend · x + (1 - blend) · drop(x), as in Adaptive Dropout
             (arXiv 2506.12738, Sec. 3); 1 is the identity.
-        block: Side of the squares of ``'block'``, px.
+        block: Side of the squares of ``'block'``, px; odd. In a smaller map, the largest odd number that fits.
 
     Returns:
         A tensor of the shape and dtype of ``x``; ``x`` itself if it is the identity.
@@ -82,7 +83,8 @@ def _blocks(x: torch.Tensor, p: float, block: int) -> torch.Tensor:
     from torchvision.ops import drop_block2d  # slow to import
     if x.dim() != 4:
         raise UserError(f'block dropout: features must be (B, C, H, W), not {tuple(x.shape)}')
-    return drop_block2d(torch.ones_like(x), p, block)
+    side = min(block, *x.shape[2:])
+    return drop_block2d(torch.ones_like(x), p, side - 1 + side % 2)
 
 
 class FeatureDropout(nn.Module):
@@ -123,6 +125,8 @@ def insert_dropout(net: nn.Module, position: str | Sequence[str] = 'last-conv', 
     _check(p, dim, noise, blend, block)
     plan = read_schedule(schedule)
     sites = find_sites(net, position, stage)
+    if dim == 'key' and not all(isinstance(net.get_submodule(site.module), nn.Softmax) for site in sites):
+        raise UserError('dropout_dim: key: is for the logits of attentions; write dropout_position: attention')
     if max(p, 0 if plan is None else plan.to) == 0:
         return DropoutHandle([])
     places = ', '.join(f"{site.side} of {site.module or 'the network'}" for site in sites)
@@ -230,7 +234,7 @@ def _words(dim: str, noise: str, blend: float, block: int) -> str:
 
 
 def _check(p: float, dim: str, noise: str, blend: float, block: int) -> None:
-    for name, value, rule in (('p', p, DROP_RATE), ('blend', blend, PROBABILITY), ('block', block, POSITIVE_INT)):
+    for name, value, rule in (('p', p, DROP_RATE), ('blend', blend, PROBABILITY), ('block', block, _ODD)):
         if not rule.holds(value):
             raise UserError(f'dropout_{name}: must be {rule.wanted}, not {value!r}')
     for name, word, known in (('dim', dim, DIMS), ('noise', noise, NOISES)):

@@ -183,7 +183,8 @@ def test_dropped_keys_get_no_attention_and_the_others_share_it():
 
 @pytest.mark.parametrize(('how', 'words'), [
     ({'noise': 'gausian'}, "did you mean 'gaussian'"), ({'blend': 1.5}, 'dropout_blend: must be a probability'),
-    ({'dim': 'block', 'block': 0}, 'dropout_block: must be a whole number above 0'),
+    ({'dim': 'block', 'block': 0}, 'dropout_block: must be an odd whole number above 0'),
+    ({'dim': 'block', 'block': 4}, 'dropout_block: must be an odd whole number above 0'),
     ({'dim': 'block', 'noise': 'mask'}, 'dropout_noise: mask: is not possible with dropout_dim: block'),
     ({'dim': 'key', 'blend': 0.5}, 'dropout_blend: is not possible with dropout_dim: key'),
 ])
@@ -192,6 +193,13 @@ def test_what_does_not_go_together_is_refused(how, words):
                  lambda: insert_dropout(DropoutMSRResNet(num_feat=4, num_block=1), **how)):
         with pytest.raises(UserError, match=words):
             make()
+
+
+@pytest.mark.parametrize(('side', 'block'), [(8, 9), (1, 7), (6, 5)])
+def test_blocks_fit_into_maps_that_are_smaller(side, block):
+    torch.manual_seed(0)
+    out = feature_dropout(torch.ones(64, 8, side, side), 0.3, 'block', block=block)
+    assert torch.isfinite(out).all() and (out == 0).any() and (out > 0).any()
 
 
 def test_blocks_of_tokens_are_refused():
@@ -275,5 +283,7 @@ def test_dropkey_in_swinir():
                         upsampler='pixelshuffle', dropout_position='attention', dropout_dim='key', dropout_p=0.5)
     x = torch.rand(1, 3, 8, 8)
     assert torch.equal(net.eval()(x), net(x)) and not torch.equal(net.train()(x), net(x))
+    with pytest.raises(UserError, match='key: is for the logits of attentions; write dropout_position: attention'):
+        DropoutMSRResNet(num_feat=4, num_block=1, dropout_dim='key')
     with pytest.raises(UserError, match=r'MSRResNet has no nn\.Softmax; choose another position'):
         DropoutMSRResNet(num_feat=4, num_block=1, dropout_position='attention')

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from basicsr.losses import build_loss
+from basicsr.utils.registry import LOSS_REGISTRY
 from torch import nn
 
 from reflash_sr.analysis.features import check_features, find_layer
 from reflash_sr.errors import UserError
+from reflash_sr.options.registry import registered
 
 
 class Alignment(NamedTuple):
@@ -24,9 +25,11 @@ class Alignment(NamedTuple):
 
 def alignment(train: Mapping[str, Any], net: nn.Module) -> Alignment | None:
     """The loss of ``train: align_opt``, if there is one. Raises ``UserError`` if it has no layer of this network."""
-    if not train.get('align_opt'):
+    section = dict(train.get('align_opt') or {})
+    if not section:
         return None
-    loss = build_loss(train['align_opt'])
+    # Not BasicSR's build_loss, which would configure the logger before the log file is known.
+    loss = registered(LOSS_REGISTRY, section.pop('type', None), 'type')(**section)
     if not hasattr(loss, 'layer'):
         raise UserError(f'type: {type(loss).__name__} is not a loss of features; write AlignLoss')
     site = find_layer(net, loss.layer)  # once: in a network of another project, it has to be looked for

@@ -4,6 +4,7 @@ import pytest
 
 from reflash_sr.errors import UserError
 from reflash_sr.training import preflight
+from tests import forked
 
 ALIGN = {'type': 'AlignLoss'}
 
@@ -35,3 +36,14 @@ def test_what_does_not_fit_together_is_one_line(views, changes, words, training_
     else:
         with pytest.raises(UserError, match=words):
             checked()
+
+
+def test_a_run_with_two_views_logs_the_loss(training_options, tmp_path):
+    training_options['train']['align_opt'] = ALIGN
+    training_options['datasets']['train']['second_lq'] = True
+    folder = forked.write(tmp_path / 'aligned', training_options)
+    status, said = forked.train(folder)
+    assert status == 0, said
+    (log,) = folder.glob('experiments/tiny/train_tiny_*.log')
+    lines = [line for line in log.read_text(encoding='utf-8').splitlines() if 'l_pix' in line]
+    assert len(lines) == 3 and all('l_align' in line for line in lines)
