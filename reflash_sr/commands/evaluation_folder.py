@@ -157,10 +157,13 @@ class EvaluationFolder(ResultFolder, Observer):
         print(f'note: {line}', file=sys.stderr)
 
     def __exit__(self, *raised: object) -> None:
-        for log in self._logs.values():
-            log.close()
-        self._logs = {}
         error = raised[1]
+        for log in self._logs.values():
+            try:
+                log.close()
+            except OSError as closing:  # it writes what it still has
+                error = error or closing
+        self._logs = {}
         if isinstance(error, OSError):
             raise RunError(f'{self}: results cannot be written ({error.strerror}); free disk space, then repeat the '
                            'command to continue') from error

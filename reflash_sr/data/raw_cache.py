@@ -34,7 +34,7 @@ class RawCache:
 
     Args:
         root: Folder of all caches.
-        paths: The image files. Their names, sizes and times tell one cache from another.
+        paths: The image files. Their places, sizes and times tell one cache from another.
         sizes: Height and width of each, px.
         gigabytes: The file's largest size; images that do not fit are decoded each time.
 
@@ -50,16 +50,18 @@ class RawCache:
         except RuntimeError as error:
             raise UserError(f'raw_cache: {root}: there is no such user; write the path without ~') from error
         digest = hashlib.sha256(_FORMAT.encode())
-        for path in paths:
+        for path, size in zip(paths, sizes):
             with _explained(path, 'read'):
                 info = path.stat()
-            digest.update(f'{path.name}\0{info.st_size}\0{info.st_mtime_ns}\n'.encode())
+            place = os.path.abspath(path)
+            digest.update(f'{place}\0{info.st_size}\0{info.st_mtime_ns}\0{size}\n'.encode(errors='surrogateescape'))
         self.folder = root / digest.hexdigest()[:16]
         self.sizes = list(sizes)
         ends = np.cumsum([0] + [3 * height * width for height, width in sizes], dtype=np.int64)
         self.start = -(-4 * len(sizes) // _ALIGNED) * _ALIGNED  # before it: a mark for each image, uint32
         self.count = int(np.searchsorted(ends, gigabytes * 1e9 - self.start, side='right')) - 1
         self.ends = ends[:max(self.count, 0) + 1]
+        self._is_full = False
         self._map: np.ndarray | None = None
         self._checked: set[int] = set()
 
@@ -82,7 +84,7 @@ class RawCache:
 
     def save(self, place: int, image: np.ndarray) -> None:
         """Add an image, if it has room; where the disk is full, nothing is added any more."""
-        if place >= self.count or image.shape != (*self.sizes[place], 3) or not self._is_mapped():
+        if self._is_full or place >= self.count or image.shape != (*self.sizes[place], 3) or not self._is_mapped():
             return
         pixels = np.ascontiguousarray(image)
         try:
@@ -94,7 +96,7 @@ class RawCache:
                         raise OSError('no room')
         except OSError as error:
             logger.warning('raw_cache: %s: %s; further images are decoded each time', self.path, error)
-            self.count = 0
+            self._is_full = True
 
     def check(self) -> None:
         """Check that the folder can be created or written to, without creating it; raises ``UserError`` otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +15,8 @@ from reflash_sr.errors import UserError, suggest
 # a momentum.
 OF_SCHEDULERS = ('initial_lr', 'max_lr', 'min_lr', 'max_momentum', 'base_momentum')
 CYCLED = ('momentum', 'betas')
+# Optimisers of which PyTorch has a fused version, and the devices of their weights.
+FUSED = {**dict.fromkeys(('Adam', 'AdamW', 'SGD'), {'cpu', 'cuda'}), 'Adagrad': {'cpu'}}  # noqa: RUF024
 KERNELS = ('fused', 'foreach', 'capturable', 'differentiable')  # settings that say how a step is computed
 
 
@@ -26,20 +28,29 @@ def build_optimiser(kind: str, params: Iterable[Any], **settings: Any) -> torch.
     Raises:
         UserError: There is no such optimiser.
     """
-    known = [name for name in dir(torch.optim) if name[0].isupper() and name != 'Optimizer']
+    known: list[str] = [name for name in dir(torch.optim) if name[0].isupper() and name != 'Optimizer']
     if kind not in known:
         raise UserError(f"train: optim_g: type: '{kind}' is not known{suggest(kind, known)}")
     build, params = getattr(torch.optim, kind), list(params)
-    if 'fused' in inspect.signature(build).parameters and not set(KERNELS) & set(settings):
-        try:
-            return build(params, fused=True, **settings)
-        except RuntimeError:  # not for weights of this kind, or on this device
-            pass
+    weights = [weight for one in params for weight in (one['params'] if isinstance(one, dict) else [one])]
+    devices = {weight.device.type for weight in weights}
+    # PyTorch finds only in the first step that there is no such version.
+    if devices <= FUSED.get(kind, set()) and not set(KERNELS) & set(settings):
+        with contextlib.suppress(RuntimeError):  # an older PyTorch, or other numbers than floats
+            return build([dict(one) if isinstance(one, dict) else one for one in params], fused=True, **settings)
     return build(params, **settings)
 
 
 def with_kernels(state: Mapping[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """A saved state, to be continued in the way in which ``optimiser`` computes, not in that of the saved run."""
+    """A saved state, to be continued in the way in which ``optimiser`` computes, not in that of the saved run.
+
+    Raises:
+        UserError: It is of an optimiser with another number of parameter groups.
+    """
+    found, wanted = len(state['param_groups']), len(optimiser.param_groups)
+    if found != wanted:
+        raise UserError(f'the training state has {found} parameter groups, and this optimiser {wanted}; continue with '
+                        'the model that wrote it, or start from its weights (path: pretrain_network_g)')
     groups = [{**saved, **{key: group[key] for key in KERNELS if key in group}}
               for saved, group in zip(state['param_groups'], optimiser.param_groups)]
     return {**state, 'param_groups': groups}

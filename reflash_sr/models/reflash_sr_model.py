@@ -16,6 +16,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch.nn.parallel import DistributedDataParallel
 
 from reflash_sr.dropout import hooks_of
+from reflash_sr.errors import UserError
 from reflash_sr.models.anomaly import watched
 from reflash_sr.models.checkpoints import Best, prune, write
 from reflash_sr.models.compiled_step import COMPILE, compiled_step
@@ -275,6 +276,10 @@ class ReflashSRModel(SRModel):
 
     def resume_training(self, resume_state: Mapping[str, Any]) -> None:
         """Reload optimisers and schedulers; settings in the option file override those of the state."""
+        found, wanted = len(resume_state['optimizers']), len(self.optimizers)
+        if found != wanted:
+            raise UserError(f'the training state has {found} optimisers, as of a GAN, and {type(self).__name__} has '
+                            f'{wanted}; continue with the model that wrote it, or start from its weights')
         as_in_file = [dict(group) for group in self.optimizer_g.param_groups]
         super().resume_training({
             **resume_state, 'schedulers': [one.state_dict() for one in self.schedulers],

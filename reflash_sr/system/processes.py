@@ -16,8 +16,8 @@ from reflash_sr.errors import RunError, UserError
 
 # Parts of the messages of gloo, NCCL and torch when another process has ended.
 LOST = ('Connection closed', 'Connection reset', 'Connection refused', 'Broken pipe', 'Timed out waiting',
-        'ncclRemoteError', 'communicator was aborted', 'Socket closed', 'Read timeout', 'Write timeout',
-        'Application timeout')
+        'ncclRemoteError', 'Connection was likely closed', 'communicator was aborted', 'Socket closed', 'Read timeout',
+        'Write timeout', 'Application timeout')
 LAUNCHERS = ('none', 'pytorch', 'slurm')
 PATIENCE = datetime.timedelta(days=3650)  # for what may take any time; that a process ended is noticed at once
 Found = TypeVar('Found')
@@ -57,6 +57,8 @@ def start(launcher: str, backend: str = 'nccl', command: str = '-m reflash_sr', 
         if 'SLURM_PROCID' not in os.environ or not torch.cuda.is_available():
             raise UserError('--launcher slurm: needs srun and GPUs; without them use --launcher pytorch or none')
         init_dist(launcher, backend=backend, **dist_params)
+    if distributed.is_initialized():
+        _patient_group()  # while all processes are there: one that ended before would be waited for
     return get_dist_info()
 
 

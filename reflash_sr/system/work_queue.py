@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from torch import distributed
 from tqdm import tqdm
 
+from reflash_sr.errors import UserError
 from reflash_sr.system import processes
 
 Item = TypeVar('Item')
@@ -23,6 +24,9 @@ class Queue(Generic[Item]):
 
     Args:
         items: The work, in the order in which it is begun.
+
+    Raises:
+        UserError: The processes have lists of different lengths.
     """
 
     def __init__(self, items: Sequence[Item]):
@@ -30,6 +34,8 @@ class Queue(Generic[Item]):
         self.taken = 0  # by all processes, as far as this one knows
         self._store: distributed.Store | None = None
         if distributed.is_initialized():
+            if len(set(processes.gather(len(items)))) > 1:  # and no process begins before all have made their list
+                raise UserError('the processes of this run see different files; give them one file system')
             self._store = _shared_store()
             self._key = f'queue {processes.on_rank_0(lambda: self._store.add("queues", 1))}'  # type: ignore[union-attr]
 

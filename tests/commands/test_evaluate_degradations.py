@@ -19,7 +19,7 @@ from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
-from reflash_sr.errors import UserError
+from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation import measure_networks as measuring
 from reflash_sr.training import pipeline
 from reflash_sr.weights.network_from_file import open_network
@@ -289,3 +289,12 @@ def test_mixed_precision_says_what_it_changes(networks, image_folder, tmp_path, 
     assert all(0 < float(value) < 2 for _, value in said)
     evaluate(opened, sets_of(image_folder), tmp_path / 'exact')
     assert 'bfloat16' not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no device here is always full')
+def test_a_full_disk_is_one_line(networks, image_folder, tmp_path, monkeypatch):
+    plain = Path.open
+    monkeypatch.setattr(Path, 'open', lambda path, *args, **kwargs: plain(
+        Path('/dev/full') if path.suffix == '.jsonl' else path, *args, **kwargs))
+    with pytest.raises(RunError, match=r'out: results cannot be written \(No space left on device\); free disk space'):
+        evaluate([open_network(networks[0])], sets_of(image_folder, ('clean',)), tmp_path / 'out', Settings())

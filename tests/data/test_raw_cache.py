@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -97,6 +98,8 @@ def test_what_has_no_room_is_decoded_each_time(image_folder, tmp_path, decoded):
 def test_a_full_disk_ends_the_filling_and_nothing_else(image_folder, tmp_path, monkeypatch):
     plain, dataset = samples(make('real', image_folder)), cached(image_folder, tmp_path)
     assert dataset.raw.read(0) is None
+    there = dataset.source.read(2)
+    dataset.raw.save(2, there)
 
     def full(*args, **kwargs):
         raise OSError(28, 'No space left on device')
@@ -106,7 +109,8 @@ def test_a_full_disk_ends_the_filling_and_nothing_else(image_folder, tmp_path, m
     dataset.raw.save(1, np.zeros((*dataset.raw.sizes[1], 3), np.uint8))
     monkeypatch.undo()
     assert_same(samples(dataset), plain)
-    assert dataset.raw.count == 0
+    assert [dataset.raw.read(place) is None for place in range(2)] == [True, True]
+    assert np.array_equal(dataset.raw.read(2), there)
 
 
 def test_another_content_is_another_cache(image_folder, tmp_path):
@@ -119,6 +123,8 @@ def test_another_content_is_another_cache(image_folder, tmp_path):
     dataset = cached(image_folder, tmp_path)
     assert dataset.raw.folder != before
     assert_same(samples(dataset), samples(make('real', image_folder)))
+    copied = shutil.copytree(image_folder, tmp_path / 'another set')  # with the same names, sizes and times
+    assert cached(copied, tmp_path).raw.folder != dataset.raw.folder
 
 
 def test_an_image_that_is_not_as_its_header_says_is_not_kept(tmp_path):

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from reflash_sr.errors import UserError
 from reflash_sr.models import optimisers
 from reflash_sr.models.optimisers import Average, build_optimiser, follow_file, with_kernels
 from reflash_sr.system.devices import arrange
@@ -167,3 +168,28 @@ def test_a_saved_state_goes_on_in_the_way_of_this_run(saved, now):
     after.load_state_dict(with_kernels(before.state_dict(), after))
     assert after.param_groups[0]['fused'] == fused != before.param_groups[0]['fused']
     after.step()
+
+
+@pytest.mark.parametrize('kind', ['Adam', 'AdamW', 'SGD', 'Adagrad', 'RMSprop', 'NAdam'])
+def test_fused_where_the_first_step_works_and_groups_stay_as_they_were(kind):
+    for device in ('cpu', 'meta'):
+        weight = torch.nn.Parameter(torch.ones(3, device=device))
+        groups = [{'params': [weight], 'lr': 0.1}]
+        optimiser = build_optimiser(kind, groups, lr=0.2)
+        weight.grad = torch.ones_like(weight)
+        if device == 'cpu':
+            optimiser.step()
+        assert groups == [{'params': [weight], 'lr': 0.1}] or 'fused' not in groups[0] or not groups[0]['fused']
+        fused = bool(optimiser.param_groups[0].get('fused'))
+        assert fused == (device == 'cpu' and kind in ('Adam', 'AdamW', 'SGD', 'Adagrad'))
+
+
+def test_a_state_of_other_optimisers_is_not_continued(opt):
+    first = run(opt, range(1, 3), 1e-3)
+    state = state_of(first, 2)
+    two = {**state, 'optimizers': state['optimizers'] * 2}
+    with pytest.raises(UserError, match='has 2 optimisers, as of a GAN, and ReflashSRModel has 1; continue'):
+        build(opt).resume_training(two)
+    state['optimizers'][0]['param_groups'] *= 2
+    with pytest.raises(UserError, match='has 2 parameter groups, and this optimiser 1; continue with the model'):
+        build(opt).resume_training(state)

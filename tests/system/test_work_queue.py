@@ -44,14 +44,51 @@ os._exit(0)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('dead', [0, 1])
-def test_processes_share_what_there_is_to_do(dead):
+EARLY = """
+import os, sys, time
+from reflash_sr.errors import RunError, UserError
+from reflash_sr.system import processes
+from reflash_sr.system.work_queue import Queue
+
+rank, _ = processes.start('pytorch', timeout=20)
+try:
+    Queue(range(3 + rank))
+except UserError as error:
+    print(error, flush=True)
+if rank == int(sys.argv[1]):
+    os._exit(9)
+time.sleep(1)
+try:
+    with processes.named_losses('go on'):
+        processes.gather(None)
+except RunError as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+
+
+def talk(script, dead):
+    """What two processes said, of which one ends."""
     address = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(forked.free_port()), 'WORLD_SIZE': '2'}
-    both = [subprocess.Popen([sys.executable, '-c', SCRIPT, str(dead)], stdout=subprocess.PIPE, text=True,
+    both = [subprocess.Popen([sys.executable, '-c', script, str(dead)], stdout=subprocess.PIPE, text=True,
                              env={**os.environ, **address, 'RANK': str(rank)}) for rank in range(2)]
     said = [one.communicate(timeout=120)[0].splitlines() for one in both]
     assert [one.returncode for one in both] == [9 if rank == dead else 0 for rank in range(2)], said
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dead', [0, 1])
+def test_other_lists_and_a_process_that_ends_before_any_message_are_noticed(dead):
+    said = talk(EARLY, dead)
+    assert {lines[0] for lines in said} == {'the processes of this run see different files; give them one file system'}
+    assert 'another process of this run ended or does not answer' in said[1 - dead][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dead', [0, 1])
+def test_processes_share_what_there_is_to_do(dead):
+    said = talk(SCRIPT, dead)
     shares, afters = json.loads(said[0][0])
     assert json.loads(said[1][0]) == [shares, afters]
     assert sorted(shares[0] + shares[1]) == list(range(12))
