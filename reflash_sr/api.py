@@ -39,6 +39,7 @@ from reflash_sr.commands.notebook_inputs import (
     Network,
     Networks,
     check_whole,
+    corner_of,
     folder_of,
     image_of,
     images_of,
@@ -221,8 +222,8 @@ def attribution(network: Network, image: Image, at: tuple[int, int] | None = Non
     opened, where = open_one(network), _device(device)
     check_whole(1, window=window, steps=steps)
     lq = lq_of(opened, image)
-    top, left = at or busiest_window(interpolate(lq, scale_factor=opened.scale, mode='bicubic'), window)
-    check_whole(top=top, left=left)
+    place = busiest_window(interpolate(lq, scale_factor=opened.scale, mode='bicubic'), window) if at is None else at
+    top, left = corner_of(place)
     with on_device(opened.net, where, hint='give a smaller image'):
         return attribute(opened.net, lq.to(where), top, left, window, steps, sigma)
 

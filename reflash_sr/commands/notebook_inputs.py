@@ -118,3 +118,12 @@ def check_whole(least: int = 0, **numbers: Any) -> None:
             fits = False
         if not fits:
             raise UserError(f'{name}: {value!r}; give a whole number, {least} or more')
+
+
+def corner_of(at: Any) -> tuple[int, int]:
+    """First row and column of a window, whole numbers."""
+    try:
+        top, left = map(operator.index, at)
+    except (TypeError, ValueError):
+        raise UserError(f'at: {at!r}; give (row, column), two whole numbers') from None
+    return top, left
