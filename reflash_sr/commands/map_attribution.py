@@ -100,7 +100,7 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AttributionPlan,
     folder.finish(images=[pair.name for pair in pairs], models=models)
     for model in models:
         print(f"{model['label']}: diffusion index {inputs.say(model['diffusion_index'])} ± "
-              f"{inputs.say(model['std'])} over {len(pairs)} images; error of the integral {inputs.say(model['gap'])}")
+              f"{inputs.say(model['std'])} (images: {len(pairs)}); error of the integral {inputs.say(model['gap'])}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
     return folder
 

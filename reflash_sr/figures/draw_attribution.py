@@ -12,23 +12,24 @@ from matplotlib.patches import Rectangle
 from reflash_sr.analysis.attribution import Attribution, contribution_area
 from reflash_sr.figures.style import WIDTH, new_figure, short
 
-COLUMNS = ('LQ and window', 'attribution, 1/1000 to 1 of its largest', 'area of contribution', 'SR and window')
+COLUMNS = ('LQ and window', 'attribution (from 1/1000 to 1)', 'area of contribution', 'SR and window')
 DECADES = 3  # of the scale of attributions
+LETTERS = 24  # of a label beside a square picture
 AREA, BOX = np.array((0.84, 0.15, 0.1)), '#00b7ff'  # red over grey; a blue that shows on both
 
 
 def figure_attribution(lq: np.ndarray, models: Mapping[str, Attribution], title: str = '') -> Figure:
     """A row for each network: the LQ image, the attribution, the area of contribution, the SR image.
 
-    The label of a row has the diffusion index (DI). Attributions are on a logarithmic scale: on a linear one, as in the
-    paper, what is a hundredth of the largest cannot be seen.
+    The label of a row has the diffusion index (DI). Attributions are divided by the largest of their map and drawn on
+    a logarithmic scale: on a linear one, as in the paper, a hundredth of the largest cannot be seen.
 
     Args:
         lq: (H, W, 3) in [0, 1].
         models: Attribution of the same window, by label.
     """
     tall = min(lq.shape[0] / lq.shape[1], 1.5)
-    figure = new_figure(title, WIDTH, 0.8 + len(models) * ((WIDTH - 0.6) / len(COLUMNS) * tall + 0.06))
+    figure = new_figure(title, WIDTH, 0.6 + len(models) * ((WIDTH - 0.6) / len(COLUMNS) * tall + 0.06))
     grid = figure.subplots(len(models), len(COLUMNS), squeeze=False)
     grey = np.repeat(lq.mean(2, keepdims=True), 3, 2)
     for row, (label, one) in zip(grid, models.items()):
@@ -41,7 +42,8 @@ def figure_attribution(lq: np.ndarray, models: Mapping[str, Attribution], title:
             axes.spines[:].set_visible(False)
             _frame(axes, one, len(picture) / len(one.sr))
         index = one.diffusion_index
-        row[0].set_ylabel(f'{short(label)}\nDI {"-" if index is None else f"{index:.2f}"}', size=10)
+        name = short(label, max(int(LETTERS * tall), 8))
+        row[0].set_ylabel(f'{name}\nDI {"-" if index is None else f"{index:.2f}"}', size=9)
     for axes, name in zip(grid[0], COLUMNS):
         axes.set_title(name, size=9)
     return figure
