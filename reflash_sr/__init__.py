@@ -28,7 +28,7 @@ from reflash_sr import archs, data, models  # noqa: E402, F401  (after the repai
 from reflash_sr.dropout import FeatureDropout, feature_dropout, insert_dropout  # noqa: E402
 
 __version__ = '0.2.0'
-_API = ('ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale')
+_API = ('ablate', 'attribution', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale')
 __all__ = ['FeatureDropout', '__version__', 'feature_dropout', 'insert_dropout', *_API]
 
 

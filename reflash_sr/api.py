@@ -24,7 +24,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import interpolate
 
+from reflash_sr.analysis.attribution import SIGMA, STEPS, WINDOW, Attribution, attribute, busiest_window
 from reflash_sr.analysis.clusters import Clusters
 from reflash_sr.analysis.image_pairs import ImageSelection, Pair, load_pairs, pairs_from_arrays
 from reflash_sr.analysis.measure_ablation import AblationPlan
@@ -37,14 +39,15 @@ from reflash_sr.commands.notebook_inputs import (
     Network,
     Networks,
     check_whole,
+    corner_of,
     folder_of,
     image_of,
     images_of,
+    lq_of,
     names_of,
     open_all,
     open_one,
 )
-from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.image_source import ImageSource
 from reflash_sr.data.test_degradation import degradations as test_degradations
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
@@ -53,11 +56,11 @@ from reflash_sr.evaluation.comparison import Settings
 from reflash_sr.evaluation.fit_shrinkage import Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks
 from reflash_sr.evaluation.shrunk_rows import without_moments
-from reflash_sr.evaluation.tiled_inference import Restorer, to_tensor
+from reflash_sr.evaluation.tiled_inference import Restorer
 from reflash_sr.system.devices import exact_float32, select_device
 from reflash_sr.weights.network_from_file import TrainedNetwork, open_network
 
-__all__ = ['ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale']
+__all__ = ['ablate', 'attribution', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale']
 
 
 def degrade(gt: Image, degradation: str = 'clean', scale: int = 4, seed: int = 0, name: str = '') -> np.ndarray:
@@ -194,12 +197,35 @@ def saliency(network: Network, image: Image, layers: str | Sequence[str] = 'last
     """
     opened, where = open_one(network), _device(device)
     [names] = check_layers([opened], names_of('layers', layers))
-    pixels = image_of(image)
-    if any(side % opened.multiple for side in pixels.shape[:2]):
-        raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px, but {opened.label} needs multiples of '
-                        f'{opened.multiple} px; crop the image')
+    lq = lq_of(opened, image)
     with on_device(opened.net, where, hint='give a smaller image'):
-        return channel_saliency(opened.net, to_channels(to_tensor(pixels), opened.channels).to(where), names)
+        return channel_saliency(opened.net, lq.to(where), names)
+
+
+@exact_float32()
+def attribution(network: Network, image: Image, at: tuple[int, int] | None = None, window: int = WINDOW,
+                steps: int = STEPS, sigma: float = SIGMA, device: str = 'auto') -> Attribution:
+    """Map which pixels of the LQ image a window of the SR image depends on (LAM, arXiv 2011.11036).
+
+    Both sides of the LQ image are multiples of ``TrainedNetwork.multiple``.
+
+    Args:
+        at: First row and column of the window, px of the SR image. Default: where the bicubically enlarged LQ image has
+            most detail, in its middle half, so that networks of one scale share the window.
+        window: Side of the window, px of the SR image.
+        steps: Number of steps from blurred to sharp.
+        sigma: Blur where the path begins, px of the LQ image.
+
+    Returns:
+        ``map`` (H, W), ``diffusion_index`` (0 to 100), ``sr``, the place of the window.
+    """
+    opened, where = open_one(network), _device(device)
+    check_whole(1, window=window, steps=steps)
+    lq = lq_of(opened, image)
+    place = busiest_window(interpolate(lq, scale_factor=opened.scale, mode='bicubic'), window) if at is None else at
+    top, left = corner_of(place)
+    with on_device(opened.net, where, hint='give a smaller image'):
+        return attribute(opened.net, lq.to(where), top, left, window, steps, sigma)
 
 
 @exact_float32()

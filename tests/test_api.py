@@ -26,7 +26,8 @@ def folder(tmp_path):
 
 
 def test_importing_the_package_does_not_load_the_api():
-    assert {'ablate', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale'} <= set(dir(reflash_sr))
+    assert {'ablate', 'attribution', 'clusters', 'degrade', 'evaluate', 'open_network', 'saliency', 'upscale'} <= set(
+        dir(reflash_sr))
     with pytest.raises(AttributeError, match='abblate'):
         reflash_sr.abblate  # noqa: B018
 
@@ -113,6 +114,17 @@ def test_saliency_is_scaled_by_layer_and_leaves_the_network(weights):
     assert all(torch.equal(value, before[name]) for name, value in network.net.state_dict().items())
 
 
+def test_attribution_has_one_window_for_all_networks(weights):
+    lq = smooth_image(0, 16, 20)
+    found = [reflash_sr.attribution(path, lq, steps=2) for path in weights]
+    assert (found[0].top, found[0].left) == (found[1].top, found[1].left)
+    assert found[0].map.shape == (16, 20)
+    assert found[0].sr.shape == (64, 80, 3)
+    assert 0 < found[0].diffusion_index < 100
+    chosen = reflash_sr.attribution(weights[0], lq, at=(3, 40), window=8, steps=2)
+    assert (chosen.top, chosen.left, chosen.side) == (3, 40, 8)
+
+
 def test_clusters_come_by_network(weights, folder):
     found = reflash_sr.clusters({'plain': weights[0], 'dropped': weights[1]}, folder, ['clean', 'blur'], samples=6,
                                 sample=8, perplexity=3, tsne_seeds=2)
@@ -135,6 +147,11 @@ def test_equal_labels_are_told_apart(weights, folder):
     (lambda w, f: reflash_sr.degrade(np.zeros((2, 2, 3), np.uint8)), 'too small'),
     (lambda w, f: reflash_sr.ablate(w, f, 'B99'), 'B99'),
     (lambda w, f: reflash_sr.saliency(w[0], smooth_image(0, 8, 8), 'nowhere'), 'nowhere'),
+    (lambda w, f: reflash_sr.attribution(w[0], smooth_image(0, 8, 8), window=32), 'is not inside the SR image'),
+    (lambda w, f: reflash_sr.attribution(w[0], smooth_image(0, 8, 8), at=(-1, 0)), 'row -1'),
+    (lambda w, f: reflash_sr.attribution(w[0], smooth_image(0, 8, 8), at=5), r'at: 5; give \(row, column\)'),
+    (lambda w, f: reflash_sr.attribution(w[0], smooth_image(0, 8, 8), sigma=0), 'sigma 0'),
+    (lambda w, f: reflash_sr.attribution(w[0], smooth_image(0, 8, 8), steps=2.5), 'steps: 2.5; give a whole number'),
     (lambda w, f: reflash_sr.open_network(Path('missing.pth')), 'no such weights file'),
     (lambda w, f: reflash_sr.upscale(w[0], smooth_image(0, 8, 8), device='tpu'), 'tpu'),
 ])

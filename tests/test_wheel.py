@@ -22,6 +22,7 @@ RUNS = {
     'compare': ['--results', 'evaluate', '--out', 'compare'],
     'ablate': ['--weights', P0, *SMALL, '--out', 'ablate'],
     'saliency': ['--weights', P0, *SMALL, '--out', 'saliency'],
+    'attribute': ['--weights', P0, *SMALL, '--steps', '2', '--out', 'attribute'],
     'clusters': ['--weights', P0, '--images', 'photos:val', '--samples', '4', '--sample', '16', '--perplexity', '3',
                  '--tsne_seeds', '1', '--out', 'clusters'],
     'report': ['--weights', P0, P07, *SMALL, '--degradations', 'clean', '--samples', '4', '--out', 'report'],

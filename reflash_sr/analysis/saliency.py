@@ -36,8 +36,8 @@ class Saliency:
         return self.maps.sum((1, 2), dtype=np.float64)
 
 
-def detail(sr: torch.Tensor) -> torch.Tensor:
-    """Detail in an image: the sum of √(Δh² + Δw²), forward differences, over colours and (H − 1) × (W − 1) pixels.
+def gradient_lengths(sr: torch.Tensor) -> torch.Tensor:
+    """√(Δh² + Δw²) of an image, forward differences, for each colour and (H − 1) × (W − 1) pixels.
 
     The derivative is 0 where both differences are 0.
 
@@ -47,7 +47,12 @@ def detail(sr: torch.Tensor) -> torch.Tensor:
     sr = sr[:, :3] if sr.shape[1] > 3 else sr
     down = sr[..., 1:, :-1] - sr[..., :-1, :-1]
     right = sr[..., :-1, 1:] - sr[..., :-1, :-1]
-    return torch.linalg.vector_norm(torch.stack((down, right)), dim=0).sum()
+    return torch.linalg.vector_norm(torch.stack((down, right)), dim=0)
+
+
+def detail(sr: torch.Tensor) -> torch.Tensor:
+    """Detail in an image: the sum of :func:`gradient_lengths` over colours and pixels."""
+    return gradient_lengths(sr).sum()
 
 
 def channel_saliency(net: nn.Module, lq: torch.Tensor, layers: Sequence[str]) -> dict[str, Saliency]:

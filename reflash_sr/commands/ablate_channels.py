@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'whose channels are equally important can lose many of them; a network that depends on a few channels cannot.')
     add_network_arguments(parser)
     inputs.add_image_arguments(parser)
+    inputs.add_layer_arguments(parser)
     parser.add_argument('--orders', nargs='*', default=['index', 'random'], metavar='ORDER',
                         help=f"orders in which channels are removed one after the other: {', '.join(ORDERS)}; empty: "
                         'remove only single channels (default: index random)')

@@ -21,7 +21,7 @@ PATH_HINT = 'and any module: PATH is its output, input of PATH its input'
 
 
 def add_image_arguments(parser: argparse.ArgumentParser, crop: int | None = None) -> None:
-    """Add ``--images --degradation --limit --crop --layer --list-layers``."""
+    """Add ``--images --degradation --limit --crop``."""
     parser.add_argument('--images', required=True, metavar='DIR', help='GT images; or photos:val')
     parser.add_argument('--degradation', default='clean', metavar='NAME',
                         help='degradation of the LQ images, as in evaluate: clean, b+n, noise:30+jpeg:30 (default: '
@@ -30,6 +30,10 @@ def add_image_arguments(parser: argparse.ArgumentParser, crop: int | None = None
     parser.add_argument('--crop', type=int, default=crop, metavar='PX',
                         help='side of a central crop, px of the LQ image; 0: the whole image (default: '
                         f'{crop or 0})')
+
+
+def add_layer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--layer --list-layers``."""
     parser.add_argument('--layer', nargs='+', default=['last'], metavar='NAME',
                         help='first, B1, B2, ..., hr, last, the path of a module, or all: see --list-layers (default: '
                         'last)')

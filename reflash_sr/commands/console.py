@@ -14,6 +14,7 @@ COMMANDS = {
     'evaluate': ('evaluate_degradations', 'measure networks under degradations: tables and figures'),
     'ablate': ('ablate_channels', 'remove channels of a layer and measure the loss of PSNR'),
     'saliency': ('map_saliency', 'draw where each channel of a layer influences detail'),
+    'attribute': ('map_attribution', 'draw which pixels a window depends on: LAM and diffusion index'),
     'clusters': ('cluster_degradations', 'measure how features cluster by degradation'),
     'report': ('report', 'run all of these, with one HTML page'),
     'upscale': ('upscale', 'upscale your own images'),

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         'image; it keeps all features in memory, which --crop limits.')
     add_network_arguments(parser)
     inputs.add_image_arguments(parser, crop=72)
+    inputs.add_layer_arguments(parser)
     parser.add_argument('--channels', type=int, default=32, metavar='N',
                         help='number of channels on a sheet, the most salient first (default: 32)')
     parser.add_argument('--sheets', type=int, default=1, metavar='N',

@@ -9,10 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from reflash_sr.commands.network_names import short_names
+from reflash_sr.data.images.channels import to_channels
 from reflash_sr.data.images.read_image import read_image
 from reflash_sr.errors import UserError
+from reflash_sr.evaluation.tiled_inference import to_tensor
 from reflash_sr.weights.network_from_file import TrainedNetwork, label_of, open_network
 
 Network = str | os.PathLike | TrainedNetwork
@@ -69,6 +72,15 @@ def image_of(image: Image, what: str = 'image') -> np.ndarray:
     return image
 
 
+def lq_of(network: TrainedNetwork, image: Image) -> torch.Tensor:
+    """An LQ image in the channels of a network, (1, C, H, W), if its size suits the network."""
+    pixels = image_of(image)
+    if any(side % network.multiple for side in pixels.shape[:2]):
+        raise UserError(f'image: {pixels.shape[1]}×{pixels.shape[0]} px, but {network.label} needs multiples of '
+                        f'{network.multiple} px; crop the image')
+    return to_channels(to_tensor(pixels), network.channels)
+
+
 def images_of(images: Image | Iterable[Image], what: str) -> tuple[list[np.ndarray], list[str]]:
     """Images in memory, or folders; one of the two is empty."""
     several = listed(images)
@@ -106,3 +118,12 @@ def check_whole(least: int = 0, **numbers: Any) -> None:
             fits = False
         if not fits:
             raise UserError(f'{name}: {value!r}; give a whole number, {least} or more')
+
+
+def corner_of(at: Any) -> tuple[int, int]:
+    """First row and column of a window, whole numbers."""
+    try:
+        top, left = map(operator.index, at)
+    except (TypeError, ValueError):
+        raise UserError(f'at: {at!r}; give (row, column), two whole numbers') from None
+    return top, left

@@ -14,7 +14,7 @@ from PIL import Image
 from reflash_sr.analysis.ablation import Ablation
 from reflash_sr.analysis.psnr import Target
 from reflash_sr.archs import DropoutMSRResNet
-from reflash_sr.commands import ablate_channels, cluster_degradations, map_saliency
+from reflash_sr.commands import ablate_channels, cluster_degradations, map_attribution, map_saliency
 from reflash_sr.commands.analysis_inputs import folder_names, mean
 from tests.conftest import smooth_image
 
@@ -116,6 +116,52 @@ def test_saliency_without_ablation(monkeypatch, tmp_path, weights, images):
     assert table(out / 'net_0/scores.csv')[0]['drop_db'] == ''
 
 
+FEW = ('--window', '8', '--steps', '2')
+
+
+def test_attribution(monkeypatch, capsys, tmp_path, weights, images):
+    out = tmp_path / 'out'
+    assert call(monkeypatch, map_attribution, '--weights', *weights, '--images', images, '--degradation', 'b+n', *FEW,
+                '--sheets', 2, '--out', out) == 0
+    rows = table(out / 'scores.csv')
+    assert [(row['network'], row['image']) for row in rows] == [(f'net {net}', str(image)) for net in (0, 1)
+                                                               for image in (0, 1, 2)]
+    assert [rows[0][key] for key in ('top', 'left', 'side')] == [rows[3][key] for key in ('top', 'left', 'side')]
+    assert all(0 < float(row['diffusion_index']) < 100 for row in rows)
+    assert {path.name for path in out.rglob('*.png')} == {'attribution_0.png', 'attribution_1.png'}
+    result = summary(out)
+    model = result['models'][1]
+    assert result['finished'] and result['settings']['steps'] == 2
+    assert model['label'] == 'net 1' and model['diffusion_index_by_image'] == pytest.approx(
+        [float(row['diffusion_index']) for row in rows[3:]], abs=1e-4)
+    assert model['diffusion_index'] == pytest.approx(mean(model['diffusion_index_by_image']))
+    assert model['std'] == pytest.approx(np.std(model['diffusion_index_by_image'], ddof=1))
+    assert 'net 1: diffusion index' in capsys.readouterr().out
+
+
+def test_attribution_of_a_chosen_window(monkeypatch, tmp_path, weights, images):
+    out = tmp_path / 'out'
+    assert call(monkeypatch, map_attribution, '--weights', weights[0], '--images', images, *FEW, '--limit', 1, '--at',
+                3, 20, '--sheets', 0, '--out', out) == 0
+    [row] = table(out / 'scores.csv')
+    assert [row[key] for key in ('top', 'left', 'side')] == ['3', '20', '8']
+    assert summary(out)['models'][0]['std'] is None and not list(out.rglob('*.png'))
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--degradation', 'blurr'], 'blur'),
+    (['--limit', '0'], '--limit: 0; give 1 or more'),
+    (['--images', 'nowhere'], 'nowhere: no such folder'),
+    (['--window', '48'], '0: window: 48×48 px at row 0, column 0 is not inside the SR image of 64×48 px'),
+    (['--window', '0'], 'window: 0×0 px'),
+    (['--at', '0', '60'], '0: window: 16×16 px at row 0, column 60 is not inside'),
+    (['--steps', '0'], '0 steps'),
+    (['--sigma', '-1'], 'sigma -1.0'),
+])
+def test_mistakes_of_attribution(monkeypatch, capsys, tmp_path, weights, images, arguments, message):
+    test_mistakes(monkeypatch, capsys, tmp_path, weights, images, map_attribution, arguments, message)
+
+
 @pytest.mark.parametrize('tool', [ablate_channels, map_saliency, cluster_degradations])
 def test_list_layers(monkeypatch, capsys, weights, tool):
     assert call(monkeypatch, tool, '--weights', weights[0], '--list-layers') == 0
@@ -171,8 +217,8 @@ def test_networks_that_overflow_are_refused(monkeypatch, tmp_path, images, capsy
     torch.manual_seed(0)
     net = DropoutMSRResNet(num_feat=CHANNELS, num_block=2)
     torch.save({'params': {name: value * 1e12 for name, value in net.state_dict().items()}}, tmp_path / 'huge.pth')
-    for tool in (ablate_channels, map_saliency):
-        found = call(monkeypatch, tool, '--weights', tmp_path / 'huge.pth', '--images', images, '--layer', 'last',
+    for tool, arguments in ((ablate_channels, ('--layer', 'last')), (map_saliency, ()), (map_attribution, FEW)):
+        found = call(monkeypatch, tool, '--weights', tmp_path / 'huge.pth', '--images', images, *arguments,
                      '--out', tmp_path / tool.TOOL)
         assert found == 2
         assert 'finite' in capsys.readouterr().err
@@ -181,6 +227,8 @@ def test_networks_that_overflow_are_refused(monkeypatch, tmp_path, images, capsy
 
 def test_names_that_mean_something_elsewhere(monkeypatch, tmp_path, weights, images):
     labels = ['$a_{$', 'summary.json']
+    assert call(monkeypatch, map_attribution, '--weights', *weights, '--labels', *labels, '--images', images, *FEW,
+                '--out', tmp_path / 'attribution') == 0
     for tool in (ablate_channels, map_saliency):
         assert call(monkeypatch, tool, '--weights', *weights, '--labels', *labels, '--images', images, '--layer',
                     'last', '--limit', '1', '--out', tmp_path / tool.TOOL) == 0
@@ -192,6 +240,9 @@ def test_sheets_of_images_with_like_names_are_all_there(monkeypatch, tmp_path, w
     (tmp_path / 'alike').mkdir()
     for name in ('a b', 'a_b', 'x' * 200):
         Image.fromarray(smooth_image(0, 24, 24)).save(tmp_path / 'alike' / f'{name}.png')
+    assert call(monkeypatch, map_attribution, '--weights', weights[0], '--images', tmp_path / 'alike', *FEW, '--sheets',
+                '9', '--out', tmp_path / 'attribution') == 0
+    assert len(list((tmp_path / 'attribution').glob('attribution_*.png'))) == 3
     out = tmp_path / 'out'
     assert call(monkeypatch, map_saliency, '--weights', weights[0], '--images', tmp_path / 'alike', '--sheets', '9',
                 '--out', out) == 0

@@ -140,5 +140,6 @@ def test_functions_for_notebooks(tmp_path):
     for path, channels in zip(weights, (1, 4)):
         assert np.abs(api.upscale(path, lq).astype(int) - by_hand(lq, channels)).max() <= 1
         assert api.saliency(path, lq)['last'].maps.shape == (8, 48, 64)
+        assert api.attribution(path, lq, steps=2).map.shape == (12, 16)
     assert set(api.ablate(weights, smooth_image(0, 48, 64))['network']) == {'1', '4'}
     assert set(api.evaluate(weights, smooth_image(0, 48, 64), 'clean')['method']) == {'bicubic', '1', '4'}
