@@ -2,9 +2,9 @@
 
 After "Interpreting Super-Resolution Networks with Local Attribution Maps" (Gu and Dong, CVPR 2021, arXiv 2011.11036):
 the path integral of the gradient of detail along a path of less and less blurred images, the detector of detail, and
-the diffusion index. The text of the paper was not at hand, so no sections are named. The numbers that are not in its formulas (window, steps, blur) are those of the authors' demo,
-https://github.com/X-Lowlevel-Vision/LAM_Demo; so are the rule of the integral (the gradient at the sharper end of each
-step), and the border of the blur (mirrored).
+the diffusion index. The text of the paper was not at hand, so no sections are named. The numbers that are not in its
+formulas (window, steps, blur) are those of the authors' demo, https://github.com/X-Lowlevel-Vision/LAM_Demo; so are the
+rule of the integral (the gradient at the sharper end of each step), and the border of the blur (mirrored).
 """
 
 from __future__ import annotations
