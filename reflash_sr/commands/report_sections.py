@@ -108,11 +108,13 @@ def saliency_section(path: Path) -> Section:
 def clusters_section(path: Path) -> Section:
     """CHI of each network, with figures."""
     rows = [(model['label'], model['layer'], '' if model['p'] is None else f"{model['p']:g}", _number(model['chi']),
-             _number(model['chi_std']), _number(model['chi_pca'])) for model in _models(path)]
+             _number(model['chi_std']), _number(model['chi_pca']), _number(model['srga'], '.2f'))
+            for model in _models(path)]
     return Section('Degradation clusters', [
         'How strongly the features of a layer cluster by degradation (paper Sec. 6.2): the lower the Calinski-Harabasz '
-        'index (CHI), the less they depend on it. The spread is over starts of t-SNE.',
-        Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)'), rows, 2), *_figures(path)])
+        'index (CHI), the less they depend on it. The spread is over starts of t-SNE. SRGA is how far the features of '
+        'each degradation are from those of the first, on a logarithmic scale; 0: they are distributed equally.',
+        Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)', 'SRGA'), rows, 2), *_figures(path)])
 
 
 def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
