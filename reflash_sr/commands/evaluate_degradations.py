@@ -21,6 +21,7 @@ from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, F
 from reflash_sr.evaluation.measure_networks import measure_networks, restorers_of
 from reflash_sr.evaluation.metrics import METRICS, of_control
 from reflash_sr.evaluation.pairs import pair_notes
+from reflash_sr.evaluation.seal import BEST, Lines
 from reflash_sr.evaluation.shrunk_rows import shrunk_methods, without_moments
 from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP, to_tensor
 from reflash_sr.options.registry import load_plugins
@@ -64,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                      help=f'images that α is fitted on, degraded as the test sets are: folders, {SETS} (the other test '
                      f'sets), or {HALVES} (the other half of a test set); never images that are measured with it '
                      f'(default: {PHOTOS}, photographs of this package)')
+    how.add_argument('--acceptance', metavar='LABEL',
+                     help='network, or bicubic, that should be reached under every degradation: adds the table of '
+                     'SEAL, with the share of degradations under which it is; finished results are not measured again')
+    how.add_argument('--excellence', default=BEST, metavar='LABEL',
+                     help='network that --acceptance is far below, for the same table '
+                     f'(default: {BEST}, the best method of each degradation)')
     how.add_argument('--tile', type=arguments.count, metavar='PX', help='side of a tile of the LQ image; 0: no tiles '
                      '(default: tiles only if memory is too small)')
     how.add_argument('--overlap', type=arguments.count, default=OVERLAP, metavar='PX',
@@ -87,7 +94,8 @@ def _command(args: argparse.Namespace) -> None:
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
         baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
         text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite,
-                        Control.parse(args.control, args.fit_on))
+                        Control.parse(args.control, args.fit_on),
+                        Lines(args.acceptance, args.excellence) if args.acceptance else None)
         if text:
             print(text)
 
@@ -99,7 +107,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
              baselines: Mapping[str, str] | None = None,
              device: torch.device | None = None,
              overwrite: bool = False,
-             control: Control | None = None) -> str:
+             control: Control | None = None,
+             lines: Lines | None = None) -> str:
     """Measure networks on test sets, and write scores, tables and figures. Continues an interrupted run.
 
     Several processes take images, degradations and networks from a common queue; rank 0 writes the results.
@@ -113,6 +122,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
         device: Where to run. Default: the CPU.
         overwrite: Whether to rename a folder with other results.
         control: The shrinkage control: adds rows of the networks drawn towards interpolation.
+        lines: Adds the table of SEAL. They may change when results are repeated: nothing is measured again.
 
     Returns:
         The tables, as text to print; empty on ranks other than 0.
@@ -124,6 +134,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
     settings, device = settings or Settings(), device or CPU
     check(networks, datasets)
     baselines = baselines_of(networks, baselines)
+    if lines is not None:
+        lines.check([BICUBIC, *(network.label for network in networks)])
     notes = pair_notes(networks, baselines)
     fit = None if control is None else Fit(control, networks, datasets, settings)
 
@@ -155,7 +167,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
     grid = Grid(without_moments(scores), settings.seed, str(settings))
     try:
         methods = [Method(BICUBIC), *(method_of(one, baselines, notes.get(one.label, '')) for one in networks)]
-        return write_evaluation(folder, scores, grid, methods + shrunk_methods(rows, methods), rows)
+        return write_evaluation(folder, scores, grid, methods + shrunk_methods(rows, methods), rows, lines)
     except OSError as error:
         raise RunError(f'{folder}: results cannot be written ({error.strerror}); free disk space, then repeat the '
                        'command to continue') from error

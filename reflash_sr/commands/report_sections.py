@@ -63,6 +63,18 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
             'shrinkage.')
     else:
         parts.append('Without the shrinkage control: a single image has no halves. --fit_on fits it on other images.')
+    with open(path / 'seal.csv', encoding='utf-8', newline='') as file:
+        sealed = list(csv.DictReader(file))
+    if any(int(row['cases']) for row in sealed):
+        parts += [
+            f"SEAL: a network between two lines, {sealed[0]['acceptance']} and the {sealed[0]['excellence']} method of "
+            'each degradation. AR: share of degradations under which it reaches the first. RPR: 0.5 on the first line, '
+            '0.73 on the second; its interquartile range (I, how much it varies), and its mean where the network '
+            'reaches the first line (A) and elsewhere (U). Degradations whose lines are nearly equal do not count.',
+            Table(('dataset', 'method', 'metric', 'degradations', 'AR', 'RPR_I', 'RPR_A', 'RPR_U'), [
+                (row['dataset'], row['method'], row['metric'], row['cases'],
+                 *(_number(float(row[key]) if row[key] else None, '.2f') for key in ('ar', 'rpr_i', 'rpr_a', 'rpr_u')))
+                for row in sealed], 3)]
     # These figures do not exist for many networks, or if no gain is finite.
     parts += [Figure(path / name, title) for name, title in FIGURES.items() if (path / name).is_file()]
     strips = sorted((path / 'strips').rglob('*.png'))
