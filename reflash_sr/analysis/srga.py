@@ -81,8 +81,10 @@ def divergence(reference: GeneralisedGaussian, other: GeneralisedGaussian) -> fl
     Returns:
         0 to ∞. If neither has variance 0, if only one has ∞.
     """
+    if reference == other:
+        return 0.0
     if not reference.std or not other.std:
-        return 0.0 if reference.std == other.std else math.inf
+        return math.inf
     a, b = reference.shape, other.shape
     apart = reference.log_scale - other.log_scale
     return max(0.0, math.log(a / b) - apart + gammaln(1 / b) - gammaln(1 / a) - 1 / a

@@ -33,8 +33,7 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
         path: Folder of the evaluation.
         about_pairs: As of :func:`reflash_sr.evaluation.pairs.pair_notes`.
     """
-    with open(path / 'table.csv', encoding='utf-8', newline='') as file:
-        cells = list(csv.DictReader(file))
+    cells = _rows(path / 'table.csv')
     parts: list[str | Table | Figure | Details] = []
     for metric in dict.fromkeys(cell['metric'] for cell in cells):
         rows: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
@@ -63,8 +62,7 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
             'shrinkage.')
     else:
         parts.append('Without the shrinkage control: a single image has no halves. --fit_on fits it on other images.')
-    with open(path / 'seal.csv', encoding='utf-8', newline='') as file:
-        sealed = list(csv.DictReader(file))
+    sealed = _rows(path / 'seal.csv') if (path / 'seal.csv').is_file() else []
     if any(int(row['cases']) for row in sealed):
         parts += [
             f"SEAL: a network between two lines, {sealed[0]['acceptance']} and the {sealed[0]['excellence']} method of "
@@ -120,7 +118,7 @@ def saliency_section(path: Path) -> Section:
 def clusters_section(path: Path) -> Section:
     """CHI of each network, with figures."""
     rows = [(model['label'], model['layer'], '' if model['p'] is None else f"{model['p']:g}", _number(model['chi']),
-             _number(model['chi_std']), _number(model['chi_pca']), _number(model['srga'], '.2f'))
+             _number(model['chi_std']), _number(model['chi_pca']), _number(model.get('srga'), '.2f'))
             for model in _models(path)]
     return Section('Degradation clusters', [
         'How strongly the features of a layer cluster by degradation (paper Sec. 6.2): the lower the Calinski-Harabasz '
@@ -145,6 +143,11 @@ def _cell(cell: Mapping[str, str], decimals: int, with_interval: bool) -> str:
         return '–'
     interval = f"\n[{low}, {high}], n = {cell['images']}" if with_interval and low else ''
     return f'{value}\n{gain}{interval}' if gain else value
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
 
 
 def _figures(path: Path) -> list[Figure]:

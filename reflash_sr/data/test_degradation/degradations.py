@@ -64,8 +64,8 @@ def parse(degradation: str) -> dict[str, Any]:
     """Parse the name of a degradation, such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
 
     Returns:
-        The strength of each step in the order of execution: a number, for ``down`` a text. ``down`` or ``drawn`` is always
-        included.
+        The strength of each step in the order of execution: a number, for ``down`` a text. Either ``down`` or ``drawn``
+        is always included.
 
     Raises:
         UserError: An unknown step, a step that is given twice, or a strength out of its range.
