@@ -14,7 +14,7 @@ from reflash_sr.commands.write_evaluation import write_evaluation
 from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.data.test_degradation.degradations import EIGHT
-from reflash_sr.errors import RunError
+from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, Fit
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> None:
+    if args.excellence != BEST and not args.acceptance:
+        raise UserError('--excellence: needs the other line; give --acceptance LABEL too, such as bicubic')
     with arguments.launched(args, f'tools/{TOOL}.py'):
         networks = arguments.open_networks(args)
         datasets = open_sets(args.gt, args.degradations, args.pairs, args.pair_names, args.pair_labels,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from reflash_sr.commands.evaluate_degradations import Settings, evaluate
+from reflash_sr.commands.evaluate_degradations import Settings, evaluate, main
 from reflash_sr.data.test_degradation.benchmark_sets import open_sets
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation import measure_networks
@@ -42,3 +42,8 @@ def test_unknown_lines_are_refused_before_anything_is_measured(run, tmp_path):
     with pytest.raises(UserError, match="--acceptance: there is no 'plan'"):
         run(Lines('plan'))
     assert not (tmp_path / 'out').exists()
+
+
+def test_an_excellence_line_alone_is_refused(tmp_path, capsys):
+    assert main(['--weights', 'a.pth', '--gt', 'photos:val', '--excellence', 'a', '--out', str(tmp_path / 'out')]) == 2
+    assert 'error: --excellence: needs the other line' in capsys.readouterr().err
