@@ -63,14 +63,14 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
     else:
         parts.append('Without the shrinkage control: a single image has no halves. --fit_on fits it on other images.')
     sealed = _rows(path / 'seal.csv') if (path / 'seal.csv').is_file() else []
-    if any(int(row['cases']) for row in sealed):
+    if sealed:
         parts += [
             f"SEAL: a network between two lines, {sealed[0]['acceptance']} and the {sealed[0]['excellence']} method of "
             'each degradation. AR: share of degradations under which it reaches the first. RPR: 0.5 on the first line, '
             '0.73 on the second; its interquartile range (I, how much it varies), and its mean where the network '
-            'reaches the first line (A) and elsewhere (U). Degradations whose lines are nearly equal do not count.',
-            Table(('dataset', 'method', 'metric', 'degradations', 'AR', 'RPR_I', 'RPR_A', 'RPR_U'), [
-                (row['dataset'], row['method'], row['metric'], row['cases'],
+            'reaches the first line (A) and elsewhere (U). Degradations whose lines are nearly equal have no RPR.',
+            Table(('dataset', 'method', 'metric', 'degradations', 'with RPR', 'AR', 'RPR_I', 'RPR_A', 'RPR_U'), [
+                (row['dataset'], row['method'], row['metric'], row['cases'], str(int(row['cases']) - int(row['left_out'])),
                  *(_number(float(row[key]) if row[key] else None, '.2f') for key in ('ar', 'rpr_i', 'rpr_a', 'rpr_u')))
                 for row in sealed], 3)]
     # These figures do not exist for many networks, or if no gain is finite.

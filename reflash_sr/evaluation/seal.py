@@ -10,7 +10,9 @@ of the table, and any degradations, such as those of
 The formulas are those of the authors' code (github.com/XPixelGroup/SEAL, ``calculate_AR_RPR.py``); of the paper itself
 only the beginning and the caption of Fig. 2 were available. The code leaves out cases whose lines are nearly equal only
 if the metric is spelt ``PSNR``, and its own call spells it ``psnr``: the table of its README is that with these cases
-left out, the CSV file beside the code that without. Here they are left out.
+left out, the CSV file beside the code that without. Here they are left out of the ratio, which they make meaningless,
+but not of the acceptance rate, which needs no excellence line: else a degradation under which no method reaches the
+acceptance line would not count against any.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from reflash_sr.evaluation.comparison_table import Grid
 from reflash_sr.evaluation.metrics import LOWER_IS_BETTER, WITHOUT_GAIN
 from reflash_sr.system.files import csv_text
 
-# Smallest distance of the lines in a case that counts; that of LPIPS is a comment in the authors' code.
+# Smallest distance of the lines in a case that has a ratio; that of LPIPS is a comment in the authors' code.
 LEAST = {'psnr': 0.1, 'ssim': 0.01, 'lpips': 0.01}
 BEST = 'best'  # an excellence line: the best method of each case
 COLUMNS = ('AR', 'RPR_I', 'RPR_A', 'RPR_U')
@@ -57,9 +59,9 @@ class Seal:
     """What SEAL says of a method; NaN where there is no case to say it of (the authors' code says 0).
 
     Attributes:
-        cases: Number of cases that count.
-        left_out: Number of cases whose lines are nearly equal or in the wrong order.
-        ar: Acceptance rate, 0 to 1: share of cases that are as good as the acceptance line, or better.
+        cases: Number of cases.
+        left_out: Number of those whose lines are nearly equal or in the wrong order: they have no ratio.
+        ar: Acceptance rate, 0 to 1: share of all cases that are as good as the acceptance line, or better.
         rpr_i: Interquartile range of the relative performance ratio: how much the method varies. Lower is better.
         rpr_a: Mean ratio of the accepted cases, 0.5 to 1; 0.73 on the excellence line. Higher is better.
         rpr_u: Mean ratio of the other cases, 0 to 0.5. Higher is better.
@@ -89,15 +91,15 @@ def seal(scores: np.ndarray, acceptance: np.ndarray, excellence: np.ndarray, lea
         scores: (cases,) of the method; higher is better; cases with a NaN do not exist.
         acceptance: (cases,) of the acceptance line.
         excellence: (cases,) of the excellence line.
-        least: Cases in which it is not by this much above the acceptance line, or is below it, are left out.
+        least: Cases in which it is not by this much above the acceptance line, or is below it, have no ratio.
     """
     there = np.isfinite(scores + acceptance + excellence)
     count = there & (excellence - acceptance >= least) & (excellence > acceptance)
     ratio = ratios(scores[count], acceptance[count], excellence[count])
     accepted = scores[count] >= acceptance[count]
     quartiles = np.quantile(ratio, (0.25, 0.75)) if len(ratio) else (0, math.nan)
-    return Seal(len(ratio), int(there.sum()) - len(ratio), _mean(accepted), float(quartiles[1] - quartiles[0]),
-                _mean(ratio[accepted]), _mean(ratio[~accepted]))
+    return Seal(int(there.sum()), int(there.sum()) - len(ratio), _mean(scores[there] >= acceptance[there]),
+                float(quartiles[1] - quartiles[0]), _mean(ratio[accepted]), _mean(ratio[~accepted]))
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,15 @@ def seal_csv(rows: Sequence[SealRow], lines: Lines) -> str:
 
 
 def seal_cells(row: SealRow) -> list[str]:
-    """A row for a table: metric, dataset, method, cases, and :data:`COLUMNS`; '–' where there is no value."""
+    """A row for a table: metric, dataset, method, cases, those with a ratio, :data:`COLUMNS`; '–': no value."""
     of = row.seal
     numbers = ['–' if math.isnan(value) else f'{value:.2f}' for value in astuple(of)[2:]]
-    return [row.metric, row.dataset, row.method, f'{of.cases} of {of.cases + of.left_out}', *numbers]
+    return [row.metric, row.dataset, row.method, str(of.cases), str(of.cases - of.left_out), *numbers]
 
 
 def seal_text(rows: Sequence[SealRow], lines: Lines) -> str:
     """The rows as a table of text."""
-    table = [['metric', 'dataset', 'method', 'cases', *COLUMNS], *map(seal_cells, rows)]
+    table = [['metric', 'dataset', 'method', 'cases', 'with ratio', *COLUMNS], *map(seal_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table)]
     return '\n'.join([f'SEAL: acceptance line {lines.acceptance}, excellence line {lines.excellence}',
                       *('  '.join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)])

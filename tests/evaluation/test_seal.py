@@ -38,13 +38,15 @@ def test_the_lines_themselves():
     assert below.ar == 0 and math.isnan(below.rpr_a) and below.rpr_u < 0.5
 
 
-def test_cases_whose_lines_say_nothing_are_left_out():
+def test_cases_whose_lines_say_nothing_have_no_ratio():
     high = np.array([22, 22.05, 23, 27])  # the second is near, the third below
     found = seal(BETWEEN, LOW, high, 0.1)
-    assert (found.cases, found.left_out) == (2, 2)
-    assert found.ar == 1
+    assert (found.cases, found.left_out) == (4, 2)
+    assert found.rpr_a == pytest.approx((SIGMOID[1] + 1 / (1 + math.exp(-2))) / 2) and math.isnan(found.rpr_u)
+    assert found.ar == 3 / 4, 'the acceptance rate needs no excellence line'
     none = seal(BETWEEN, LOW, LOW)
-    assert (none.cases, none.left_out) == (0, 4) and math.isnan(none.ar) and math.isnan(none.rpr_i)
+    assert (none.cases, none.left_out, none.ar) == (4, 4, 3 / 4) and math.isnan(none.rpr_i)
+    assert math.isnan(seal(BETWEEN[:0], LOW[:0], HIGH[:0]).ar)
     missing = np.where([True, False, False, False], np.nan, BETWEEN)
     assert (seal(missing, LOW, HIGH).cases, seal(missing, LOW, HIGH).left_out) == (3, 0)
 
@@ -62,7 +64,7 @@ def test_rows_of_a_grid():
     rows = seal_rows(grid(datasets=('a', 'b')), Lines('bicubic', 'good'))
     assert [(row.metric, row.dataset, row.method) for row in rows] == [('psnr', 'a', 'other'), ('psnr', 'b', 'other')]
     assert rows[0].seal == rows[1].seal == seal(BETWEEN, LOW, HIGH)
-    assert seal_cells(rows[0])[:5] == ['psnr', 'a', 'other', '4 of 4', '0.75']
+    assert seal_cells(rows[0])[:6] == ['psnr', 'a', 'other', '4', '4', '0.75']
 
 
 def test_of_a_metric_lower_is_better_the_sign_turns_and_sharpness_has_no_lines():
@@ -83,10 +85,10 @@ def test_text_and_csv_say_the_same():
     [row] = csv.DictReader(io.StringIO(seal_csv(rows, lines)))
     assert (row['method'], row['acceptance'], row['excellence'], row['cases']) == ('other', 'bicubic', 'good', '4')
     assert float(row['ar']) == 0.75 and float(row['rpr_i']) == pytest.approx(rows[0].seal.rpr_i, abs=1e-6)
-    assert seal_text(rows, lines).splitlines()[2].split() == ['psnr', 'a', 'other', '4', 'of', '4', '0.75', '0.33',
+    assert seal_text(rows, lines).splitlines()[2].split() == ['psnr', 'a', 'other', '4', '4', '0.75', '0.33',
                                                               '0.70', '0.27']
     [low] = csv.DictReader(io.StringIO(seal_csv(seal_rows(grid(), Lines('other', 'bicubic')), lines)))
-    assert low['cases'] == '1', 'only where bicubic is above'
+    assert (low['cases'], low['left_out']) == ('4', '3'), 'a ratio only where bicubic is above'
 
 
 @pytest.mark.parametrize(('lines', 'message'), [
