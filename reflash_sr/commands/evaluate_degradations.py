@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                       help='folders of GT images, which are degraded (photos:val: two photographs of this package)')
     sets.add_argument('--degradations', nargs='+', default=['all'], metavar='NAME',
                       help=f"all: the eight ({' '.join(EIGHT)}); nearest; other strengths such as blur:3 noise:30 "
-                      'jpeg:30 b+n:10 down:bilinear down:matlab; the authors used noise:40 before July 2024')
+                      'jpeg:30 b+n:10 down:bilinear down:matlab; drawn:7, a draw of the training degradation; the '
+                      'authors used noise:40 before July 2024')
     sets.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
                       help='folder of LQ images and folder of their GT images; can be given several times')
     sets.add_argument('--pair_names', nargs=2, action='append', default=[], metavar=('LR', 'HR'),

@@ -70,7 +70,8 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
             '0.73 on the second; its interquartile range (I, how much it varies), and its mean where the network '
             'reaches the first line (A) and elsewhere (U). Degradations whose lines are nearly equal have no RPR.',
             Table(('dataset', 'method', 'metric', 'degradations', 'with RPR', 'AR', 'RPR_I', 'RPR_A', 'RPR_U'), [
-                (row['dataset'], row['method'], row['metric'], row['cases'], str(int(row['cases']) - int(row['left_out'])),
+                (row['dataset'], row['method'], row['metric'], row['cases'],
+                 str(int(row['cases']) - int(row['left_out'])),
                  *(_number(float(row[key]) if row[key] else None, '.2f') for key in ('ar', 'rpr_i', 'rpr_a', 'rpr_u')))
                 for row in sealed], 3)]
     # These figures do not exist for many networks, or if no gain is finite.
