@@ -247,7 +247,8 @@ def clusters(networks: Networks, images: str | os.PathLike = 'photos:train', deg
 
     Returns:
         For each label: ``points`` (tsne_seeds, n, 2), the t-SNE embedding; ``chi`` (tsne_seeds,), its Calinski–Harabasz
-        index; ``chi_pca``, the index in PCA space. Sample i has degradation ``degradations[i % len(degradations)]``.
+        index; ``chi_pca``, the index in PCA space; ``srga_of_each``, SRGA of every degradation but the first, to the
+        first, and ``srga``, their mean. Sample i has degradation ``degradations[i % len(degradations)]``.
     """
     opened = open_all(networks)
     check_whole(samples=samples, sample=sample, pca=pca, tsne_seeds=tsne_seeds, seed=seed)

@@ -8,7 +8,7 @@ space.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import calinski_harabasz_score
 from threadpoolctl import threadpool_limits
 
-from reflash_sr.analysis.pca import Components, pca
+from reflash_sr.analysis.pca import Components, components_of, gram_of
+from reflash_sr.analysis.srga import GeneralisedGaussian, fit_samples, srga
 from reflash_sr.errors import UserError
 
 Labels = Sequence[int] | np.ndarray
@@ -32,12 +33,15 @@ class Clusters:
         points: (S, n, 2) float64: t-SNE coordinates for each seed.
         chi: (S,) CHI of the points: 0 if the means of the degradations coincide, ∞ if each degradation is one point.
         chi_pca: CHI in PCA space.
+        fits: Distribution of the features of each degradation, by its number in the labels, ascending. The first is the
+            reference of SRGA.
     """
 
     components: Components
     points: np.ndarray
     chi: np.ndarray
     chi_pca: float
+    fits: Mapping[int, GeneralisedGaussian]
 
     @property
     def mean(self) -> float:
@@ -48,6 +52,17 @@ class Clusters:
     def std(self) -> float:
         """Standard deviation of CHI over the seeds (ddof = 1); 0 with one seed, or if a CHI is infinite."""
         return float(self.chi.std(ddof=1)) if len(self.chi) > 1 and np.isfinite(self.chi).all() else 0.0
+
+    @property
+    def srga_of_each(self) -> list[float]:
+        """SRGA of each degradation but the first, to the first (:func:`reflash_sr.analysis.srga.srga`)."""
+        reference, *others = self.fits.values()
+        return [srga(reference, one) for one in others]
+
+    @property
+    def srga(self) -> float:
+        """Their mean."""
+        return float(np.mean(self.srga_of_each))
 
 
 def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, perplexity: float = 30,
@@ -65,9 +80,14 @@ def cluster(blocks: Iterable[np.ndarray], labels: Labels, components: int = 50, 
         UserError: As for :func:`check` and :func:`reflash_sr.analysis.pca.pca`.
     """
     check(labels, perplexity, seeds)
-    found = pca(blocks, components)
+    if components < 1:
+        raise UserError(f'components: {components}; give 1 or more')
+    gram, numbers = gram_of(blocks), np.asarray(labels)
+    fits = {one: fit_samples(gram, np.flatnonzero(numbers == one)) for one in np.unique(numbers).tolist()}
+    found = components_of(gram, components)
     points = np.stack([tsne(found.coordinates, perplexity, seed) for seed in seeds])
-    return Clusters(found, points, np.array([chi(one, labels) for one in points]), chi(found.coordinates, labels))
+    chis = np.array([chi(one, labels) for one in points])
+    return Clusters(found, points, chis, chi(found.coordinates, labels), fits)
 
 
 def check(labels: Labels, perplexity: float, seeds: Sequence[int] = (0,)) -> None:

@@ -49,19 +49,34 @@ def pca(blocks: Iterable[np.ndarray], components: int = 50) -> Components:
     """
     if components < 1:
         raise UserError(f'components: {components}; give 1 or more')
-    gram = _gram(blocks)
-    if gram is None or len(gram) < 2:
-        raise UserError('PCA: needs at least two samples with features; give more images or degradations')
-    if not np.isfinite(gram).all():
-        raise UserError('PCA: a feature is not finite; check the weights for NaN, and compute in float32')
+    return components_of(gram_of(blocks), components)
+
+
+def components_of(gram: np.ndarray, components: int) -> Components:
+    """The principal components of samples whose inner products are known: :func:`gram_of`, :func:`gram_of_some`."""
     values, vectors = np.linalg.eigh(gram)
     kept = min(components, len(gram) - 1)
     values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
-    values = np.where(values > NEGLIGIBLE * max(values[0], 0.0), values, 0.0)
+    values = np.where(values > NEGLIGIBLE * values.max(initial=0.0), values, 0.0)
     coordinates = vectors * np.sqrt(values)
     peaks = coordinates[np.abs(coordinates).argmax(0), np.arange(kept)]
     total = float(np.trace(gram))
     return Components(coordinates * np.where(peaks < 0, -1.0, 1.0), values / total if total > 0 else values)
+
+
+def gram_of_some(gram: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Inner products of some of the samples, centred on their own mean.
+
+    Args:
+        gram: From :func:`gram_of`.
+        chosen: Indices of samples.
+
+    Returns:
+        (m, m); zeros if the chosen samples are equal up to rounding.
+    """
+    some = gram[np.ix_(chosen, chosen)]
+    some = some - some.mean(0) - some.mean(1, keepdims=True) + some.mean()
+    return some if np.trace(some) > NEGLIGIBLE * np.trace(gram) else np.zeros_like(some)
 
 
 def column_blocks(features: np.ndarray) -> Iterator[np.ndarray]:
@@ -76,8 +91,8 @@ def block_width(samples: int) -> int:
     return max(1, BLOCK_VALUES // max(samples, 1))
 
 
-def _gram(blocks: Iterable[np.ndarray]) -> np.ndarray | None:
-    """Inner products of the centred samples, (n, n)."""
+def gram_of(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Inner products of the centred samples, (n, n) float64; raises as :func:`pca`."""
     gram = None
     for block in blocks:
         block = block.astype(np.float64)
@@ -85,4 +100,8 @@ def _gram(blocks: Iterable[np.ndarray]) -> np.ndarray | None:
         block -= block[0].copy()
         block -= block.mean(0)
         gram = block @ block.T if gram is None else np.add(gram, block @ block.T, out=gram)
+    if gram is None or len(gram) < 2:
+        raise UserError('PCA: needs at least two samples with features; give more images or degradations')
+    if not np.isfinite(gram).all():
+        raise UserError('PCA: a feature is not finite; check the weights for NaN, and compute in float32')
     return gram

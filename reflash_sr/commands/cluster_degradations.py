@@ -12,6 +12,7 @@ import torch
 from reflash_sr.analysis.clusters import Clusters
 from reflash_sr.analysis.measure_clusters import FIVE, ClusterPlan, Samples, cluster_samples
 from reflash_sr.analysis.on_device import CPU
+from reflash_sr.analysis.srga import divergence, srga
 from reflash_sr.commands.analysis_inputs import run_analysis
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, open_device, open_networks
 from reflash_sr.errors import UserError
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description='Crop photographs, degrade the crops in several ways, and measure how the features of a layer '
         'cluster by degradation (paper Sec. 6.2, Fig. 9), with PCA, t-SNE, and the Calinski-Harabasz index (CHI). A '
-        'lower CHI means that the network generalises better.')
+        'lower CHI means that the network generalises better. SRGA measures how far the features of each degradation '
+        'are from those of the first; lower is better, too.')
     add_network_arguments(parser)
     parser.add_argument('--images', required=True, metavar='DIR',
                         help='photographs with sides of at least --sample times the scale; or photos:train')
@@ -62,7 +64,9 @@ def _command(args: argparse.Namespace) -> None:
 
 def run(plan: ClusterPlan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
         device: torch.device = CPU, batch: int | None = None, scratch: str | os.PathLike | None = None) -> ResultFolder:
-    """Measure networks; write ``coordinates.csv``, ``chi.csv``, ``clusters.png``, ``chi_over_p.png``, ``summary.json``.
+    """Measure networks; write ``coordinates.csv``, ``chi.csv``, ``srga.csv``, ``summary.json`` and figures.
+
+    The figures are ``clusters.png`` and ``chi_over_p.png``. The reference of SRGA is the first degradation.
 
     Args:
         plan: Samples, layer, and settings of PCA and t-SNE.
@@ -85,7 +89,7 @@ def run(plan: ClusterPlan, networks: Sequence[TrainedNetwork], out: str | os.Pat
         found = cluster_samples(network, samples.lq(network.scale), plan.labels, layer, plan.pca, plan.perplexity,
                                 plan.seeds, device, plan.amp, batch, scratch or folder.path)
         print(f'{network.label}: CHI {chi_text(_panel(network, found, plan))} at {layer}, {found.chi_pca:.3g} in PCA '
-              'space')
+              f'space; SRGA {found.srga:.2f}, to {plan.degradations[0]}')
         results.append(found)
     _write(folder, samples, networks, results)
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
@@ -93,7 +97,8 @@ def run(plan: ClusterPlan, networks: Sequence[TrainedNetwork], out: str | os.Pat
 
 
 def _panel(network: TrainedNetwork, found: Clusters, plan: ClusterPlan) -> Panel:
-    return Panel(network.label, found.points[0], plan.labels, found.chi, found.chi_pca, network.known_p)
+    return Panel(network.label, found.points[0], plan.labels, found.chi, found.chi_pca, network.known_p,
+                 srga=found.srga)
 
 
 def _write(folder: ResultFolder, samples: Samples, networks: Sequence[TrainedNetwork],
@@ -101,6 +106,7 @@ def _write(folder: ResultFolder, samples: Samples, networks: Sequence[TrainedNet
     plan = samples.plan
     places: list[tuple] = []
     values: list[tuple] = []
+    distances: list[tuple] = []
     summary = []
     for network, layer, one in zip(networks, samples.layers, results):
         p = network.known_p
@@ -111,12 +117,19 @@ def _write(folder: ResultFolder, samples: Samples, networks: Sequence[TrainedNet
         chis = [('t-sne', str(seed), chi) for seed, chi in zip(plan.seeds, one.chi)] + [('pca', '', one.chi_pca)]
         values += [(network.label, '' if p is None else f'{p:g}', layer, space, of_seed,
                     f'{chi:.6g}' if np.isfinite(chi) else '') for space, of_seed, chi in chis]
+        distances += [(network.label, '' if p is None else f'{p:g}', layer, plan.degradations[0], name,
+                       f'{of_it.std:.6g}', f'{of_it.shape:.6g}', f'{divergence(one.fits[0], of_it):.6g}',
+                       f'{srga(one.fits[0], of_it):.6g}') for name, of_it in zip(plan.degradations, one.fits.values())]
         summary.append({'label': network.label, 'p': p, 'layer': layer, 'chi': one.mean, 'chi_std': one.std,
                         'chi_by_seed': one.chi.tolist(), 'chi_pca': one.chi_pca,
+                        'srga': one.srga, 'srga_to': plan.degradations[0],
+                        'srga_by_degradation': dict(zip(plan.degradations[1:], one.srga_of_each)),
                         'pca_dimensions': len(one.components.share),
                         'pca_share_of_variance': float(one.components.share.sum())})
     folder.write('coordinates.csv', csv_text(('model', 'image', 'degradation', 'seed', 'x', 'y'), places))
     folder.write('chi.csv', csv_text(('model', 'p', 'layer', 'space', 'seed', 'chi'), values))
+    folder.write('srga.csv', csv_text(('model', 'p', 'layer', 'reference', 'degradation', 'std', 'shape', 'divergence',
+                                       'srga'), distances))
     panels = [_panel(network, one, plan) for network, one in zip(networks, results)]
     title = f"Features of {', '.join(dict.fromkeys(samples.layers))} by degradation"
     draw_scatter(panels, plan.degradations, folder.path / 'clusters.png', title)

@@ -14,13 +14,14 @@ from reflash_sr.commands.write_evaluation import write_evaluation
 from reflash_sr.data.images.read_image import depth_note, read_header
 from reflash_sr.data.test_degradation.benchmark_sets import DegradedSet, PairedSet, open_sets
 from reflash_sr.data.test_degradation.degradations import EIGHT
-from reflash_sr.errors import RunError
+from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.comparison import BICUBIC, Settings, baselines_of, check, check_images, method_of
 from reflash_sr.evaluation.comparison_table import Grid, Method
 from reflash_sr.evaluation.fit_shrinkage import HALVES, PHOTOS, SETS, Control, Fit
 from reflash_sr.evaluation.measure_networks import measure_networks, restorers_of
 from reflash_sr.evaluation.metrics import METRICS, of_control
 from reflash_sr.evaluation.pairs import pair_notes
+from reflash_sr.evaluation.seal import BEST, Lines
 from reflash_sr.evaluation.shrunk_rows import shrunk_methods, without_moments
 from reflash_sr.evaluation.tiled_inference import CPU, OVERLAP, to_tensor
 from reflash_sr.options.registry import load_plugins
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                       help='folders of GT images, which are degraded (photos:val: two photographs of this package)')
     sets.add_argument('--degradations', nargs='+', default=['all'], metavar='NAME',
                       help=f"all: the eight ({' '.join(EIGHT)}); nearest; other strengths such as blur:3 noise:30 "
-                      'jpeg:30 b+n:10 down:bilinear down:matlab; the authors used noise:40 before July 2024')
+                      'jpeg:30 b+n:10 down:bilinear down:matlab; drawn:7, a draw of the training degradation; the '
+                      'authors used noise:40 before July 2024')
     sets.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
                       help='folder of LQ images and folder of their GT images; can be given several times')
     sets.add_argument('--pair_names', nargs=2, action='append', default=[], metavar=('LR', 'HR'),
@@ -64,6 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                      help=f'images that α is fitted on, degraded as the test sets are: folders, {SETS} (the other test '
                      f'sets), or {HALVES} (the other half of a test set); never images that are measured with it '
                      f'(default: {PHOTOS}, photographs of this package)')
+    how.add_argument('--acceptance', metavar='LABEL',
+                     help='network, or bicubic, that should be reached under every degradation: adds the table of '
+                     'SEAL, with the share of degradations under which it is; finished results are not measured again')
+    how.add_argument('--excellence', default=BEST, metavar='LABEL',
+                     help='network that --acceptance is far below, for the same table '
+                     f'(default: {BEST}, the best method of each degradation)')
     how.add_argument('--tile', type=arguments.count, metavar='PX', help='side of a tile of the LQ image; 0: no tiles '
                      '(default: tiles only if memory is too small)')
     how.add_argument('--overlap', type=arguments.count, default=OVERLAP, metavar='PX',
@@ -78,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> None:
+    if args.excellence != BEST and not args.acceptance:
+        raise UserError('--excellence: needs the other line; give --acceptance LABEL too, such as bicubic')
     with arguments.launched(args, f'tools/{TOOL}.py'):
         networks = arguments.open_networks(args)
         datasets = open_sets(args.gt, args.degradations, args.pairs, args.pair_names, args.pair_labels,
@@ -87,7 +97,8 @@ def _command(args: argparse.Namespace) -> None:
                             args.amp is not None, args.tile, args.overlap, args.strips, args.save_images)
         baselines = arguments.pairs_of(args.baseline, {BICUBIC, *(network.label for network in networks)}, '--baseline')
         text = evaluate(networks, datasets, args.out, settings, baselines, arguments.open_device(args), args.overwrite,
-                        Control.parse(args.control, args.fit_on))
+                        Control.parse(args.control, args.fit_on),
+                        Lines(args.acceptance, args.excellence) if args.acceptance else None)
         if text:
             print(text)
 
@@ -99,7 +110,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
              baselines: Mapping[str, str] | None = None,
              device: torch.device | None = None,
              overwrite: bool = False,
-             control: Control | None = None) -> str:
+             control: Control | None = None,
+             lines: Lines | None = None) -> str:
     """Measure networks on test sets, and write scores, tables and figures. Continues an interrupted run.
 
     Several processes take images, degradations and networks from a common queue; rank 0 writes the results.
@@ -113,6 +125,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
         device: Where to run. Default: the CPU.
         overwrite: Whether to rename a folder with other results.
         control: The shrinkage control: adds rows of the networks drawn towards interpolation.
+        lines: Adds the table of SEAL. They may change when results are repeated: nothing is measured again.
 
     Returns:
         The tables, as text to print; empty on ranks other than 0.
@@ -124,6 +137,8 @@ def evaluate(networks: Sequence[TrainedNetwork],
     settings, device = settings or Settings(), device or CPU
     check(networks, datasets)
     baselines = baselines_of(networks, baselines)
+    if lines is not None:
+        lines.check([BICUBIC, *(network.label for network in networks)])
     notes = pair_notes(networks, baselines)
     fit = None if control is None else Fit(control, networks, datasets, settings)
 
@@ -155,7 +170,7 @@ def evaluate(networks: Sequence[TrainedNetwork],
     grid = Grid(without_moments(scores), settings.seed, str(settings))
     try:
         methods = [Method(BICUBIC), *(method_of(one, baselines, notes.get(one.label, '')) for one in networks)]
-        return write_evaluation(folder, scores, grid, methods + shrunk_methods(rows, methods), rows)
+        return write_evaluation(folder, scores, grid, methods + shrunk_methods(rows, methods), rows, lines)
     except OSError as error:
         raise RunError(f'{folder}: results cannot be written ({error.strerror}); free disk space, then repeat the '
                        'command to continue') from error

@@ -31,6 +31,7 @@ from reflash_sr.errors import UserError
 from reflash_sr.evaluation.comparison import BICUBIC, baselines_of, describe
 from reflash_sr.evaluation.fit_shrinkage import CONTROL, HALVES, Control, Fit
 from reflash_sr.evaluation.pairs import pair_notes
+from reflash_sr.evaluation.seal import Lines
 from reflash_sr.options.registry import load_plugins
 from reflash_sr.system.files import relative
 from reflash_sr.system.result_folder import ResultFolder
@@ -153,7 +154,8 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     evaluation, ablation, saliency, clusters = (folder.path / name for name in
                                                 ('evaluation', 'ablation', 'saliency', 'clusters'))
     parts: dict[Path, Callable[[], Any]] = {
-        evaluation: lambda: evaluate(networks, sets, evaluation, how, baselines, device, control=control),
+        evaluation: lambda: evaluate(networks, sets, evaluation, how, baselines, device, control=control,
+                                     lines=Lines(BICUBIC)),
         ablation: lambda: ablation_run.run(selection, pairs, plan.layers, AblationPlan(seed=plan.seed, amp=plan.amp),
                                            networks, ablation, device=device),
         saliency: lambda: saliency_run.run(selection, pairs, plan.layers, networks, saliency, device=device,

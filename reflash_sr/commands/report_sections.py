@@ -33,8 +33,7 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
         path: Folder of the evaluation.
         about_pairs: As of :func:`reflash_sr.evaluation.pairs.pair_notes`.
     """
-    with open(path / 'table.csv', encoding='utf-8', newline='') as file:
-        cells = list(csv.DictReader(file))
+    cells = _rows(path / 'table.csv')
     parts: list[str | Table | Figure | Details] = []
     for metric in dict.fromkeys(cell['metric'] for cell in cells):
         rows: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
@@ -63,6 +62,18 @@ def evaluation_section(path: Path, about_pairs: Mapping[str, str]) -> Section:
             'shrinkage.')
     else:
         parts.append('Without the shrinkage control: a single image has no halves. --fit_on fits it on other images.')
+    sealed = _rows(path / 'seal.csv') if (path / 'seal.csv').is_file() else []
+    if sealed:
+        parts += [
+            f"SEAL: a network between two lines, {sealed[0]['acceptance']} and the {sealed[0]['excellence']} method of "
+            'each degradation. AR: share of degradations under which it reaches the first. RPR: 0.5 on the first line, '
+            '0.73 on the second; its interquartile range (I, how much it varies), and its mean where the network '
+            'reaches the first line (A) and elsewhere (U). Degradations whose lines are nearly equal have no RPR.',
+            Table(('dataset', 'method', 'metric', 'degradations', 'with RPR', 'AR', 'RPR_I', 'RPR_A', 'RPR_U'), [
+                (row['dataset'], row['method'], row['metric'], row['cases'],
+                 str(int(row['cases']) - int(row['left_out'])),
+                 *(_number(float(row[key]) if row[key] else None, '.2f') for key in ('ar', 'rpr_i', 'rpr_a', 'rpr_u')))
+                for row in sealed], 3)]
     # These figures do not exist for many networks, or if no gain is finite.
     parts += [Figure(path / name, title) for name, title in FIGURES.items() if (path / name).is_file()]
     strips = sorted((path / 'strips').rglob('*.png'))
@@ -108,11 +119,13 @@ def saliency_section(path: Path) -> Section:
 def clusters_section(path: Path) -> Section:
     """CHI of each network, with figures."""
     rows = [(model['label'], model['layer'], '' if model['p'] is None else f"{model['p']:g}", _number(model['chi']),
-             _number(model['chi_std']), _number(model['chi_pca'])) for model in _models(path)]
+             _number(model['chi_std']), _number(model['chi_pca']), _number(model.get('srga'), '.2f'))
+            for model in _models(path)]
     return Section('Degradation clusters', [
         'How strongly the features of a layer cluster by degradation (paper Sec. 6.2): the lower the Calinski-Harabasz '
-        'index (CHI), the less they depend on it. The spread is over starts of t-SNE.',
-        Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)'), rows, 2), *_figures(path)])
+        'index (CHI), the less they depend on it. The spread is over starts of t-SNE. SRGA is how far the features of '
+        'each degradation are from those of the first, on a logarithmic scale; 0: they are distributed equally.',
+        Table(('network', 'layer', 'p', 'CHI (t-SNE)', 'std', 'CHI (PCA space)', 'SRGA'), rows, 2), *_figures(path)])
 
 
 def options_section(networks: Sequence[TrainedNetwork], settings: Mapping[str, Any]) -> Section:
@@ -131,6 +144,11 @@ def _cell(cell: Mapping[str, str], decimals: int, with_interval: bool) -> str:
         return '–'
     interval = f"\n[{low}, {high}], n = {cell['images']}" if with_interval and low else ''
     return f'{value}\n{gain}{interval}' if gain else value
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding='utf-8', newline='') as file:
+        return list(csv.DictReader(file))
 
 
 def _figures(path: Path) -> list[Figure]:

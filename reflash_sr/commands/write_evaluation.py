@@ -18,6 +18,7 @@ from reflash_sr.evaluation import table_formats as formats
 from reflash_sr.evaluation.comparison_table import Entry, Grid, Method, all_gains, compared, make_table
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, WITHOUT_GAIN, metric_title
 from reflash_sr.evaluation.scores import MEAN, Cell, Score, format_table
+from reflash_sr.evaluation.seal import Lines, seal_csv, seal_rows, seal_text
 from reflash_sr.evaluation.shrunk_rows import MOMENTS, ONCE, PER_DEGRADATION, ShrunkRow, without_moments
 from reflash_sr.figures.draw_gains import Bar, draw_absolute, draw_gains
 from reflash_sr.figures.draw_strips import draw_strips
@@ -26,7 +27,7 @@ MOST = 1 + 8  # methods that bars can show in different colours, with bicubic in
 
 
 def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Grid, methods: Sequence[Method],
-                     rows: Sequence[ShrunkRow] = ()) -> str:
+                     rows: Sequence[ShrunkRow] = (), lines: Lines | None = None) -> str:
     """Write scores, tables, figures and the summary.
 
     Args:
@@ -35,6 +36,7 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
         grid: The same scores, as matrices.
         methods: Rows of the table.
         rows: The last of them, as rows of the shrinkage control.
+        lines: Those of SEAL, if it is wanted.
 
     Returns:
         Tables and gains, as text to print.
@@ -63,6 +65,9 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
     _draw_strips(grid, [method for method in methods if method.way != PER_DEGRADATION], folder)
     if rows:
         write_shrinkage(folder, parabolas, grid, rows)
+    sealed = seal_rows(grid, lines) if lines else []
+    if lines:
+        folder.write('seal.csv', seal_csv(sealed, lines))
     for part in folder.path.rglob('.*.part'):  # images that were being written when an earlier run was killed
         part.unlink()
     infinite = [score for score in scores if not np.isfinite(score.value)]
@@ -77,9 +82,11 @@ def write_evaluation(folder: EvaluationFolder, scores: Sequence[Score], grid: Gr
         gains=[{'metric': entry.metric, 'dataset': entry.dataset, 'degradation': entry.degradation,
                 'method': entry.method, **asdict(entry.gain), **_beyond_shrinkage(entry)}
                for entry in entries if entry.gain is not None],
+        **({'seal': {**asdict(lines), 'rows': [asdict(row) for row in sealed]}} if lines else {}),
         **({'control': [row.described for row in rows]} if rows else {}),
         left_out=[[score.dataset, score.image, score.degradation, score.method] for score in infinite])
-    return _text(entries, grid, methods) + f'\n\nResults: {folder}'
+    parts = [_text(entries, grid, methods), *([seal_text(sealed, lines)] if lines else []), f'Results: {folder}']
+    return '\n\n'.join(parts)
 
 
 def _text(entries: Sequence[Entry], grid: Grid, methods: Sequence[Method]) -> str:

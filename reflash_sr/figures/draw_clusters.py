@@ -30,6 +30,7 @@ class Panel:
         chi_pca: CHI in PCA space.
         p: Dropout probability in training; None if unknown.
         group: Models of one group, such as all p of one training seed, share a colour and a name in the legend.
+        srga: Mean SRGA of the degradations; None: not shown.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Panel:
     chi_pca: float
     p: float | None = None
     group: str = ''
+    srga: float | None = None
 
     def spread(self) -> float:
         """Standard deviation of CHI over seeds; 0 with one."""
@@ -47,7 +49,7 @@ class Panel:
 
 def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str | os.PathLike,
                  title: str = '') -> None:
-    """Draw the samples of each model, coloured by degradation, with CHI above the panel.
+    """Draw the samples of each model, coloured by degradation, with CHI and SRGA above the panel.
 
     Args:
         panels: One for each model.
@@ -56,7 +58,8 @@ def draw_scatter(panels: Sequence[Panel], degradations: Sequence[str], path: str
     columns = min(len(panels), COLUMNS)
     side = min(style.WIDTH / columns, TALLEST)
     figure = style.new_figure(title, height=-(-len(panels) // columns) * (side + 0.45) + 0.9)
-    titles = [f'{style.short(panel.label)}\nCHI {chi_text(panel)}' for panel in panels]
+    titles = [f'{style.short(panel.label)}\nCHI {chi_text(panel)}'
+              + ('' if panel.srga is None else f', SRGA {panel.srga:.2f}') for panel in panels]
     for axes, panel in zip(style.add_panels(figure, titles, columns), panels):
         _scatter(axes, panel, len(degradations))
     handles = [Line2D([], [], linestyle='none', markersize=7, **_look(kind), label=name)

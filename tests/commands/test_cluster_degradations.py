@@ -57,8 +57,8 @@ def table(path):
 def test_a_run_writes_tables_figures_and_a_summary(tool, files, capsys):
     status, folder = tool('--weights', *files, '--tsne_seeds', 2)
     assert status == 0, capsys.readouterr().err
-    assert {path.name for path in folder.iterdir()} == {'coordinates.csv', 'chi.csv', 'clusters.png', 'chi_over_p.png',
-                                                        'summary.json'}
+    assert {path.name for path in folder.iterdir()} == {'coordinates.csv', 'chi.csv', 'srga.csv', 'clusters.png',
+                                                        'chi_over_p.png', 'summary.json'}
     rows = table(folder / 'coordinates.csv')
     assert list(rows[0]) == ['model', 'image', 'degradation', 'seed', 'x', 'y']
     assert len(rows) == 2 * 6 * 5 * 2  # models, crops, degradations, seeds
@@ -72,6 +72,14 @@ def test_a_run_writes_tables_figures_and_a_summary(tool, files, capsys):
                                                                                             ('p1', 0.5, 'B1')]
     assert summary['models'][0]['chi'] == pytest.approx(sum(float(row['chi']) for row in values[:2]) / 2, rel=1e-4)
     assert len(summary['crops']['x4']) == 6
+    distances = table(folder / 'srga.csv')
+    assert [(row['degradation'], row['reference']) for row in distances] == [
+        (name, 'clean') for name in (*('clean', 'blur', 'noise', 'jpeg', 'b+n+j'), ) * 2]
+    assert float(distances[0]['srga']) == float(distances[0]['divergence']) == 0
+    one = summary['models'][0]
+    assert list(one['srga_by_degradation'].values()) == pytest.approx(
+        [float(row['srga']) for row in distances[1:5]], rel=1e-4)
+    assert one['srga'] == pytest.approx(np.mean(list(one['srga_by_degradation'].values())))
     for name in ('clusters.png', 'chi_over_p.png'):
         assert Image.open(folder / name).width == 1080
 

@@ -26,7 +26,7 @@ def test_report(networks, tmp_path, monkeypatch):
     plan = report_run.Plan('photos:val', degradations=('clean', 'b+n'), limit=1, crop=16, samples=4)
     page = report_run.run(plan, networks, tmp_path / 'out')
     text = page.read_text(encoding='utf-8')
-    for wanted in ('dropped', 'Channel ablation', 'Channel saliency', 'Degradation clusters', 'Options',
+    for wanted in ('dropped', 'Channel ablation', 'Channel saliency', 'Degradation clusters', 'SRGA', 'Options',
                    'b+n', 'n = 2'):
         assert wanted in text
     assert re.search(r'<td>\d+\.\d\d\n[+-]\d\.\d\d\n\[', text), 'a gain stands below its value: the table stays narrow'

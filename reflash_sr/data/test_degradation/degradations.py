@@ -1,7 +1,8 @@
 """The test degradations (paper Sec. 5.3, Table 1): blur, downscaling, noise, JPEG, in that order.
 
 A degradation is given by name: one of the eight of Table 1, or steps joined by ``+``. A step may have a strength
-other than the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``.
+other than the published one: ``blur:3``, ``noise:30+jpeg:30``, ``down:bilinear``. ``drawn:7`` is draw number 7 of the
+training degradation of Real-ESRGAN, in place of downscaling.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from reflash_sr.data.test_degradation import degradation_steps as steps
+from reflash_sr.data.training_degradation import second_order
 from reflash_sr.errors import UserError, suggest
 
 EIGHT = ('clean', 'blur', 'noise', 'jpeg', 'b+n', 'b+j', 'n+j', 'b+n+j')
@@ -26,6 +28,8 @@ _WRITTEN_OUT = {'clean': 'down', 'nearest': 'down:nearest'}  # nearest: unseen i
 _STEPS: dict[str, tuple[float | str, str, Callable[[Any], bool], Callable[..., np.ndarray]]] = {
     'blur': (2, 'a sigma above 0 and up to 50 px', lambda v: 0 < v <= 50,
              lambda image, strength, scale, rng: steps.gaussian_blur(image, strength)),
+    'drawn': (0, 'a whole number', lambda v: v == int(v),
+              lambda image, strength, scale, rng: drawn(image, int(strength), scale, rng)),
     'down': ('bicubic', f"one of {' '.join(steps.DOWNSCALING)}", lambda v: v in steps.DOWNSCALING,
              lambda image, strength, scale, rng: steps.downscale(image, scale, strength)),
     'noise': (20, 'a sigma above 0 and up to 255 grey levels', lambda v: 0 < v <= 255,
@@ -33,6 +37,7 @@ _STEPS: dict[str, tuple[float | str, str, Callable[[Any], bool], Callable[..., n
     'jpeg': (50, 'a whole quality from 1 to 100', lambda v: 1 <= v <= 100 and v == int(v),
              lambda image, strength, scale, rng: steps.jpeg(image, int(strength))),
 }  # yapf: disable
+DRAWN_REACH = 64  # px of the LQ image: more than two blurs at the smallest sizes, and JPEG's units, reach
 _SHORT = {'b': 'blur', 'n': 'noise', 'j': 'jpeg'}
 _NUMBER = re.compile(r'\d+(\.\d+)?')
 
@@ -59,7 +64,8 @@ def parse(degradation: str) -> dict[str, Any]:
     """Parse the name of a degradation, such as ``'b+n'`` or ``'blur:3+jpeg:30'``.
 
     Returns:
-        The strength of each step in the order of execution: a number, for ``down`` a text. ``down`` is always included.
+        The strength of each step in the order of execution: a number, for ``down`` a text. Either ``down`` or ``drawn``
+        is always included.
 
     Raises:
         UserError: An unknown step, a step that is given twice, or a strength out of its range.
@@ -78,7 +84,10 @@ def parse(degradation: str) -> dict[str, Any]:
         if isinstance(strength, str) is not isinstance(default, str) or not fits(strength):
             raise UserError(f"degradation: '{degradation}': {step} needs {wanted}, not '{text}'")
         found[step] = strength
-    found.setdefault('down', _STEPS['down'][0])
+    if {'drawn', 'down'} <= found.keys():
+        raise UserError(f"degradation: '{degradation}': drawn downscales already; leave down out")
+    if 'drawn' not in found:
+        found['down'] = found.get('down', _STEPS['down'][0])
     return {step: found[step] for step in _STEPS if step in found}
 
 
@@ -90,8 +99,25 @@ def check_name(degradation: str) -> str:
 
 def reach(degradation: str, scale: int) -> int:
     """Largest distance at which an LQ pixel, before JPEG, depends on the GT image, px of the GT."""
-    sigma = parse(degradation).get('blur')
-    return steps.downscale_reach(scale) + (steps.blur_radius(sigma) if sigma else 0)
+    found = parse(degradation)
+    around = DRAWN_REACH * scale if 'drawn' in found else steps.downscale_reach(scale)
+    return around + (steps.blur_radius(found['blur']) if 'blur' in found else 0)
+
+
+def drawn(gt: np.ndarray, number: int, scale: int, rng: np.random.Generator | None) -> np.ndarray:
+    """Degrade an image by a draw of the training degradation with its published settings, without sharpening.
+
+    Args:
+        gt: As for :func:`degrade`.
+        number: Number of the draw, its seed: parameters are the same for all images and scales.
+        scale: Scale factor.
+        rng: Random generator of the noise.
+    """
+    size = gt.shape[:2]
+    recipe = second_order.draw_degradation(np.random.default_rng(number), second_order.DEFAULTS, size, scale)
+    lq = second_order.degrade(gt, recipe, (0, size[0], 0, size[1]), rng or np.random.default_rng(0), scale=scale,
+                              gt_usm=False)[1]
+    return np.rint(255 * lq).astype(np.uint8)
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
