@@ -46,15 +46,15 @@ class Job:
 JOBS = [
     Job('train_step', 0.34, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--steps', 4, '--workers',
                                           2 if d == 'cpu' else min(12, os.cpu_count() or 2)]),
-    Job('data_speed', 0.08, lambda m, d: ['--samples', 12 * m, '--rounds', 2]),
-    Job('update_weights', 0.04, lambda m, d: ['--device', d, '--rounds', m]),
-    Job('ablation', 0.22, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--size', 48,
+    Job('data_speed', 0.07, lambda m, d: ['--samples', 12 * m, '--rounds', 2]),
+    Job('update_weights', 0.03, lambda m, d: ['--device', d, '--rounds', m]),
+    Job('ablation', 0.14, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--size', 48,
                                         '--all_size', 24 if d == 'cpu' else 72, '--every', 32, '--skip', 'replay']),
     Job('evaluate', 0.12, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--gt', 'photos:val',
                                         '--degradations', 'all']),
-    Job('clusters', 0.10, lambda m, d: ['--device', d, '--rounds', 1, '--samples', 8 * m]),
-    Job('dropout_overhead', 0.03, lambda m, d: ['--device', d, '--steps', max(3, m // 2)]),
-    Job('scaling', 0.06, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--samples', 2048]),
+    Job('clusters', 0.16, lambda m, d: ['--device', d, '--rounds', 1, '--samples', 5 * m]),
+    Job('dropout_overhead', 0.08, lambda m, d: ['--device', d, '--steps', max(3, m // 3)]),
+    Job('scaling', 0.08, lambda m, d: ['--device', d, '--rounds', max(1, m // 8), '--samples', 2048]),
     Job('checkpoint_cost', 0.03, lambda m, d: ['--device', d, '--rounds', max(3, m // 2)]),
 ]
 
