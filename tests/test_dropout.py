@@ -234,15 +234,15 @@ def test_layers_are_switched_off_one_by_one_from_the_first_to_the_last():
     assert end_of_schedule(net) == 30
 
 
-@pytest.mark.parametrize(('kind', 'middle'), [('linear', 0.35), ('cosine', 0.35), ('linear', 0.35)])
-def test_p_goes_from_one_end_to_the_other_and_stays(kind, middle):
+@pytest.mark.parametrize('kind', ['linear', 'cosine'])
+def test_p_goes_from_one_end_to_the_other_and_stays(kind):
     net = DropoutMSRResNet(num_feat=4, num_block=1, dropout_p=0, dropout_schedule={'type': kind, 'to': 0.7, 'over': 8})
     hook = next(iter(net.conv_last._forward_pre_hooks.values()))
     found = []
     for iteration in range(11):
         go_to(net, iteration)
         found.append(hook.p)
-    assert found[0] == 0 and found[4] == pytest.approx(middle) and found[8:] == [0.7] * 3
+    assert found[0] == 0 and found[4] == pytest.approx(0.35) and found[8:] == [0.7] * 3
     assert found == sorted(found) and drop_rate(net) == 0.7 and end_of_schedule(net) == 8
     assert (found[1] < 0.7 / 8) == (kind == 'cosine')
 
@@ -268,8 +268,8 @@ def test_a_constant_schedule_is_none_and_p_zero_without_one_inserts_nothing():
     {'position': 'image', 'dim': 'pixel', 'noise': 'mask', 'p': 0.75}, {'position': 'all-part', 'dim': 'path'},
     {'position': 'conv_first', 'dim': 'block', 'block': 3}, {'noise': 'gaussian'}, {'noise': 'sign', 'dim': 'element'}])
 def test_every_kind_leaves_keys_and_the_network_in_eval_mode_as_they_are(how):
-    net, x = net_and_input()
-    net = DropoutMSRResNet(num_feat=16, num_block=2, upscale=2, dropout_p=0)
+    torch.manual_seed(0)
+    net, x = DropoutMSRResNet(num_feat=16, num_block=2, upscale=2, dropout_p=0), torch.rand(2, 3, 8, 8)
     keys, before = list(net.state_dict()), net.eval()(x)
     with insert_dropout(net, **how):
         assert torch.equal(net(x), before) and list(net.state_dict()) == keys

@@ -16,7 +16,7 @@ from reflash_sr.errors import UserError, suggest
 OF_SCHEDULERS = ('initial_lr', 'max_lr', 'min_lr', 'max_momentum', 'base_momentum')
 CYCLED = ('momentum', 'betas')
 # Optimisers of which PyTorch has a fused version, and the devices of their weights.
-FUSED = {**dict.fromkeys(('Adam', 'AdamW', 'SGD'), {'cpu', 'cuda'}), 'Adagrad': {'cpu'}}  # noqa: RUF024
+FUSED = {'Adam': {'cpu', 'cuda'}, 'AdamW': {'cpu', 'cuda'}, 'SGD': {'cpu', 'cuda'}, 'Adagrad': {'cpu'}}
 KERNELS = ('fused', 'foreach', 'capturable', 'differentiable')  # settings that say how a step is computed
 
 

@@ -161,7 +161,7 @@ class Run:
         exact = dataset if isinstance(dataset, TrainingDataset) else SeededDraws(dataset, opt['manual_seed'])
         loader = build_dataloader(exact, section, num_gpu=opt['num_gpu'], dist=opt['dist'], sampler=self.stream,
                                   seed=opt['manual_seed'])
-        loader.worker_init_fn = for_workers(loader.worker_init_fn, select_device(opt).type == 'cpu')
+        loader.worker_init_fn = for_workers(loader.worker_init_fn, behind=select_device(opt).type == 'cpu')
         logger.info('Training on %s images, %d × %d samples per iteration, %s iterations (%d passes).',
                     f'{len(dataset):,}', opt['world_size'], section['batch_size_per_gpu'], f'{total:,}',
                     self.stream.epoch(total))

@@ -179,7 +179,7 @@ def test_fused_where_the_first_step_works_and_groups_stay_as_they_were(kind):
         weight.grad = torch.ones_like(weight)
         if device == 'cpu':
             optimiser.step()
-        assert groups == [{'params': [weight], 'lr': 0.1}] or 'fused' not in groups[0] or not groups[0]['fused']
+        assert not groups[0].get('fused')
         fused = bool(optimiser.param_groups[0].get('fused'))
         assert fused == (device == 'cpu' and kind in ('Adam', 'AdamW', 'SGD', 'Adagrad'))
 
