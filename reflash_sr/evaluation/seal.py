@@ -48,7 +48,8 @@ class Lines:
         for option, line, known in (('acceptance', self.acceptance, labels),
                                     ('excellence', self.excellence, [*labels, BEST])):
             if line not in known:
-                raise UserError(f"--{option}: there is no '{line}'{suggest(line, known)}; give one of "
+                near = suggest(line, known)
+                raise UserError(f"--{option}: there is no '{line}'{near if near.endswith('?') else ';'} give one of "
                                 f"{', '.join(known)}")
         if self.acceptance == self.excellence:
             raise UserError(f"--excellence: '{self.excellence}' is the acceptance line, too; give another")
