@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from reflash_sr.commands.arguments import count
+from reflash_sr.commands.presets import read_presets
 from reflash_sr.commands.read_evaluations import PLAIN_WAY, check_comparable, open_evaluation
 from reflash_sr.commands.read_summaries import Identity
-from reflash_sr.commands.seed_tables import BEYOND, PLAIN, Entry, cells, draw, lines, tables, to_csv
+from reflash_sr.commands.seed_figures import draw
+from reflash_sr.commands.seed_tables import BEYOND, PLAIN, Entry, cells, lines, tables, to_csv
 from reflash_sr.errors import UserError
 from reflash_sr.evaluation.bootstrap import gain_over_seeds
 from reflash_sr.evaluation.comparison import BICUBIC, Settings
@@ -42,35 +44,43 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='result folders of tools/evaluate_degradations.py; each may hold a part of the study')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the results')
     parser.add_argument('--overwrite', action='store_true', help='rename an existing folder to DIR_archived_TIME')
+    parser.add_argument('--study', metavar='FILE', help='option file of a study of presets: its networks are named '
+                        'after them, and compared with the first instead of p = 0')
     parser.add_argument('--seed', type=count, default=0, metavar='N', help='seed of the bootstrap (default: 0)')
     args = parser.parse_args(argv)
 
     def work() -> None:
-        folder, text = compare(args.results, args.out, args.overwrite, args.seed)
+        folder, text = compare(args.results, args.out, args.overwrite, args.seed, args.study)
         print(f'{text}\nResults: {folder}')
 
     return run_command(work, TOOL)
 
 
 def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite: bool = False,
-            seed: int = 0) -> tuple[ResultFolder, str]:
+            seed: int = 0, study: str | os.PathLike | None = None) -> tuple[ResultFolder, str]:
     """Compare, and write ``gains.csv``, ``gains.md``, ``gains.png``, ``gains_WEIGHTS.png`` and ``curve.png``.
 
-    ``cells.md`` lists the networks: at which iterations each variant was evaluated, seed by seed.
+    ``cells.md`` lists the networks: at which iterations each variant was evaluated, seed by seed. For presets,
+    ``by_degradation_WEIGHTS.png`` is there instead of ``gains.png``.
 
     Args:
         folders: Results of ``evaluate_degradations``, for networks of one study.
         overwrite: Whether to rename a folder with other results.
         seed: Seed of the bootstrap.
+        study: Option file of a study of presets: networks are named after them, may differ in what these set, and
+            are compared with the first. None: they differ in dropout alone, and are compared with p = 0.
 
     Returns:
         The folder, and lines to print.
 
     Raises:
         UserError: A folder holds no finished evaluation, lacks facts about its networks, or was measured with other
-            settings; a network occurs twice; no network has a counterpart without dropout.
+            settings; a network occurs twice, or is not of the study; no network has a counterpart without dropout (or
+            of the first preset).
     """
-    found = [open_evaluation(Path(folder)) for folder in folders]
+    presets = read_presets(study) if study is not None else None
+    order = list(presets.names) if presets else [PLAIN]
+    found = [open_evaluation(Path(folder), presets) for folder in folders]
     check_comparable(found)
     scores: dict[tuple[int, str], list[Score]] = {}  # by iteration and weights
     bicubic: dict[tuple[str, str, str, str], Score] = {}
@@ -96,47 +106,53 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
                       score.metric, score.value))
     common = set.intersection(*({score.dataset for score in some} for some in scores.values()))
     entries = [entry for (iteration, weights), some in sorted(scores.items())
-               for entry in _entries(iteration, weights, some, bicubic.values(), common, seed)]
+               for entry in _entries(iteration, weights, some, bicubic.values(), common, seed, order)]
     if not entries:
-        raise UserError(f'{folders[0]}: no network with dropout has a counterpart without dropout of the same seed and '
-                        'iteration; evaluate both')
+        what = f'{order[0]} is not there' if presets else 'no network with dropout has a counterpart without dropout'
+        raise UserError(f'{folders[0]}: {what}, of the same seed and iteration; evaluate both')
     folder = ResultFolder(out, TOOL, {'results': [str(folder) for folder in folders], 'seed': seed,
+                                      'study': None if study is None else str(study),
                                       'evaluations': [one.settings for one in found]}, overwrite, folders)
     how = str(Settings(**{key: found[0].settings[key] for key in ('crop_border', 'y_channel', 'amp')}))
     folder.write('gains.csv', to_csv(entries))
-    folder.write('gains.md', tables(entries, how))
+    folder.write('gains.md', tables(entries, how, order[0]))
     folder.write('cells.md', cells([(one.variant, one.seed, one.iteration, (one.weights, dataset))
                                     for one, dataset in seen]))
-    draw(entries, folder.path, how)
-    missing = _missing(seen) + [f'not there: the shrinkage control in {one.folder}' for one in found
+    draw(entries, folder.path, how, order[0], presets is not None)
+    missing = _missing(seen, order) + [f'not there: the shrinkage control in {one.folder}' for one in found
                                 if any(other.shrunk for other in found) and not one.shrunk]
     folder.finish(entries=len(entries), missing=missing)
-    return folder, '\n'.join(lines(entries) + missing)
+    return folder, '\n'.join(lines(entries, order[0]) + missing)
 
 
 def _label(variant: str, seed: int, way: str = PLAIN_WAY) -> str:
     return f'{variant}\t{seed}\t{way}'
 
 
-def _comparisons(variants: Iterable[str], ways: Iterable[str]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+def _comparisons(variants: Iterable[str], ways: Iterable[str],
+                 reference: str) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
     """What is compared, by its name: (variant, way of shrinking), with (the reference, its way)."""
-    plain = PLAIN, PLAIN_WAY
+    plain = reference, PLAIN_WAY
     found = {variant: ((variant, PLAIN_WAY), plain) for variant in variants}
     for way in ways:
-        found[f'{PLAIN}, shrunk{way}'] = (PLAIN, way), plain
-        found |= {f'{variant}, {BEYOND}{way}': ((variant, way), (PLAIN, way)) for variant in variants}
+        found[f'{reference}, shrunk{way}'] = (reference, way), plain
+        found |= {f'{variant}, {BEYOND}{way}': ((variant, way), (reference, way)) for variant in variants}
     return found
 
 
 def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Iterable[Score], common: Collection[str],
-             seed: int) -> list[Entry]:
-    """All entries of one iteration; ``common`` are the datasets that were evaluated at every iteration."""
+             seed: int, order: Sequence[str]) -> list[Entry]:
+    """All entries of one iteration.
+
+    ``common`` are the datasets that were evaluated at every iteration, ``order`` the reference and then variants that
+    come first.
+    """
     measured = {score.dataset for score in scores}
     grid = Grid([*scores, *(score for score in bicubic if score.dataset in measured)])
     labels = [label.split('\t') for label in grid.methods if label != BICUBIC]
-    variants = sorted({variant for variant, _, _ in labels} - {PLAIN})
+    variants = _in_order({variant for variant, _, _ in labels}, order)[1:]
     numbers = sorted({int(number) for _, number, _ in labels})
-    compared = _comparisons(variants, sorted({way for _, _, way in labels} - {PLAIN_WAY}))
+    compared = _comparisons(variants, sorted({way for _, _, way in labels} - {PLAIN_WAY}), order[0])
     metrics = [metric for metric in grid.metrics if metric not in WITHOUT_GAIN]
     entries = []
     for metric, (group, datasets), method in itertools.product(metrics, grid.groups(common).items(), compared):
@@ -156,10 +172,15 @@ def _entries(iteration: int, weights: str, scores: Sequence[Score], bicubic: Ite
     return entries
 
 
-def _missing(seen: Collection[tuple[Identity, str]]) -> list[str]:
+def _in_order(variants: Collection[str], order: Sequence[str]) -> list[str]:
+    """The reference, the other names of ``order`` as far as they are there, and the rest by name."""
+    return [order[0], *(one for one in order[1:] if one in variants), *sorted(set(variants) - set(order))]
+
+
+def _missing(seen: Collection[tuple[Identity, str]], order: Sequence[str]) -> list[str]:
     """Lines about the networks and datasets that are missing for a complete comparison."""
     networks, datasets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
-    variants = sorted({network.variant for network in networks} | {PLAIN})
+    variants = _in_order({network.variant for network in networks}, order)
     seeds = sorted({network.seed for network in networks})
     lines = []
     for stage in sorted({(network.iteration, network.weights) for network in networks}):

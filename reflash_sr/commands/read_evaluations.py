@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reflash_sr.commands.evaluation_folder import TOOL, load_scores
+from reflash_sr.commands.presets import Presets
 from reflash_sr.commands.read_summaries import (
     Described,
     as_written,
@@ -50,8 +51,8 @@ class Evaluation:
     shrunk: Mapping[str, tuple[str, str]]  # rows of the control: label of the network, and the way, by label
 
 
-def open_evaluation(folder: Path) -> Evaluation:
-    """Read finished results.
+def open_evaluation(folder: Path, presets: Presets | None = None) -> Evaluation:
+    """Read finished results; with presets, networks are named after them.
 
     Raises:
         UserError: There are no finished results, or scores and summary contradict each other.
@@ -59,7 +60,7 @@ def open_evaluation(folder: Path) -> Evaluation:
     summary = read_finished(folder, TOOL)
     with as_written(folder / SUMMARY, f'tools/{TOOL}.py', 'evaluate again'):
         settings = summary['settings']
-        networks = networks_of(summary, folder)
+        networks = networks_of(summary, folder, presets)
         hold(settings, _SETTINGS)
         for one in settings['sets']:
             hold(one, _SET)

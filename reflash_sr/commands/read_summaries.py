@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reflash_sr.commands.presets import Presets
 from reflash_sr.errors import UserError
 from reflash_sr.options.known_keys import NAME
 from reflash_sr.options.training_record import describe, differences, read_record, split_record, without_dropout
@@ -80,10 +81,10 @@ def read_finished(folder: Path, tool: str) -> dict[str, Any]:
     return summary
 
 
-def networks_of(summary: Mapping[str, Any], folder: Path) -> dict[str, Described]:
+def networks_of(summary: Mapping[str, Any], folder: Path, presets: Presets | None = None) -> dict[str, Described]:
     """Networks by label; call it inside :func:`as_written`. Raises ``UserError`` if a seed or iteration is missing."""
     entries = summary['settings']['networks']
-    found = {entry['label']: describe_network(entry, folder) for entry in entries}
+    found = {entry['label']: describe_network(entry, folder, presets) for entry in entries}
     if not found or len(found) != len(entries):
         raise ValueError('networks: none, or two with the same label')
     return found
@@ -140,11 +141,11 @@ def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
                             f'cannot be {one.identity}; evaluate again')
 
 
-def describe_network(one: Mapping[str, Any], folder: Path) -> Described:
-    """Describe a network from its entry in a summary.
+def describe_network(one: Mapping[str, Any], folder: Path, presets: Presets | None = None) -> Described:
+    """Describe a network from its entry in a summary: after its dropout, or after its preset.
 
     Raises:
-        UserError: It does not say its seed or its iteration.
+        UserError: It does not say its seed or its iteration, or is of no preset.
         ValueError: The entry is damaged, as is one that raises a ``LookupError``, ``TypeError`` or ``AttributeError``.
     """
     hold(one, _NETWORK)
@@ -159,9 +160,14 @@ def describe_network(one: Mapping[str, Any], folder: Path) -> Described:
     if one['dropout_p']:
         parts += [FORMS.get(key, '{}').format(_text(network_g[key])) for key, usual in USUAL.items()
                   if network_g.get(key, usual) != usual]
-    identity = Identity(', '.join(parts), trained['iter'], one['key'], trained['manual_seed'])
+    variant, studies, record = ', '.join(parts), frozenset(studies_of(one)), read_record(trained.get('options'))
+    if presets is not None:
+        variant = presets.name_of(str(trained.get('experiment', '')), trained['manual_seed'],
+                                  f"{folder}: {one['label']}")
+        studies, record = frozenset({presets.study}), None if record is None else presets.apart(record)
+    identity = Identity(variant, trained['iter'], one['key'], trained['manual_seed'])
     return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), trained.get('total_iter'),
-                     frozenset(studies_of(one)), one['sha256'], read_record(trained.get('options')))
+                     studies, one['sha256'], record)
 
 
 def _kind_of(network_g: Mapping[str, Any]) -> str:

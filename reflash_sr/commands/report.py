@@ -1,4 +1,4 @@
-"""The command ``report``: evaluation, ablation, saliency and clusters of two or more networks on one HTML page."""
+"""The command ``report``: evaluation and the four analyses of two or more networks on one HTML page."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from typing import Any
 
 import torch
 
+from reflash_sr.analysis.attribution import WINDOW
 from reflash_sr.analysis.image_pairs import ImageSelection, load_pairs
 from reflash_sr.analysis.measure_ablation import AblationPlan
+from reflash_sr.analysis.measure_attribution import AttributionPlan
 from reflash_sr.analysis.measure_clusters import ClusterPlan, Samples
 from reflash_sr.analysis.on_device import check_layers
 from reflash_sr.commands import ablate_channels as ablation_run
 from reflash_sr.commands import arguments as tool_args
 from reflash_sr.commands import cluster_degradations as clusters_run
+from reflash_sr.commands import map_attribution as attribution_run
 from reflash_sr.commands import map_saliency as saliency_run
 from reflash_sr.commands import report_sections as sections
 from reflash_sr.commands.evaluate_degradations import Settings, evaluate
@@ -40,6 +43,7 @@ from reflash_sr.weights.network_from_file import TrainedNetwork, network_setting
 
 TOOL = 'report'
 METRICS = ('psnr', 'ssim', 'gradient')
+ATTRIBUTION_STEPS = 16  # of the path of attribution maps, fewer than those of the tool alone
 LARGEST_SAMPLE, SAMPLE_STEP = 128, 16  # px of the LQ image: largest side of a sample for the clusters, and its steps
 
 
@@ -54,8 +58,8 @@ class Plan:
         fit_on: What the shrinkage control of the evaluation is fitted on, as for
             :class:`~reflash_sr.evaluation.fit_shrinkage.Control`; a single image has no halves, and no control.
         layers: For ablation and saliency.
-        limit: Largest number of images for ablation and saliency.
-        crop: Side of the central crop for ablation and saliency, px of the LQ image; 0: the whole image.
+        limit: Largest number of images for ablation, saliency and attribution.
+        crop: Side of their central crop, px of the LQ image; 0: the whole image.
         samples: Number of crops for the clusters, each under five degradations.
         seed: Seed of all random numbers.
         amp: Whether the networks run in bfloat16 mixed precision.
@@ -77,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool with command-line arguments. Default: those of the process. Returns the exit status."""
     load_plugins()
     parser = argparse.ArgumentParser(
-        description='Evaluate networks, ablate their channels, map their saliency, cluster their features, and write '
-        'one HTML page that works offline. After an interruption, repeat the command for the missing parts.')
+        description='Evaluate networks, ablate their channels, map their saliency and attribution, cluster their '
+        'features, and write one HTML page that works offline. After an interruption, repeat the command for the '
+        'missing parts.')
     tool_args.add_network_arguments(parser)
     parser.add_argument('--images', required=True, metavar='DIR', help='GT images, or photos:val')
     parser.add_argument('--cluster_images', metavar='DIR', help='photographs for the clusters (default: --images)')
@@ -93,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help='for ablation and saliency: first, B1, …, hr, last, the path of a module, or all '
                         '(default: last)')
     parser.add_argument('--limit', type=tool_args.count, default=5, metavar='N',
-                        help='number of images for ablation and saliency (default: 5)')
+                        help='number of images for ablation, saliency and attribution (default: 5)')
     parser.add_argument('--crop', type=tool_args.count, default=64, metavar='PX',
                         help='side of their central crop, px of the LQ image; 0: the whole image (default: 64)')
     parser.add_argument('--samples', type=tool_args.count, default=20, metavar='N',
@@ -114,7 +119,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, overwrite: bool = False,
         device: torch.device | None = None, baselines: Mapping[str, str] | None = None) -> Path:
-    """Run all four analyses, each with its own folder, and write ``report.html``.
+    """Run the evaluation and all analyses, each with its own folder, and write ``report.html``.
 
     Args:
         networks: The networks; all of one scale.
@@ -146,13 +151,16 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     baselines = baselines_of(networks, baselines)
     pairs = load_pairs(selection, networks)
     check_layers(networks, plan.layers)
+    smallest = min(side for pair in pairs for side in pair.gt.shape[:2])
+    windows = AttributionPlan(min(WINDOW, smallest), steps=ATTRIBUTION_STEPS)
+    windows.places(pairs)
     Samples(cluster_plan, networks)  # refuses now what would be refused later
     others = [] if photographs == plan.images else open_sets([photographs], ['clean'], [], [], [], sets[0].scale, 0)
     settings = {**vars(plan), 'networks': network_settings(networks), 'baselines': baselines,
                 'sets': [describe(one) for one in [*sets, *others]], 'control': fit and fit.described}
     folder = ResultFolder(out, TOOL, settings, overwrite, [plan.images, photographs, *(one.path for one in networks)])
-    evaluation, ablation, saliency, clusters = (folder.path / name for name in
-                                                ('evaluation', 'ablation', 'saliency', 'clusters'))
+    evaluation, ablation, saliency, attribution, clusters = (
+        folder.path / name for name in ('evaluation', 'ablation', 'saliency', 'attribution', 'clusters'))
     parts: dict[Path, Callable[[], Any]] = {
         evaluation: lambda: evaluate(networks, sets, evaluation, how, baselines, device, control=control,
                                      lines=Lines(BICUBIC)),
@@ -160,6 +168,8 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
                                            networks, ablation, device=device),
         saliency: lambda: saliency_run.run(selection, pairs, plan.layers, networks, saliency, device=device,
                                            amp=plan.amp),
+        attribution: lambda: attribution_run.run(selection, pairs, windows, networks, attribution, device=device,
+                                                 amp=plan.amp),
         clusters: lambda: clusters_run.run(cluster_plan, networks, clusters, device=device),
     }
     for path, work in parts.items():
@@ -167,7 +177,8 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
             work()
     page = folder.write('report.html', render(' and '.join(network.label for network in networks), [
         sections.networks_section(networks), sections.evaluation_section(evaluation, pair_notes(networks, baselines)),
-        sections.ablation_section(ablation), sections.saliency_section(saliency), sections.clusters_section(clusters),
+        sections.ablation_section(ablation), sections.saliency_section(saliency),
+        sections.attribution_section(attribution), sections.clusters_section(clusters),
         sections.options_section(networks, folder.settings)]))
     folder.finish(page=page.name)
     return page

@@ -1,4 +1,4 @@
-"""The sections of a report: results of the four analyses as tables and figures."""
+"""The sections of a report: results of the evaluation and the analyses as tables and figures."""
 
 from __future__ import annotations
 
@@ -114,6 +114,17 @@ def saliency_section(path: Path) -> Section:
     return Section('Channel saliency', [
         'How much each value of a feature map moves the detail of the result (paper Sec. 6.1), all channels of a layer '
         'on one scale.', *_figures(path)])
+
+
+def attribution_section(path: Path) -> Section:
+    """The diffusion index of each network, with local attribution maps."""
+    rows = [(model['label'], _number(model['diffusion_index'], '.2f'), _number(model['std'], '.2f'),
+             str(len(model['diffusion_index_by_image'])), _number(model['gap'], '.1%')) for model in _models(path)]
+    return Section('Local attribution', [
+        'Which pixels of the LQ image the detail in a window of the SR image depends on (LAM), and how widely they are '
+        'spread: the diffusion index is 100 if all pixels matter alike, and near 0 if a few do. The spread is over '
+        'images. Compare networks on the same images and crop alone.',
+        Table(('network', 'diffusion index', 'std', 'images', 'error of the integral'), rows, 1), *_figures(path)])
 
 
 def clusters_section(path: Path) -> Section:

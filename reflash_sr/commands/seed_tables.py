@@ -1,15 +1,12 @@
-"""Gains over several seeds as CSV, Markdown, text and figures."""
+"""Gains over several seeds as CSV, Markdown and text."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from reflash_sr.evaluation.metrics import DECIMALS, UNITS, metric_title
 from reflash_sr.evaluation.scores import MEAN
-from reflash_sr.evaluation.shrunk_rows import PER_DEGRADATION
-from reflash_sr.figures.draw_gains import Bar, Curve, draw_gain_curves, draw_gains
 from reflash_sr.system.files import csv_text
 
 PLAIN = 'p = 0'
@@ -29,9 +26,9 @@ class Entry:
     degradation: str  # or 'mean'
     method: str  # the variant, such as 'p = 0.3', 'p = 0, shrunk' or 'p = 0.3, beyond shrinkage'
     value: float  # mean over seeds and images
-    without_dropout: float  # the same mean for the networks without dropout (shrunk, beyond shrinkage)
+    reference: float  # the same mean for what it is compared with: p = 0 or the first preset (shrunk, beyond shrinkage)
     bicubic: float
-    gain: float  # value compared with without_dropout, in the metric's unit; positive is better
+    gain: float  # value compared with reference, in the metric's unit; positive is better
     images: int  # number of images
     images_low: float | None  # of the 95 % interval of the gain over images; None if no dataset has two images
     images_high: float | None
@@ -68,18 +65,18 @@ def to_csv(entries: Sequence[Entry]) -> str:
     return csv_text(names, ([text(getattr(entry, name)) for name in names] for entry in entries))
 
 
-def tables(entries: Sequence[Entry], how: str) -> str:
+def tables(entries: Sequence[Entry], how: str, reference: str) -> str:
     """Markdown for each metric and kind of weights: gains of the last iteration, and the mean gain over iterations.
 
-    ``how`` says how the entries were measured.
+    ``how`` says how the entries were measured, ``reference`` what the gains are over.
     """
     parts = []
     for metric, weights in dict.fromkeys((entry.metric, entry.weights) for entry in entries):
         found = [entry for entry in entries if (entry.metric, entry.weights) == (metric, weights)]
-        parts.append(_gain_table(_at_last(found), how))
+        parts.append(_gain_table(at_last_iteration(found), how, reference))
         curve = over_time(found)
         if curve:
-            parts.append(_time_table(curve, how))
+            parts.append(_time_table(curve, how, reference))
     return '\n'.join(parts)
 
 
@@ -106,7 +103,7 @@ def cells(measured: Collection[tuple[str, int, int, tuple[str, str]]]) -> str:
     return _markdown(['evaluated at iteration', *(f'seed {seed}' for seed in seeds)], rows, words=1)
 
 
-def _gain_table(chosen: Sequence[Entry], how: str) -> str:
+def _gain_table(chosen: Sequence[Entry], how: str, reference: str) -> str:
     columns = sorted(dict.fromkeys(entry.degradation for entry in chosen), key=lambda name: name == MEAN)
     rows = []
     for key in dict.fromkeys((entry.dataset, entry.method) for entry in chosen):
@@ -114,19 +111,19 @@ def _gain_table(chosen: Sequence[Entry], how: str) -> str:
         whole = row.get(MEAN) or (None if MEAN in columns and len(row) > 1 else next(iter(row.values())))
         rows.append([*key, *(row[name].signed if name in row else '' for name in columns),
                      *(whole.spans if whole else ['–'] * len(SPANS))])
-    title = (f'Gain in {_metric(chosen[0])} over {PLAIN} of the same seed, {chosen[0].kind}, iteration '
+    title = (f'Gain in {_metric(chosen[0])} over {reference} of the same seed, {chosen[0].kind}, iteration '
              f'{chosen[0].iteration:,} ({how}); 95 % intervals of the mean')
     if any(BEYOND in entry.method for entry in chosen):
-        title += f"; {BEYOND}: over {PLAIN} of the same seed, both shrunk towards interpolation by an α of their own"
+        title += f'; {BEYOND}: over that too, both shrunk towards interpolation by an α of their own'
     return f"{title}\n\n{_markdown(['dataset', 'method', *columns, *SPANS], rows)}"
 
 
-def _time_table(curve: Sequence[Entry], how: str) -> str:
+def _time_table(curve: Sequence[Entry], how: str, reference: str) -> str:
     rows = [[f'{one.iteration:,}', one.method,
-             *(f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.without_dropout, one.value)),
+             *(f'{value:.{DECIMALS[one.metric]}f}' for value in (one.bicubic, one.reference, one.value)),
              one.signed, *one.spans] for one in curve]
-    head = ['iteration', 'method', 'bicubic', PLAIN, 'with dropout', 'gain', *SPANS]
-    title = f'{_metric(curve[0])} by iteration, {curve[0].kind} ({how}): {_where(curve[0])}'
+    head = ['iteration', 'method', 'bicubic', reference, 'this method', 'gain', *SPANS]
+    title = f'{_metric(curve[0])} by iteration, {curve[0].kind} ({how}): {place_of(curve[0])}'
     return f'{title}\n\n{_markdown(head, rows)}'
 
 
@@ -134,7 +131,7 @@ def _metric(one: Entry) -> str:
     return metric_title(one.metric) + (f' in {UNITS[one.metric]}' if one.metric in UNITS else '')
 
 
-def _where(one: Entry) -> str:
+def place_of(one: Entry) -> str:
     return f"{one.dataset}, {'mean over degradations' if one.degradation == MEAN else one.degradation}"
 
 
@@ -151,62 +148,28 @@ def over_time(entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         there.setdefault(entry.dataset, set()).add(entry.iteration)
     iterations = set.union(*there.values())
-    dataset = _widest([name for name in there if there[name] == iterations] or list(there))
+    dataset = widest([name for name in there if there[name] == iterations] or list(there))
     columns = [entry.degradation for entry in entries if entry.dataset == dataset]
     column = MEAN if MEAN in columns else columns[0]
     found = [entry for entry in entries if (entry.dataset, entry.degradation) == (dataset, column)]
     return found if len({entry.iteration for entry in found}) > 1 else []
 
 
-def _widest(names: Sequence[str]) -> str:
+def widest(names: Sequence[str]) -> str:
     return max(names, key=lambda name: name.count(','))
 
 
-def _at_last(entries: Sequence[Entry]) -> list[Entry]:
+def at_last_iteration(entries: Sequence[Entry]) -> list[Entry]:
     """Entries of the last iteration."""
     last = max(entry.iteration for entry in entries)
     return [entry for entry in entries if entry.iteration == last]
 
 
-def lines(entries: Sequence[Entry]) -> list[str]:
+def lines(entries: Sequence[Entry], reference: str) -> list[str]:
     """The means of the last iteration, as lines to print."""
-    at_last = _at_last(entries)
+    at_last = at_last_iteration(entries)
     with_mean = {entry.dataset for entry in entries if entry.degradation == MEAN}
-    return [f'gain over {PLAIN}, iteration {at_last[0].iteration:,}, 95 % intervals', *(
+    return [f'gain over {reference}, iteration {at_last[0].iteration:,}, 95 % intervals', *(
         f'{one.metric}, {one.weights}, {one.dataset}: {one.method}: {one.signed}' + ','.join(
             f' {what} {span}' for what, span in zip(('images', 'seeds'), one.spans) if span != '–')
         for one in at_last if one.degradation == MEAN or one.dataset not in with_mean)]
-
-
-def draw(entries: Sequence[Entry], folder: Path, how: str) -> None:
-    """Draw the gains of the last iteration and, for several, the curve; ``how`` says how they were measured."""
-    metric = entries[0].metric
-    chosen = [entry for entry in entries if entry.metric == metric and not entry.method.endswith(PER_DEGRADATION)]
-    at_last = _at_last(chosen)
-    axis = f'gain in {metric_title(metric)}' + (f' ({UNITS[metric]})' if metric in UNITS else '')
-    note = 'error bars: 95 % bootstrap interval over images'
-    note += '; dots: seeds' if any(entry.seeds > 1 for entry in chosen) else '; one seed'
-    title = f'Gain over {PLAIN}, iteration {at_last[0].iteration:,} ({how})'
-    for weights in dict.fromkeys(entry.weights for entry in at_last):
-        draw_gains([_bar(entry, entry.dataset) for entry in at_last if entry.weights == weights],
-                   folder / f'gains_{weights}.png', axis, title, note, DECIMALS[metric])
-    widest = _widest([entry.dataset for entry in at_last])
-    draw_gains([_bar(entry, f'{widest}: {entry.kind}') for entry in at_last if entry.dataset == widest],
-               folder / 'gains.png', axis, title, note, DECIMALS[metric], sharey=True)
-    shown = over_time(chosen)
-    if shown:
-        curves = [_curve([entry for entry in shown if (entry.method, entry.weights) == key])
-                  for key in dict.fromkeys((entry.method, entry.weights) for entry in shown)]
-        draw_gain_curves(curves, folder / 'curve.png', axis, f'Gain over {PLAIN} by iteration: {_where(shown[0])}')
-
-
-def _curve(entries: Sequence[Entry]) -> Curve:
-    """A curve of the seeds that all iterations have, because other seeds would shift the mean."""
-    common = set.intersection(*(set(entry.by_seed) for entry in entries)) or set(entries[-1].by_seed)
-    points = [(entry.iteration, [gain for seed, gain in entry.by_seed.items() if seed in common]) for entry in entries]
-    return Curve(entries[0].method, entries[0].kind, [point for point in points if point[1]])
-
-
-def _bar(one: Entry, panel: str) -> Bar:
-    return Bar(one.method, one.degradation, panel, one.gain, one.images_low, one.images_high, one.images,
-               tuple(one.by_seed.values()))

@@ -76,6 +76,7 @@ class Study:
     cells: list[Cell]
     compare_on: list[str]
     cluster: dict[str, Any]
+    preset_keys: tuple[str, ...] = ()  # options that a preset sets
 
     @property
     def seeds(self) -> list[int]:
@@ -139,7 +140,9 @@ def load(file: str | os.PathLike, seeds: int = 1, force_yml: Sequence[str] = ())
                  for name, values in by_name.items()]
     except UserError as error:
         raise UserError(f'{file}: {error}') from error
-    return Study(str(file), opt['name'], opt, axes, cells, section.get('compare_on', []), section.get('cluster', {}))
+    keys = tuple(dict.fromkeys(key for values in presets.values() for key in values))
+    return Study(str(file), opt['name'], opt, axes, cells, section.get('compare_on', []), section.get('cluster', {}),
+                 keys)
 
 
 def folder_of(cell: Cell, root: str | os.PathLike = '.') -> Path:

@@ -74,7 +74,7 @@ def test_gains_are_over_the_same_seed_at_the_same_iteration(measure, tmp_path):
                            scores[f"p0_seed{seed}_{row['iteration']}", image] for image in images]) for seed in (0, 1)]
         assert float(row['gain']) == pytest.approx(np.mean(wanted), abs=1e-4)
         assert [float(one.split(':')[1]) for one in row['by_seed'].split()] == pytest.approx(wanted, abs=1e-4)
-        assert float(row['value']) - float(row['without_dropout']) == pytest.approx(float(row['gain']), abs=2e-4)
+        assert float(row['value']) - float(row['reference']) == pytest.approx(float(row['gain']), abs=2e-4)
         assert float(row['images_low']) <= float(row['gain']) <= float(row['images_high'])
     assert 'mean of mine, again: p = 0.3' in text
     assert '| mine | p = 0.3 |' in (folder.path / 'gains.md').read_text()

@@ -26,14 +26,14 @@ def test_report(networks, tmp_path, monkeypatch):
     plan = report_run.Plan('photos:val', degradations=('clean', 'b+n'), limit=1, crop=16, samples=4)
     page = report_run.run(plan, networks, tmp_path / 'out')
     text = page.read_text(encoding='utf-8')
-    for wanted in ('dropped', 'Channel ablation', 'Channel saliency', 'Degradation clusters', 'SRGA', 'Options',
-                   'b+n', 'n = 2'):
+    for wanted in ('dropped', 'Channel ablation', 'Channel saliency', 'Degradation clusters', 'SRGA', 'diffusion index',
+                   'Options', 'b+n', 'n = 2'):
         assert wanted in text
     assert re.search(r'<td>\d+\.\d\d\n[+-]\d\.\d\d\n\[', text), 'a gain stands below its value: the table stays narrow'
     assert 'dropped: differs from plain in dropout; whether in more is not recorded.' in text
     assert 'dropped, shrunk ' in text and 'PSNR over the share' in text, 'the control of each gain'
     assert 'no halves' not in text
-    assert text.count('data:image/png;base64,') >= 7
+    assert text.count('data:image/png;base64,') >= 8
     monkeypatch.setattr(ablation_run, 'run', lambda *args, **kwargs: pytest.fail('is there already'))
     assert report_run.run(plan, networks, tmp_path / 'out').read_text(encoding='utf-8') == text
 

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 
 DOCS = Path(__file__).parents[2] / 'docs'
-FUNCTIONS = ('open_network', 'degrade', 'upscale', 'evaluate', 'ablate', 'saliency', 'clusters')
+FUNCTIONS = ('open_network', 'degrade', 'upscale', 'evaluate', 'ablate', 'saliency', 'attribution', 'clusters')
 
 
 def outputs(notebook, kind):

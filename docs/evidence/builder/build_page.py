@@ -26,6 +26,7 @@ GAINS, INSIDE = 'gains', 'inside'
 MARK = re.compile(r"<!-- from (?P<file>\S+), table (?P<number>[1-9]\d*)(?:, rows with '(?P<rows>[^']+)')?"
                   r"(?:, rows without '(?P<others>[^']+)')? -->\n"
                   r'(?:\n+(?:\*[^*\n]+\*\n\n)?(?:\|.*\n)+)?')  # with the present caption and table
+PRESETS = re.compile(r'^<!-- presets of (\S+): (\S+) -->$', re.MULTILINE)
 BEGINS = re.compile(r'\s*<!--\s*from\b')
 TABLE = re.compile(r'(?:^(?P<caption>[^|\n]+)\n\n)?(?P<table>(?:^\|.*\n)+)', re.MULTILINE)
 
@@ -34,7 +35,8 @@ def build(page: str | os.PathLike) -> tuple[list[Path], list[str]]:
     """Compare the evaluations of each study again, gather its results in ``inside``, and fill the page's tables.
 
     A table of the page is below a line such as ``<!-- from usm/gains/gains.md, table 1, rows with 'mean of' -->`` (or
-    ``rows without``, or both), with its caption: the line above it in its file. Nothing is replaced until everything is
+    ``rows without``, or both), with its caption: the line above it in its file. A study of presets is named in a line
+    such as ``<!-- presets of successors: ../options/study_successors.yml -->``. Nothing is replaced until everything is
     computed.
 
     Args:
@@ -53,6 +55,7 @@ def build(page: str | os.PathLike) -> tuple[list[Path], list[str]]:
         raise UserError(f'{page}: cannot be read; give a Markdown file, such as docs/evidence.md') from error
     text = raw.replace('\r\n', '\n').rstrip('\n') + '\n'
     studies = _studies(page.with_suffix(''))
+    presets = dict(PRESETS.findall(text))
     marks = [line for line in text.splitlines() if BEGINS.match(line)]
     odd = next((line for line in marks if not MARK.match(f'{line}\n')), None)
     if odd is not None or not marks:
@@ -66,7 +69,8 @@ def build(page: str | os.PathLike) -> tuple[list[Path], list[str]]:
         for study in studies:  # new results are beside the old ones: on the same disk
             made = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=study, prefix='.new_')))
             evaluations, new[study.name] = sorted(study.glob('at_*')), made
-            gains, _ = compare(evaluations, made / GAINS)
+            gains, _ = compare(evaluations, made / GAINS,
+                               study=page.parent / presets[study.name] if study.name in presets else None)
             missing += [f'{study.name}: {line}' for line in read_summary(gains.path)['missing']]
             if (study / INSIDE).is_dir():
                 known = {one['sha256'] for path in evaluations for one in read_summary(path)['settings']['networks']}

@@ -1,0 +1,103 @@
+"""Networks of a study of presets: named after them, compared with the first, alike in all that no preset sets."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from reflash_sr.commands.compare_seeds import compare
+from reflash_sr.commands.evaluate_degradations import Settings, evaluate
+from reflash_sr.commands.presets import read_presets
+from reflash_sr.data.test_degradation.benchmark_sets import open_sets
+from reflash_sr.errors import UserError
+from reflash_sr.evaluation.fit_shrinkage import Control
+from reflash_sr.weights.network_from_file import open_network
+from tests.commands.test_evaluate_degradations import save_network
+
+ROOT = Path(__file__).parents[2]
+STUDY = """
+name: mine
+manual_seed: 0
+study:
+  presets:
+    none: {network_g:dropout_p: 0}
+    half: {network_g:dropout_p: 0.5}
+    align: {network_g:dropout_p: 0, train:align_opt: {type: AlignLoss, loss_weight: 1}}
+network_g: {type: DropoutMSRResNet, num_feat: 4, num_block: 1, upscale: 4}
+train: {total_iter: 6}
+"""
+TRAINED = {'none': {}, 'half': {}, 'align': {'train:align_opt:type': 'AlignLoss', 'train:align_opt:loss_weight': 1}}
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / 'study.yml').write_text(STUDY)
+    return tmp_path / 'study.yml'
+
+
+@pytest.fixture
+def measured(image_folder, tmp_path):
+
+    def measure(**more):
+        networks = []
+        for place, name in enumerate(TRAINED):
+            path = save_network(tmp_path / f'{name}.pth', place, dropout_p=0.5 if name == 'half' else 0)
+            content = torch.load(path, weights_only=True)
+            content['trained'].update(iter=6, manual_seed=1, experiment=f'mine_{name}_seed1', total_iter=6,
+                                      options={'train:ema_decay': 0.9} | TRAINED[name] | more.get(name, {}))
+            torch.save(content, path)
+            networks.append(open_network(path))
+        sets = open_sets([f'some={image_folder}'], ['clean', 'jpeg'], [], [], [], 4, 0)
+        evaluate(networks, sets, tmp_path / 'measured', Settings(strips=0), control=Control(('halves',)))
+        return tmp_path / 'measured'
+
+    return measure
+
+
+def test_each_preset_is_compared_with_the_first(measured, study, tmp_path):
+    folder, text = compare([measured()], tmp_path / 'out', study=study)
+    found = pd.read_csv(folder.path / 'gains.csv')
+    plain = [name for name in dict.fromkeys(found.method) if not name.endswith('per degradation')]
+    assert plain == ['half', 'align', 'none, shrunk', 'half, beyond shrinkage', 'align, beyond shrinkage']
+    scores = pd.read_csv(tmp_path / 'measured' / 'scores.csv')
+    means = scores[scores.degradation == 'jpeg'].groupby('method').value.mean()
+    for name in ('half', 'align'):
+        (row,) = found[(found.method == name) & (found.degradation == 'jpeg')].itertuples()
+        assert row.gain == pytest.approx(means[f'mine_{name}_seed1'] - means['mine_none_seed1'], abs=1e-4)
+        both = means[f'mine_{name}_seed1'], means['mine_none_seed1']
+        assert (row.value, row.reference) == pytest.approx(both, abs=1e-4)
+    assert 'Gain in PSNR in dB over none of the same seed' in (folder.path / 'gains.md').read_text()
+    assert '| none | 6 |' in (folder.path / 'cells.md').read_text() and 'some: align, beyond shrinkage: ' in text
+    assert {path.name for path in folder.path.glob('*.png')} == {'gains_params.png', 'by_degradation_params.png'}
+
+
+def test_without_the_study_they_are_not_of_one_kind(measured, tmp_path):
+    with pytest.raises(UserError, match=r'it differs in train:align_opt:type'):
+        compare([measured()], tmp_path / 'out')
+
+
+def test_what_no_preset_sets_must_be_the_same(measured, study, tmp_path):
+    with pytest.raises(UserError, match=r'differs in datasets:train:gt_usm \(true, default\)'):
+        compare([measured(align={'datasets:train:gt_usm': True})], tmp_path / 'out', study=study)
+
+
+def test_a_network_of_another_study_is_refused(measured, study, tmp_path):
+    study.write_text(STUDY.replace('    half:', '    most:'))
+    with pytest.raises(UserError, match=r"its experiment 'mine_half_seed1' is not of .*study.yml"):
+        compare([measured()], tmp_path / 'out', study=study)
+
+
+@pytest.mark.parametrize(('file', 'message'), [
+    ('study_tiny.yml', 'has no study: presets'), ('nowhere.yml', 'nowhere.yml')])
+def test_files_without_presets_are_refused(file, message):
+    with pytest.raises(UserError, match=message):
+        read_presets(ROOT / 'options' / file)
+
+
+def test_axes_beside_presets(study):
+    study.write_text(STUDY.replace('  presets:', '  axes: {train:total_iter: [2, 6]}\n  presets:'))
+    assert read_presets(study).name_of('mine_half_total_iter-2_seed3', 3, 'here') == 'half'
+    study.write_text(STUDY.replace('  presets:', '  axes: {network_g:num_feat: [4, 8]}\n  presets:'))
+    with pytest.raises(UserError, match='has the axis network_g:num_feat'):
+        read_presets(study)
