@@ -12,6 +12,8 @@ from reflash_sr.errors import UserError
 from reflash_sr.studies.grid import PRESET, load
 from reflash_sr.studies.results import LENGTH
 
+SCHEDULER = 'train:scheduler'
+
 
 @dataclass(frozen=True)
 class Presets:
@@ -23,6 +25,7 @@ class Presets:
         names: In the order of the file; the others are compared with the first.
         keys: Options that presets set, ``section:key``: their networks may differ in these.
         experiments: The preset, by the name of an experiment without its seed.
+        length: Iterations of the others, if a preset sets ``train:total_iter``: its end is then compared with theirs.
     """
 
     file: str
@@ -30,6 +33,7 @@ class Presets:
     names: Collection[str]
     keys: tuple[str, ...]
     experiments: Mapping[str, str]
+    length: int | None
 
     def name_of(self, experiment: str, seed: int, where: str) -> str:
         """The preset of an experiment; raises ``UserError`` if the study has no such experiment."""
@@ -40,9 +44,10 @@ class Presets:
         return found
 
     def apart(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """A training record without what presets set."""
+        """A training record without what presets set; the schedule of the learning rate goes with the length."""
+        keys = (*self.keys, SCHEDULER) if self.length else self.keys
         return {key: value for key, value in record.items()
-                if not any(key == one or key.startswith(f'{one}:') for one in self.keys)}
+                if not any(key == one or key.startswith(f'{one}:') for one in keys)}
 
 
 def read_presets(file: str | os.PathLike) -> Presets:
@@ -60,4 +65,5 @@ def read_presets(file: str | os.PathLike) -> Presets:
         raise UserError(f'{file}: has the axis {others[0]} beside its presets; give a study of presets, at most with '
                         f'the axis {LENGTH}')
     experiments = {cell.experiment.removesuffix(f'_seed{cell.seed}'): cell.values[PRESET] for cell in study.cells}
-    return Presets(str(file), study.name, study.axes[PRESET], study.preset_keys, experiments)
+    length = int(study.options['train']['total_iter']) if LENGTH in study.preset_keys else None
+    return Presets(str(file), study.name, study.axes[PRESET], study.preset_keys, experiments, length)

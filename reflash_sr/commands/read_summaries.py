@@ -160,14 +160,17 @@ def describe_network(one: Mapping[str, Any], folder: Path, presets: Presets | No
     if one['dropout_p']:
         parts += [FORMS.get(key, '{}').format(_text(network_g[key])) for key, usual in USUAL.items()
                   if network_g.get(key, usual) != usual]
+    iteration, total = trained['iter'], trained.get('total_iter')
     variant, studies, record = ', '.join(parts), frozenset(studies_of(one)), read_record(trained.get('options'))
     if presets is not None:
         variant = presets.name_of(str(trained.get('experiment', '')), trained['manual_seed'],
                                   f"{folder}: {one['label']}")
         studies, record = frozenset({presets.study}), None if record is None else presets.apart(record)
-    identity = Identity(variant, trained['iter'], one['key'], trained['manual_seed'])
-    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), trained.get('total_iter'),
-                     studies, one['sha256'], record)
+        if presets.length and iteration == total:
+            iteration = total = presets.length
+    identity = Identity(variant, iteration, one['key'], trained['manual_seed'])
+    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), total, studies,
+                     one['sha256'], record)
 
 
 def _kind_of(network_g: Mapping[str, Any]) -> str:

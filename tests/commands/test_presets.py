@@ -39,18 +39,23 @@ def study(tmp_path):
 @pytest.fixture
 def measured(image_folder, tmp_path):
 
-    def measure(**more):
+    def measure(out='measured', trained=(), options=()):
+        """Evaluate a network of each preset; ``trained`` and ``options`` change what that of ``align`` says."""
         networks = []
         for place, name in enumerate(TRAINED):
             path = save_network(tmp_path / f'{name}.pth', place, dropout_p=0.5 if name == 'half' else 0)
             content = torch.load(path, weights_only=True)
+            record = {'train:scheduler:periods': [6], **TRAINED[name]}
             content['trained'].update(iter=6, manual_seed=1, experiment=f'mine_{name}_seed1', total_iter=6,
-                                      options={'train:ema_decay': 0.9} | TRAINED[name] | more.get(name, {}))
+                                      options=record)
+            if name == 'align':
+                content['trained'].update(trained)
+                record.update(options)
             torch.save(content, path)
             networks.append(open_network(path))
         sets = open_sets([f'some={image_folder}'], ['clean', 'jpeg'], [], [], [], 4, 0)
-        evaluate(networks, sets, tmp_path / 'measured', Settings(strips=0), control=Control(('halves',)))
-        return tmp_path / 'measured'
+        evaluate(networks, sets, tmp_path / out, Settings(strips=0), control=Control(('halves',)))
+        return tmp_path / out
 
     return measure
 
@@ -72,6 +77,16 @@ def test_each_preset_is_compared_with_the_first(measured, study, tmp_path):
     assert {path.name for path in folder.path.glob('*.png')} == {'gains_params.png', 'by_degradation_params.png'}
 
 
+def test_a_preset_of_another_length_is_compared_at_its_end(measured, study, tmp_path):
+    study.write_text(STUDY.replace('train:align_opt:', 'train:total_iter: 2, train:align_opt:'))
+    periods = {'train:scheduler:periods': [2]}
+    folder, _ = compare([measured('at its end', {'iter': 2, 'total_iter': 2}, periods)], tmp_path / 'out', study=study)
+    found = pd.read_csv(folder.path / 'gains.csv')
+    assert {'half', 'align'} <= set(found.method) and set(found.iteration) == {6}
+    with pytest.raises(UserError, match='is iteration 1 of a training of 2'):
+        compare([measured('before', {'iter': 1, 'total_iter': 2}, periods)], tmp_path / 'out2', study=study)
+
+
 def test_without_the_study_they_are_not_of_one_kind(measured, tmp_path):
     with pytest.raises(UserError, match=r'it differs in train:align_opt:type'):
         compare([measured()], tmp_path / 'out')
@@ -79,7 +94,7 @@ def test_without_the_study_they_are_not_of_one_kind(measured, tmp_path):
 
 def test_what_no_preset_sets_must_be_the_same(measured, study, tmp_path):
     with pytest.raises(UserError, match=r'differs in datasets:train:gt_usm \(true, default\)'):
-        compare([measured(align={'datasets:train:gt_usm': True})], tmp_path / 'out', study=study)
+        compare([measured(options={'datasets:train:gt_usm': True})], tmp_path / 'out', study=study)
 
 
 def test_a_network_of_another_study_is_refused(measured, study, tmp_path):
