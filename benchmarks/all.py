@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -27,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from reflash_sr.archs import DropoutMSRResNet
 from reflash_sr.system.devices import has_bf16
 from reflash_sr.system.files import atomic_write
+from reflash_sr.system.result_folder import versions
 
 HERE = Path(__file__).parent
 SPARE = 20.0  # seconds for the start and the table
@@ -193,7 +193,8 @@ def about(device: str) -> dict[str, str]:
                                        else os.cpu_count()), 'python': platform.python_version()}
     if device == 'cuda':
         found['gpu'] = torch.cuda.get_device_name()
-    return found | {package: metadata.version(package) for package in VERSIONS}
+    known = versions()  # None for a package that is there under another name, such as opencv-python-headless
+    return found | {package: known.get(package) or 'unknown' for package in VERSIONS}
 
 
 def markdown(machine: Values, found: Mapping[str, Values], why: Mapping[str, str], device: str) -> str:

@@ -54,7 +54,9 @@ def main() -> None:
     print(f'with_poisson_noise: {len(measured)}')
     print(f'poisson_noises: {len(pairs)}')
     print(f'counted_differently: {(pairs[:, 0] != pairs[:, 1]).mean():.4f}')
-    print(f'mean_factor_of_the_noise: {np.sqrt(pairs[:, 1] / pairs[:, 0]).mean():.4f}')
+    factors = np.sqrt(pairs[:, 1] / pairs[:, 0])
+    print(f'mean_factor_of_the_noise: {factors.mean():.4f}')
+    print(f'mean_factor_where_counted_differently: {factors[factors != 1].mean():.4f}')
     for place, name in enumerate(MEASURES):
         ours, theirs = measured[:, place].T
         print(f'median_{name}: {np.median(ours):.3f} ours, {np.median(theirs):.3f} counted in the crop')

@@ -1,8 +1,11 @@
-"""The same seed gives the same samples and the same training as in earlier versions.
+"""The same seed gives the same samples and the same training as before.
 
-``same_bits.npz`` holds both, with the machine that made them. On such a machine every bit must be the same; on others,
-where sums are rounded in another order, nearly the same. If a change is meant to change them:
-``python -m tests.test_same_bits``
+``same_bits.npz`` holds both, and their digests on a few machines. On such a machine every bit must be the same; on
+others, where sums are rounded in another order, nearly the same. ``python -m tests.test_same_bits`` adds this machine,
+or writes everything anew where a change was meant to change more than the last bits.
+
+The samples are still those of before ``raw_cache`` and the fused optimisers; these changed the weights of 20 steps by
+at most 3e-8.
 """
 
 import hashlib
@@ -30,8 +33,9 @@ def machine():
     """What decides in which order sums are rounded."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text(encoding='utf-8', errors='replace').splitlines() if info.is_file() else []
-    model = next((line for line in lines if line.startswith('model name')), platform.processor())
-    return ' '.join([model.partition(':')[2].strip(), torch.backends.cpu.get_cpu_capability(), torch.__version__,
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(':') for line in lines)}
+    names = [facts.get(key, platform.processor()) for key in ('model name', 'cpu family', 'model')]
+    return ' '.join([*names, torch.backends.cpu.get_cpu_capability(), torch.__version__,
                      np.__version__, cv2.__version__])
 
 
@@ -70,10 +74,11 @@ def train(lq, gt, folder):
 def everything(folder):
     lq, gt = samples(fill(folder / 'images', 3, 230, 260))
     trained, averaged = train(lq, gt, folder)
-    digest = hashlib.sha256(b''.join(array.tobytes() for array in (lq, gt, trained, averaged))).hexdigest()
+    digests = [hashlib.sha256(b''.join(array.tobytes() for array in some)).hexdigest()
+               for some in ((lq, gt), (trained, averaged))]
     blocks = gt.reshape(len(gt), 4, 16, 4, 16, 3).mean(axis=(2, 4))  # the whole GT would take a megabyte
-    return {'lq': lq, 'gt': blocks, 'trained': trained, 'averaged': averaged, 'digest': np.array(digest),
-            'machine': np.array(machine())}
+    return {'lq': lq, 'gt': blocks, 'trained': trained, 'averaged': averaged,
+            'digests': np.array([[machine(), *digests]])}
 
 
 @pytest.fixture(scope='module')
@@ -81,16 +86,27 @@ def now(tmp_path_factory):
     return everything(tmp_path_factory.mktemp('same_bits'))
 
 
-def test_a_seed_gives_what_it_gave_before(now):
+def load():
     with np.load(STORED) as stored:
-        before = dict(stored)
-    if before['machine'] == now['machine']:
-        assert before['digest'] == now['digest']
+        return dict(stored)
+
+
+def check_near(now, before):
     steps = np.abs(before['lq'].astype(int) - now['lq'])
     assert (steps > 1).mean() < 0.001 and (steps > 0).mean() < 0.01
     np.testing.assert_allclose(now['gt'], before['gt'], atol=1e-4)
     for key in ('trained', 'averaged'):
         np.testing.assert_allclose(now[key], before[key], atol=2e-3)
+
+
+def test_a_seed_gives_nearly_what_it_gave_before_on_any_machine(now):
+    check_near(now, load())
+
+
+def test_a_seed_gives_every_bit_on_a_machine_that_is_known(now):
+    known = {one[0]: [*one[1:]] for one in load()['digests']}
+    (here,) = now['digests']
+    assert known.get(here[0], [*here[1:]]) == [*here[1:]]
 
 
 def test_another_seed_would_be_noticed(now):
@@ -101,4 +117,12 @@ def test_another_seed_would_be_noticed(now):
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as root:
-        np.savez_compressed(STORED, **everything(Path(root)))
+        found = everything(Path(root))
+    try:
+        kept = load()
+        check_near(found, kept)
+        others = [one for one in kept['digests'] if one[0] != machine()]
+        found = kept | {'digests': np.array([*others, *found['digests']])}
+    except (OSError, AssertionError):
+        print('written anew')
+    np.savez_compressed(STORED, **found)

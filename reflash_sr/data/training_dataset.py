@@ -149,7 +149,8 @@ class TrainingDataset(Dataset, ABC):
         """Keep an image in memory, if this worker's share of :data:`MOST_KEPT` has room."""
         if self._room is None:
             worker = get_worker_info()
-            processes = max(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
+            tasks = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('SLURM_NTASKS_PER_NODE') or '1'
+            processes = max(int(tasks), 1) if tasks.isdecimal() else 1
             self._room = MOST_KEPT // processes // (worker.num_workers if worker else 1)
         if image.nbytes <= self._room:
             self._kept[place] = image

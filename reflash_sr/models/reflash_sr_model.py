@@ -136,7 +136,8 @@ class ReflashSRModel(SRModel):
         if 'gt' in data:
             self.gt = data['gt'].to(self.device, memory_format=self._memory_format, non_blocking=True)
         if 'lq_2' in data:  # as many samples again
-            self.lq = torch.cat([self.lq, data['lq_2'].to(self.device, memory_format=self._memory_format)])
+            second = data['lq_2'].to(self.device, memory_format=self._memory_format, non_blocking=True)
+            self.lq = torch.cat([self.lq, second])
             self.gt = torch.cat([self.gt, self.gt])
         self._paths = data.get('gt_path', data.get('lq_path', []))
 

@@ -12,8 +12,8 @@ from reflash_sr.errors import UserError
 from reflash_sr.training.attempt import attempt
 
 _OPS = Path(basicsr.__file__).parent / 'ops'
-_BUILD = ('install BasicSR with BASICSR_EXT=True, or set BASICSR_JIT=True, which builds them at the start of each '
-          'program (docs/installing.md)')
+_BUILD = ('install BasicSR with BASICSR_EXT=True, or set BASICSR_JIT=True, which builds them at the first start '
+          '(docs/installing.md)')
 
 
 def try_network(net: torch.nn.Module, image: torch.Tensor, device: str) -> Any:

@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -145,3 +146,25 @@ def test_no_process_waits_for_a_first_one_that_failed(monkeypatch, error, of_oth
     kind, text = of_others
     with pytest.raises(kind, match=text):
         processes.on_rank_0(work)
+
+
+def test_two_real_processes_end_at_once_when_the_first_fails(tmp_path):
+    started = [forked.context.Process(target=_fail_first, args=(rank, str(tmp_path))) for rank in (0, 1)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    said = [(tmp_path / f'{rank}.txt').read_text(encoding='utf-8') for rank in (0, 1)]
+    assert said == ["KeyError: 'lost'", "RunError: process 0 of 2 ended with KeyError: 'lost'; see what it said"]
+
+
+def _fail_first(rank, folder):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+
+    def work():
+        raise KeyError('lost')
+
+    try:
+        processes.on_rank_0(work)
+    except Exception as error:
+        Path(folder, f'{rank}.txt').write_text(f'{type(error).__name__}: {error}', encoding='utf-8')

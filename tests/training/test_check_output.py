@@ -1,6 +1,9 @@
 """Folders that cannot be written, and disks that are too small, are found before a run begins."""
 
+import errno
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +30,20 @@ def test_a_path_that_is_blocked_is_named_and_nothing_is_written(training_options
     before = sorted(Path.cwd().rglob('*'))
     assert cli.main(['train' if is_train else 'test', '-opt', 'x.yml']) == 2
     assert f'{blocked}: cannot be written (Not a directory); remove' in capsys.readouterr().err
+    assert sorted(Path.cwd().rglob('*')) == before
+
+
+def test_a_read_only_file_system_is_one_line(training_options, capsys, monkeypatch):
+    Path('x.yml').write_text(yaml.safe_dump(training_options), encoding='utf-8')
+    before = sorted(Path.cwd().rglob('*'))
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, 'TemporaryFile', refuse)
+    assert cli.main(['train', '-opt', 'x.yml']) == 2
+    said = capsys.readouterr().err
+    assert 'experiments: cannot be written (Read-only file system); remove' in said and said.count('\n') == 1
     assert sorted(Path.cwd().rglob('*')) == before
 
 

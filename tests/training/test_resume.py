@@ -341,6 +341,25 @@ def test_weights_saved_as_safetensors_are_those_of_pth(options, left_alone, tmp_
         assert (network.label, network.dropout_p, network.trained['iter']) == ('tiny', 0.8, TOTAL)
 
 
+@pytest.mark.slow
+def test_a_compiled_run_continues_like_any_other(options, tmp_path):
+    """With Inductor; a dropout schedule and ``compile`` exclude each other."""
+    del options['network_g']['dropout_schedule']
+    options.update(compile=True, network_g={**options['network_g'], 'dropout_p': 0.5})
+    options['train'].update(total_iter=8, accumulate=1)
+    options['train']['scheduler']['periods'] = [8]
+    folder = forked.write(tmp_path / 'whole', options)
+    status, said = forked.train(folder)
+    assert status == 0, said
+    stopped = Path(shutil.copytree(folder, tmp_path / 'stopped'))
+    for name in ('training_states/8.state', 'models/net_g_8.pth', 'models/net_g_latest.pth', 'validation/iter_8.csv'):
+        (stopped / 'experiments/tiny' / name).unlink()
+    status, said = forked.train(stopped, '--auto_resume')
+    assert status == 0, said
+    forked.assert_same(*({key: one[key] for key in ('network', 'ema', 'optimizers', 'stream')}
+                         for one in (forked.outcome(folder, 8), forked.outcome(stopped, 8))))
+
+
 @pytest.mark.parametrize('moments', [1, 0])
 def test_a_state_written_by_0_1_0_is_continued_as_by_0_1_0(tmp_path, moments):
     """Where 0.1.0 itself came from it is the measure; it is missed if the optimiser's moments are lost."""
