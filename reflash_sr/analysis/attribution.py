@@ -23,6 +23,7 @@ from reflash_sr.analysis.saliency import detail, gradient_lengths
 from reflash_sr.errors import UserError
 
 WINDOW, STEPS, SIGMA = 16, 50, 1.2  # px of the SR image, number, px of the LQ image: the authors' demo
+ROUNDING = 1e-9  # a map with no larger sum is rounding alone
 REACH = 10 / 3  # radius of the blur in units of sigma: 9 px at 1.2, the authors' kernel
 
 
@@ -57,7 +58,7 @@ class Attribution:
     @property
     def diffusion_index(self) -> float | None:
         """How widely the pixels that matter are spread, 0 to 100; None if no pixel matters."""
-        return diffusion_index(self.map)
+        return diffusion_index(self.map) if np.abs(self.map).sum() > ROUNDING else None
 
     @property
     def gap(self) -> float | None:
@@ -110,8 +111,10 @@ def blur_path(lq: torch.Tensor, steps: int = STEPS, sigma: float = SIGMA) -> Ite
 
     The kernels are cut at 10/3 of the largest sigma, and the image is mirrored at its border.
     """
-    if steps < 1 or not 0 < sigma < np.inf:
-        raise UserError(f'attribution: {steps} steps from sigma {sigma}; give 1 step or more, and a sigma above 0')
+    most = max(*lq.shape[-2:], 2)
+    if steps < 1 or not 0 < sigma <= most:
+        raise UserError(f'attribution: {steps} steps from sigma {sigma}; give 1 step or more, and a sigma above 0, at '
+                        f'most {most} px, the longer side of the image')
     size = 2 * max(round(REACH * sigma), 1) + 1
     sharp = np.ascontiguousarray(lq.detach()[0].permute(1, 2, 0).cpu().numpy())
     for step in range(steps):

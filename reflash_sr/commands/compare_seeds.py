@@ -107,6 +107,9 @@ def compare(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwr
     common = set.intersection(*({score.dataset for score in some} for some in scores.values()))
     entries = [entry for (iteration, weights), some in sorted(scores.items())
                for entry in _entries(iteration, weights, some, bicubic.values(), common, seed, order)]
+    if all(metric in WITHOUT_GAIN for one in found for metric in one.settings['metrics']):
+        what = ', '.join(found[0].settings['metrics'])
+        raise UserError(f'{folders[0]}: has only {what}, which has no gain; evaluate with --metrics psnr')
     if not entries:
         what = f'{order[0]} is not there' if presets else 'no network with dropout has a counterpart without dropout'
         raise UserError(f'{folders[0]}: {what}, of the same seed and iteration; evaluate both')
@@ -180,7 +183,7 @@ def _in_order(variants: Collection[str], order: Sequence[str]) -> list[str]:
 def _missing(seen: Collection[tuple[Identity, str]], order: Sequence[str]) -> list[str]:
     """Lines about the networks and datasets that are missing for a complete comparison."""
     networks, datasets = {network for network, _ in seen}, sorted({dataset for _, dataset in seen})
-    variants = _in_order({network.variant for network in networks}, order)
+    variants = _in_order({network.variant for network in networks} | set(order), order)
     seeds = sorted({network.seed for network in networks})
     lines = []
     for stage in sorted({(network.iteration, network.weights) for network in networks}):

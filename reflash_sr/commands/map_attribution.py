@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from reflash_sr.analysis.measure_attribution import AttributionPlan, attribution
 from reflash_sr.analysis.on_device import CPU
 from reflash_sr.commands import analysis_inputs as inputs
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, count, open_device, open_networks
-from reflash_sr.errors import UserError
+from reflash_sr.errors import RunError, UserError
 from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.figures.draw_attribution import figure_attribution
 from reflash_sr.figures.style import save
@@ -85,7 +85,7 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AttributionPlan,
     drawn: list[dict[str, Attribution]] = [{} for _ in pairs[:sheets]]
     for network in networks:
         indices, gaps = [], []
-        for place, one in enumerate(attribution_by_image(network, pairs, plan, device, amp)):
+        for place, one in enumerate(_named(network, attribution_by_image(network, pairs, plan, device, amp))):
             rows.append(_row(network.label, pairs[place].name, one))
             indices.append(one.diffusion_index)
             gaps.append(one.gap)
@@ -103,6 +103,14 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AttributionPlan,
               f"{inputs.say(model['std'])} (images: {len(pairs)}); error of the integral {inputs.say(model['gap'])}")
     print(f'{folder}: {", ".join(sorted(path.name for path in folder.path.iterdir()))}')
     return folder
+
+
+def _named(network: TrainedNetwork, found: Iterator[Attribution]) -> Iterator[Attribution]:
+    """Say which network it is whose weights are bad: others are measured already."""
+    try:
+        yield from found
+    except UserError as error:
+        raise RunError(f'{network.label}: {error}') from error
 
 
 def _row(network: str, image: str, one: Attribution) -> tuple:

@@ -53,6 +53,7 @@ class Described:
     studies: frozenset[str]  # studies to which it may belong, from the name of its experiment; empty if unknown
     sha256: str  # of its weights file
     record: Mapping[str, Any] | None  # what it was trained with; None if its file does not say
+    own: Mapping[str, Any]  # what its preset changes in that, if it is of one
 
 
 @contextlib.contextmanager
@@ -124,11 +125,13 @@ def check_alike(networks: Sequence[tuple[Path, Described]]) -> None:
             start['amp'] = shared.pop('amp', None)
             long = {key: shared.pop(key) for key in list(shared) if key.startswith(_LENGTH)}
             found = [differences(some, known.setdefault(of, some)) for of, some in (
-                (None, shared), (('seed', one.identity.seed), start), (('length', one.total_iter), long))]
+                (None, shared), (('seed', one.identity.seed), start), (('length', one.total_iter), long),
+                (('preset', one.identity.variant), dict(one.own)))]
             if any(found):
-                raise UserError(f'{folder}: {one.label}: was not trained as the others: it differs in '
-                                f'{describe(found[0] | found[1] | found[2])}; give networks that differ only in '
-                                'dropout, seed and iteration')
+                what = describe({key: value for some in found for key, value in some.items()})
+                raise UserError(f'{folder}: {one.label}: was not trained as the others: it differs in {what}; give '
+                                'networks that differ only in dropout, seed and iteration; or, with --study, in what '
+                                'its presets set')
 
 
 def check_files(networks: Iterable[tuple[Path, Described]]) -> None:
@@ -160,17 +163,17 @@ def describe_network(one: Mapping[str, Any], folder: Path, presets: Presets | No
     if one['dropout_p']:
         parts += [FORMS.get(key, '{}').format(_text(network_g[key])) for key, usual in USUAL.items()
                   if network_g.get(key, usual) != usual]
-    iteration, total = trained['iter'], trained.get('total_iter')
+    iteration, total, kind, own = trained['iter'], trained.get('total_iter'), _kind_of(network_g), {}
     variant, studies, record = ', '.join(parts), frozenset(studies_of(one)), read_record(trained.get('options'))
     if presets is not None:
-        variant = presets.name_of(str(trained.get('experiment', '')), trained['manual_seed'],
+        variant = presets.name_of(str(trained.get('experiment', '')), trained['manual_seed'], network_g,
                                   f"{folder}: {one['label']}")
-        studies, record = frozenset({presets.study}), None if record is None else presets.apart(record)
+        studies, kind = frozenset({presets.study}), kind if presets.same_kind else ''
+        record, own = (None, {}) if record is None else presets.split(record)
         if presets.length and iteration == total:
             iteration = total = presets.length
     identity = Identity(variant, iteration, one['key'], trained['manual_seed'])
-    return Described(one['label'], identity, float(one['dropout_p']), _kind_of(network_g), total, studies,
-                     one['sha256'], record)
+    return Described(one['label'], identity, float(one['dropout_p']), kind, total, studies, one['sha256'], record, own)
 
 
 def _kind_of(network_g: Mapping[str, Any]) -> str:

@@ -152,7 +152,7 @@ def run(plan: Plan, networks: Sequence[TrainedNetwork], out: str | os.PathLike, 
     pairs = load_pairs(selection, networks)
     check_layers(networks, plan.layers)
     smallest = min(side for pair in pairs for side in pair.gt.shape[:2])
-    windows = AttributionPlan(min(WINDOW, smallest), steps=ATTRIBUTION_STEPS)
+    windows = AttributionPlan(max(1, min(WINDOW, smallest - 1)), steps=ATTRIBUTION_STEPS)
     windows.places(pairs)
     Samples(cluster_plan, networks)  # refuses now what would be refused later
     others = [] if photographs == plan.images else open_sets([photographs], ['clean'], [], [], [], sets[0].scale, 0)

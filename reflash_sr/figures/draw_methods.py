@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from reflash_sr.figures import style
 from reflash_sr.figures.draw_gains import Bar
 
 ROW = 0.3  # inches: height of a method
+LETTERS = 80  # of a panel's title that is as wide as the figure
 
 
 def draw_methods(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title: str, note: str) -> None:
@@ -24,11 +26,14 @@ def draw_methods(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title:
         axis: Label of the x axis, with the unit.
         note: Meaning of the lines.
     """
+    if not bars:
+        return
     panels, methods = style.values_of(bars, 'panel'), style.values_of(bars, 'series')
-    columns = 2 if len(panels) % 2 == 0 else 1
-    figure = style.new_figure(title, height=1.2 + len(panels) / columns * (0.8 + ROW * len(methods)))
+    columns, names = 2 if len(panels) % 2 == 0 else 1, [style.short(name) for name in methods]
+    figure = style.new_figure(title, height=1.2 + len(panels) / columns * (1.0 + ROW * len(methods)))
     for place, (axes, panel) in enumerate(zip(style.add_panels(figure, panels, columns), panels)):
         style.plain(axes).axvline(0, color='black', linewidth=1.2)
+        axes.set_title(textwrap.fill(panel, LETTERS // columns), size=11)
         for bar in (bar for bar in bars if bar.panel == panel):
             y = methods.index(bar.series)
             colour = style.colour(0 if bar.mean >= 0 else 1)
@@ -37,7 +42,7 @@ def draw_methods(bars: Sequence[Bar], path: str | os.PathLike, axis: str, title:
             axes.plot([bar.mean], [y], 'o', color=colour, markersize=6)
             if len(bar.points) > 1:
                 axes.plot(bar.points, [y] * len(bar.points), '|', color='black', markersize=7)
-        axes.set_yticks(range(len(methods)), methods if place % columns == 0 else [''] * len(methods))
+        axes.set_yticks(range(len(methods)), names if place % columns == 0 else [''] * len(methods))
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.set_xlabel(axis)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -55,6 +60,8 @@ def draw_by_degradation(bars: Sequence[Bar], path: str | os.PathLike, axis: str,
         axis: What the cells show, with the unit.
         decimals: Decimals of the numbers in the cells.
     """
+    if not bars:
+        return
     panels, methods = style.values_of(bars, 'panel'), style.values_of(bars, 'series')
     figure = style.new_figure(title, height=1.1 + sum(
         0.7 + ROW * len({bar.series for bar in bars if bar.panel == panel}) for panel in panels))
@@ -72,7 +79,7 @@ def draw_by_degradation(bars: Sequence[Bar], path: str | os.PathLike, axis: str,
                 axes.text(column, row, f'{value:+.{decimals}f}', ha='center', va='center', size=8.5,
                           color='white' if abs(value) > 0.6 * most else 'black')
         axes.set_xticks(range(len(groups)), groups)
-        axes.set_yticks(range(len(rows)), rows)
+        axes.set_yticks(range(len(rows)), [style.short(name) for name in rows])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     style.legend_below(figure, [Line2D([], [], linestyle='none', label=axis)])

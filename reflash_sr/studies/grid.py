@@ -183,6 +183,8 @@ def _presets(section: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
         where = f'study: presets: {name}'
         if not known_keys.NAME.holds(name) or not isinstance(values, dict):
             raise UserError(f'{where}: must be a name with a section, such as {{network_g:dropout_p: 0.7}}')
+        if not name.isprintable() or set(name) & set(',|'):
+            raise UserError(f"study: presets: {name!r}: must be a name without ',' and '|'; it stands in tables")
         for key in values.keys() & RESERVED.keys():
             raise UserError(f'{where}: {key}: {RESERVED[key]}')
     return dict(section or {})

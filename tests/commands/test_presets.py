@@ -103,6 +103,37 @@ def test_a_network_of_another_study_is_refused(measured, study, tmp_path):
         compare([measured()], tmp_path / 'out', study=study)
 
 
+def test_networks_of_another_version_of_the_study_are_refused(measured, study, tmp_path):
+    study.write_text(STUDY.replace('dropout_p: 0.5', 'dropout_p: 0.1'))
+    with pytest.raises(UserError, match=r'was trained with dropout_p 0.5, but .*study.yml has 0.1 in its preset half'):
+        compare([measured()], tmp_path / 'out', study=study)
+    study.write_text(STUDY)
+    one, two = measured('one'), measured('two', {'manual_seed': 2, 'experiment': 'mine_align_seed2'},
+                                         {'train:align_opt:loss_weight': 9})
+    with pytest.raises(UserError, match=r'differs in train:align_opt:loss_weight \(9, 1\)'):
+        compare([one, two], tmp_path / 'out', study=study)
+
+
+def test_what_follows_from_a_preset_may_differ_too(study):
+    keys = ('datasets:train:dataroot_gt', 'train:optim_g:type', 'path:pretrain_network_g', 'network_g:num_feat')
+    text = STUDY.replace('train:align_opt:', ' '.join(f'{key}: 1,' for key in keys) + ' train:align_opt:')
+    text = text.replace('total_iter: 6', 'total_iter: 6, optim_g: {}')
+    study.write_text(f'{text}datasets: {{train: {{}}}}\npath: {{}}\n')
+    presets = read_presets(study)
+    record = {'amp': 'bf16', 'train:optim_g:lr': 1, 'train:ema_decay': 0.9, 'datasets:train:images': 3,
+              'datasets:train:gt_size': 8, 'path:param_key_g': 'params'}
+    left, own = presets.split(record)
+    assert left == {key: record[key] for key in ('amp', 'train:ema_decay', 'datasets:train:gt_size')}
+    assert left | own == record and not presets.same_kind
+
+
+def test_a_preset_that_no_seed_has_is_named(measured, study, tmp_path):
+    study.write_text(STUDY.replace(
+        '    align:', '    other: {network_g:dropout_p: 0.9}\n    align:'))
+    _, text = compare([measured()], tmp_path / 'out', study=study)
+    assert 'not there: other, seed 1, iteration 6, params' in text
+
+
 @pytest.mark.parametrize(('file', 'message'), [
     ('study_tiny.yml', 'has no study: presets'), ('nowhere.yml', 'nowhere.yml')])
 def test_files_without_presets_are_refused(file, message):
@@ -112,7 +143,7 @@ def test_files_without_presets_are_refused(file, message):
 
 def test_axes_beside_presets(study):
     study.write_text(STUDY.replace('  presets:', '  axes: {train:total_iter: [2, 6]}\n  presets:'))
-    assert read_presets(study).name_of('mine_half_total_iter-2_seed3', 3, 'here') == 'half'
+    assert read_presets(study).name_of('mine_half_total_iter-2_seed3', 3, {'dropout_p': 0.5}, 'here') == 'half'
     study.write_text(STUDY.replace('  presets:', '  axes: {network_g:num_feat: [4, 8]}\n  presets:'))
     with pytest.raises(UserError, match='has the axis network_g:num_feat'):
         read_presets(study)

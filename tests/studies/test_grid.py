@@ -118,6 +118,8 @@ BAD = {
     'preset key': (lambda opt: opt['study'].update(presets={'a': {'train:ema_decay': 0}},
                                                    axes={'train:ema_decay': [0]}),
                    'study: axes: train:ema_decay: is what presets are for'),
+    'preset that would break a table': (lambda opt: opt['study'].update(presets={'a|b': {}}, axes={}),
+                                        "study: presets: 'a|b': must be a name without"),
     'preset without keys': (lambda opt: opt['study'].update(presets={'a': 0.5}, axes={}),
                             'study: presets: a: must be a name with a section, such as'),
     'preset of the seed': (lambda opt: opt['study'].update(presets={'a': {'manual_seed': 1}}, axes={}),
