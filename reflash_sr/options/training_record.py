@@ -32,6 +32,7 @@ _NOT_RECORDED = re.compile(r'train:accumulate|datasets:train:(name|phase|scale|m
                            r'dataroot\w*|meta_info\w*|filename_tmpl|io_backend|pairs_cache|raw_cache\w*)(:.+)?')
 _TRAIN = {'ema_decay': 0, 'warmup_iter': -1}  # defaults of BasicSR's models
 _TOP = {'allow_tf32': True, 'deterministic': False}  # defaults at the top
+_YOUNGER = {'datasets:train:second_lq': False}  # keys that the first records do not have, left out at these defaults
 _LENGTH = 'train:total_iter'  # changes no weights of a run that goes on after its end
 _START, _UNTIL = 'path:', 'until '  # of keys: with which weights it began; what was changed on the way
 _SHOWN, _LETTERS = 4, 32  # differences in a message, letters of a value
@@ -56,7 +57,8 @@ def training_record(opt: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
     sections['datasets'] = {'train': {**getattr(_class_of(data['type']), 'DEFAULTS', {}), **_given(data),
                                       'total_batch_size': data['batch_size_per_gpu'] * opt['world_size']}}
     record = {key: value for key, value in _flat(sections)
-              if value is not None and not WITHOUT_EFFECT.fullmatch(key) and not _NOT_RECORDED.fullmatch(key)}
+              if value is not None and not WITHOUT_EFFECT.fullmatch(key) and not _NOT_RECORDED.fullmatch(key)
+              and (key, value) not in _YOUNGER.items()}
     return record | _data_of(dataset, data) | _start_of(opt['path'])
 
 
@@ -96,7 +98,10 @@ def split_record(record: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
 
 def read_record(found: Any) -> dict[str, Any] | None:
     """The record that stands in a file, which may hold anything there; None if that is no record."""
-    return {str(key): _plain(value) for key, value in found.items()} if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    record = {str(key): _plain(value) for key, value in found.items()}
+    return {key: value for key, value in record.items() if key not in _YOUNGER or value != _YOUNGER[key]}
 
 
 def without_dropout(network_g: Mapping[str, Any]) -> dict[str, Any]:

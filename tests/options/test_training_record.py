@@ -166,6 +166,12 @@ def test_a_run_that_goes_on_from_a_file_without_a_record_has_none(short):
     assert open_network('experiments/tiny/models/net_g_3.pth').record is None
 
 
+def test_a_record_from_before_a_key_is_that_of_its_default():
+    old = {'datasets:train:gt_usm': True}
+    assert read_record(old | {'datasets:train:second_lq': False}) == read_record(old) == old
+    assert read_record(old | {'datasets:train:second_lq': True}) != old
+
+
 def test_a_network_is_the_same_with_and_without_its_dropout():
     plain = {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
     same = [plain | {'num_in_ch': 3, 'upscale': 4}, plain | {'type': 'DropoutMSRResNet', 'dropout_p': 0.5},
