@@ -13,7 +13,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from reflash_sr import cli
 from reflash_sr.options import check_options
 from reflash_sr.options import option_file as options
-from reflash_sr.options.training_record import describe, differences, training_record, without_dropout
+from reflash_sr.options.training_record import describe, differences, read_record, training_record, without_dropout
 from reflash_sr.weights import state_dict as weights
 from reflash_sr.weights.network_from_file import build_network, open_network
 from tests.conftest import fill
