@@ -16,7 +16,7 @@ from reflash_sr.analysis.measure_attribution import AttributionPlan, attribution
 from reflash_sr.analysis.on_device import CPU
 from reflash_sr.commands import analysis_inputs as inputs
 from reflash_sr.commands.arguments import add_network_arguments, add_run_arguments, count, open_device, open_networks
-from reflash_sr.errors import RunError, UserError
+from reflash_sr.errors import UserError
 from reflash_sr.evaluation.tiled_inference import to_image
 from reflash_sr.figures.draw_attribution import figure_attribution
 from reflash_sr.figures.style import save
@@ -106,11 +106,11 @@ def run(selection: ImageSelection, pairs: Sequence[Pair], plan: AttributionPlan,
 
 
 def _named(network: TrainedNetwork, found: Iterator[Attribution]) -> Iterator[Attribution]:
-    """Say which network it is whose weights are bad: others are measured already."""
+    """Say which network it is whose weights are bad."""
     try:
         yield from found
     except UserError as error:
-        raise RunError(f'{network.label}: {error}') from error
+        raise UserError(f'{network.label}: {error}') from error
 
 
 def _row(network: str, image: str, one: Attribution) -> tuple:
