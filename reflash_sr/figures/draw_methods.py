@@ -67,8 +67,8 @@ def draw_by_degradation(bars: Sequence[Bar], path: str | os.PathLike, axis: str,
         0.7 + ROW * len({bar.series for bar in bars if bar.panel == panel}) for panel in panels))
     for axes, panel in zip(style.add_panels(figure, panels), panels):
         inside = [bar for bar in bars if bar.panel == panel]
-        rows, groups = [name for name in methods if name in style.values_of(inside, 'series')], style.values_of(
-            inside, 'group')
+        groups, there = style.values_of(inside, 'group'), style.values_of(inside, 'series')
+        rows = [name for name in methods if name in there]
         values = np.full((len(rows), len(groups)), np.nan)
         for bar in inside:
             values[rows.index(bar.series), groups.index(bar.group)] = bar.mean
